@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# One row per ISA: the flags of the files that are compiled for it, negative flags included. A kernel source listed in
+# kernels/CMakeLists.txt is compiled once per row, with TD_ISA_SUFFIX set to the row's name.
+set(TD_ISA_NAMES portable avx2 avx512)
+set(TD_ISA_FLAGS_portable -mno-avx -mno-fma)
+set(TD_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2 -mno-avx512f)
+set(TD_ISA_FLAGS_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mf16c -mbmi -mbmi2
+    -mprefer-vector-width=512)

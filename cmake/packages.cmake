@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+# Libraries that are linked. Peers (OpenBLAS and others) are loaded at run time when installed, and never needed.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(jansson REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(crypto REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
+pkg_check_modules(numa REQUIRED IMPORTED_TARGET numa)
+pkg_check_modules(isal REQUIRED IMPORTED_TARGET libisal)
+pkg_check_modules(spng REQUIRED IMPORTED_TARGET spng)
+pkg_check_modules(turbojpeg REQUIRED IMPORTED_TARGET libturbojpeg)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(xml REQUIRED IMPORTED_TARGET libxml-2.0)
+find_package(benchmark REQUIRED)
+pkg_check_modules(criterion IMPORTED_TARGET criterion)

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A team: the workers of one rank, created once and pinned. A region is one function run by every worker (SPMD);
+ * inside it workers meet at barriers and share work as tiles. Results never depend on who runs which tile.
+ *
+ * Waiting is bounded spin, then yield, then futex, so a team may have more workers than CPUs.
+ */
+#ifndef TD_THREADS_TEAM_H
+#define TD_THREADS_TEAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct td_team td_team; /* opaque */
+
+/* What a worker knows of itself; passed to every region. */
+typedef struct td_worker {
+    int id, count;    /* 0 <= id < count; worker 0 is the thread that calls td_team_run */
+    td_team *team;
+    void *scratch;    /* scratch_bytes bytes, 64-byte aligned, first touched by this worker */
+    int64_t scratch_bytes;
+} td_worker;
+
+typedef void td_region_fn(void *arg, td_worker *worker);
+
+typedef struct td_team_options {
+    int workers;
+    const int *pu;          /* PU of each worker, or NULL: not bound (recorded as such) */
+    int64_t scratch_bytes;  /* of each worker */
+    bool shares_cpus;       /* more runnable workers than CPUs, over all ranks: do not spin long */
+} td_team_options;
+
+/* Workers bind themselves, and the binding is read back; td_team_bound tells how many match. A refused binding is a
+ * note in *warning (static text or NULL), not an error. A thread that cannot be created ends those that were. */
+td_status td_team_create(const td_team_options *options, td_team **out);
+void td_team_destroy(td_team *team);
+int td_team_bound(const td_team *team);
+int td_team_size(const td_team *team);
+
+/* Runs fn(arg, worker) once on every worker and returns when all have. Not reentrant. */
+void td_team_run(td_team *team, td_region_fn *fn, void *arg);
+
+/* All workers of the region meet. */
+void td_team_barrier(td_worker *worker);
+
+/* This worker's share of n tiles, the same for every run: [first, last). Sizes differ by at most one. */
+static inline void td_worker_share(const td_worker *worker, int64_t n, int64_t *first, int64_t *last) {
+    *first = n * worker->id / worker->count;
+    *last = n * (worker->id + 1) / worker->count;
+}
+
+/* Claimed tiles: a shared ticket, reset by one worker before a barrier, then taken in chunks until none is left.
+ *   for (int64_t first, last; td_ticket_take(&ticket, n, chunk, &first, &last);) work(first, last); */
+typedef struct td_ticket {
+    _Alignas(64) _Atomic int64_t next;
+} td_ticket;
+void td_ticket_reset(td_ticket *ticket);
+bool td_ticket_take(td_ticket *ticket, int64_t n, int64_t chunk, int64_t *first, int64_t *last);
+
+/* Per-worker statistics since creation or the last reset. */
+typedef struct td_worker_stats {
+    int64_t regions, barriers, parks, yields;
+    int64_t wait_ns; /* inside barriers and between regions while a region was open */
+    int64_t busy_ns; /* inside regions, less wait */
+    int cpu;         /* where it last ran */
+    bool bound;
+} td_worker_stats;
+void td_team_stats(td_team *team, td_worker_stats *out, bool reset); /* out: td_team_size entries */
+
+#endif

@@ -7,10 +7,12 @@
 /* Nanoseconds of CLOCK_MONOTONIC_RAW: not slewed by NTP, the same clock in every process. */
 int64_t td_now_ns(void);
 
-/* CPU nanoseconds of the calling thread. About a microsecond under virtualisation: never inside a timed loop. */
+/* CPU nanoseconds of the calling thread. About a microsecond under virtualisation: never inside a
+ * timed loop. */
 int64_t td_thread_cpu_ns(void);
 
-/* Time stamp counter, for intervals inside one run; td_tsc_hz() calibrates once against td_now_ns (20 ms). */
+/* Time stamp counter, for intervals inside one run; td_tsc_hz() calibrates once against td_now_ns
+ * (20 ms). */
 uint64_t td_tsc(void);
 double td_tsc_hz(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * f64 functions whose result is the same on every machine: only fma, sqrt, division and conversions of the platform
- * are used, which IEEE 754 fixes. libm's own exp, log and cos pick variants by CPU that differ in the last bit.
+ * f64 functions whose result is the same on every machine: only fma, sqrt, division and conversions
+ * of the platform are used, which IEEE 754 fixes. libm's own exp, log and cos pick variants by CPU
+ * that differ in the last bit.
  */
 #ifndef TD_BASE_MATH_H
 #define TD_BASE_MATH_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Command lines from one table: parsing, range checks, help text. Long options only, "--name value" or "--name=value".
+ * Command lines from one table: parsing, range checks, help text. Long options only, "--name value"
+ * or "--name=value".
  */
 #ifndef TD_BASE_OPTIONS_H
 #define TD_BASE_OPTIONS_H
@@ -28,19 +29,22 @@ typedef struct td_option {
 } td_option;
 
 typedef struct td_verb_help {
-    const char *usage;   /* "tandem train [--options]" */
-    const char *summary; /* one paragraph */
+    const char *usage;    /* "tandem train [--options]" */
+    const char *summary;  /* one paragraph */
     const char *examples; /* lines, or NULL */
 } td_verb_help;
 
-/* Writes parsed values into fields. Words that are not options go to words (at most max_words, in order). An unknown
- * option, a missing or bad value, or too many words is TD_EUSAGE and says what was expected. "--help" sets *help. */
-td_status td_options_parse(const td_option *table, size_t n_options, int argc, char **argv, void *fields,
-                           const char **words, size_t max_words, size_t *n_words, int *help);
+/* Writes parsed values into fields. Words that are not options go to words (at most max_words, in
+ * order). An unknown option, a missing or bad value, or too many words is TD_EUSAGE and says what
+ * was expected. "--help" sets *help. */
+td_status td_options_parse(const td_option *table, size_t n_options, int argc, char **argv,
+                           void *fields, const char **words, size_t max_words, size_t *n_words,
+                           int *help);
 
 void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table, size_t n_options);
 
-/* Parses one whole number with an optional Ki/Mi/Gi/k/M/G suffix, or a real; TD_EUSAGE says what and why. */
+/* Parses one whole number with an optional Ki/Mi/Gi/k/M/G suffix, or a real; TD_EUSAGE says what
+ * and why. */
 td_status td_parse_int(const char *text, const char *what, double min, double max, long long *out);
 td_status td_parse_real(const char *text, const char *what, double min, double max, double *out);
 

@@ -10,8 +10,8 @@
 
 #include "base/status.h"
 
-/* Zero-initialise to start. data is always NUL-terminated once anything was appended. Running out of memory sets
- * failed and drops further appends; check it once at the end with td_text_status. */
+/* Zero-initialise to start. data is always NUL-terminated once anything was appended. Running out
+ * of memory sets failed and drops further appends; check it once at the end with td_text_status. */
 typedef struct td_text {
     char *data;
     size_t size, capacity;
@@ -24,13 +24,16 @@ void td_text_printf(td_text *text, const char *format, ...) __attribute__((forma
 td_status td_text_status(const td_text *text);
 void td_text_destroy(td_text *text);
 
-/* Reads a whole file. data gets one NUL after size bytes; freed with td_free. TD_EIO names path and reason. */
+/* Reads a whole file. data gets one NUL after size bytes; freed with td_free. TD_EIO names path and
+ * reason. */
 td_status td_file_read(const char *path, char **data, size_t *size);
 
-/* Writes path through "<path>.tmp.<pid>" and rename, with fsync; on failure path is untouched and the temporary gone. */
+/* Writes path through "<path>.tmp.<pid>" and rename, with fsync; on failure path is untouched and
+ * the temporary gone. */
 td_status td_file_write(const char *path, const void *data, size_t size);
 
-/* The same for output that is produced piece by piece: write to file.stream, then commit or abort. */
+/* The same for output that is produced piece by piece: write to file.stream, then commit or abort.
+ */
 typedef struct td_atomic_file {
     FILE *stream;
     char *path, *temporary;

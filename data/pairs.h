@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What training asks of the data path: batches of image-caption pairs by sample index, prefetched on a worker of
- * their own, in an order that depends on seed and step only.
+ * What training asks of the data path: batches of image-caption pairs by sample index, prefetched
+ * on a worker of their own, in an order that depends on seed and step only.
  */
 #ifndef TD_DATA_PAIRS_H
 #define TD_DATA_PAIRS_H
@@ -11,31 +11,35 @@
 #include "base/status.h"
 #include "data/tokenizer.h"
 
-/* A data set of pairs: TFRecord shards under a directory or glob, or the embedded procedural set when path is NULL. */
+/* A data set of pairs: TFRecord shards under a directory or glob, or the embedded procedural set
+ * when path is NULL. */
 typedef struct td_pairs td_pairs;
 
 typedef struct td_pairs_options {
-    const char *path;      /* directory with *.tfrecord shards, a glob, or NULL: procedural, n_synthetic pairs */
+    const char *
+        path; /* directory with *.tfrecord shards, a glob, or NULL: procedural, n_synthetic pairs */
     int64_t n_synthetic;
     uint64_t seed;
-    double holdout;        /* share of pairs kept for eval, chosen by a hash of the pair's key: [0, 1) */
-    bool held_out;         /* this set is the held-out part instead */
+    double holdout; /* share of pairs kept for eval, chosen by a hash of the pair's key: [0, 1) */
+    bool held_out;  /* this set is the held-out part instead */
 } td_pairs_options;
 
 td_status td_pairs_open(const td_pairs_options *options, td_pairs **out);
 void td_pairs_close(td_pairs *pairs);
 int64_t td_pairs_count(const td_pairs *pairs);
 
-/* One pair's caption and class label ("" when it has none); strings are freed with td_free. A record that cannot be
- * decoded is TD_EINPUT with file, offset, record and reason. */
+/* One pair's caption and class label ("" when it has none); strings are freed with td_free. A
+ * record that cannot be decoded is TD_EINPUT with file, offset, record and reason. */
 td_status td_pairs_text(td_pairs *pairs, int64_t index, char **caption, char **label);
 
-/* Decodes, resizes (antialiased bicubic), crops and normalises one image with CLIP's mean and std into (3, size, size). */
+/* Decodes, resizes (antialiased bicubic), crops and normalises one image with CLIP's mean and std
+ * into (3, size, size). */
 td_status td_pairs_image(td_pairs *pairs, int64_t index, int64_t size, float *out);
 
-/* A loader gives one rank its samples of each global batch: rows [first_row, first_row + rows) of `batch` samples.
- * Order: epoch e visits a permutation keyed by (seed, e); sample j of step s is item (s * batch + j). An undecodable
- * pair is replaced by the next good one of the permutation, counted and noted once: never a crash. */
+/* A loader gives one rank its samples of each global batch: rows [first_row, first_row + rows) of
+ * `batch` samples. Order: epoch e visits a permutation keyed by (seed, e); sample j of step s is
+ * item (s * batch + j). An undecodable pair is replaced by the next good one of the permutation,
+ * counted and noted once: never a crash. */
 typedef struct td_loader td_loader;
 
 typedef struct td_loader_options {
@@ -51,9 +55,10 @@ typedef struct td_loader_options {
 td_status td_loader_create(const td_loader_options *options, td_loader **out);
 void td_loader_destroy(td_loader *loader);
 
-/* The next step's samples: images (rows, 3, size, size), tokens (rows, context), both valid until the next call.
- * wait_ns: how long the caller waited. */
-td_status td_loader_next(td_loader *loader, const float **images, const int32_t **tokens, int64_t *wait_ns);
+/* The next step's samples: images (rows, 3, size, size), tokens (rows, context), both valid until
+ * the next call. wait_ns: how long the caller waited. */
+td_status td_loader_next(td_loader *loader, const float **images, const int32_t **tokens,
+                         int64_t *wait_ns);
 
 typedef struct td_loader_stats {
     int64_t batches, samples, bad_samples, wait_ns, decode_ns;

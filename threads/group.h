@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A group: the ranks of a layout, as threads of this process or as forked processes, over one symmetric heap in a
- * memfd (nothing in /dev/shm to leave behind). Every rank owns a segment of equal size, mapped at the same address in
- * all ranks, so an object at some offset of my segment has its twin at the same offset of every other.
+ * A group: the ranks of a layout, as threads of this process or as forked processes, over one
+ * symmetric heap in a memfd (nothing in /dev/shm to leave behind). Every rank owns a segment of
+ * equal size, mapped at the same address in all ranks, so an object at some offset of my segment
+ * has its twin at the same offset of every other.
  *
- * A rank that dies, returns an error or does not reach a barrier within the deadline ends the others, and
- * td_group_run returns TD_EPEER or TD_ETIMEDOUT with a message that names the rank and the signal or reason.
+ * A rank that dies, returns an error or does not reach a barrier within the deadline ends the
+ * others, and td_group_run returns TD_EPEER or TD_ETIMEDOUT with a message that names the rank and
+ * the signal or reason.
  */
 #ifndef TD_THREADS_GROUP_H
 #define TD_THREADS_GROUP_H
@@ -22,8 +24,8 @@ typedef struct td_rank {
     td_rank_kind kind;
     td_group *group;
     int workers;
-    const int *pu;        /* PU of each of my workers */
-    bool shares_cpus;     /* the group has more workers than effective CPUs */
+    const int *pu;          /* PU of each of my workers */
+    bool shares_cpus;       /* the group has more workers than effective CPUs */
     unsigned char *segment; /* my segment of the heap: 2 MiB aligned, zero at start */
     size_t segment_bytes;
 } td_rank;
@@ -37,26 +39,30 @@ typedef struct td_group_options {
     int64_t deadline_ns; /* of every rank barrier; 0 means 30 s */
 } td_group_options;
 
-/* Runs fn once in every rank and returns when all have ended. One rank runs in the caller's thread. Process ranks are
- * forked here: call before this process has other threads. What a rank writes outside the heap is lost in the parent
- * when ranks are processes: results go through segment 0, which td_group_result copies out below.
- * SIGINT and SIGTERM reach every rank as td_interrupted(); they do not kill ranks. */
+/* Runs fn once in every rank and returns when all have ended. One rank runs in the caller's thread.
+ * Process ranks are forked here: call before this process has other threads. What a rank writes
+ * outside the heap is lost in the parent when ranks are processes: results go through segment 0,
+ * which td_group_result copies out below. SIGINT and SIGTERM reach every rank as td_interrupted();
+ * they do not kill ranks. */
 td_status td_group_run(const td_group_options *options, td_rank_fn *fn, void *arg);
 
-/* As td_group_run, and copies result_bytes from the start of rank 0's segment into result after success or failure. */
-td_status td_group_run_result(const td_group_options *options, td_rank_fn *fn, void *arg, void *result,
-                              size_t result_bytes);
+/* As td_group_run, and copies result_bytes from the start of rank 0's segment into result after
+ * success or failure. */
+td_status td_group_run_result(const td_group_options *options, td_rank_fn *fn, void *arg,
+                              void *result, size_t result_bytes);
 
 /* The twin, in peer's segment, of an address inside my segment. */
 void *td_rank_peer(const td_rank *rank, int peer, const void *mine);
 
-/* All ranks meet; called by one thread of each. TD_EPEER or TD_ETIMEDOUT when the group has failed: return at once. */
+/* All ranks meet; called by one thread of each. TD_EPEER or TD_ETIMEDOUT when the group has failed:
+ * return at once. */
 td_status td_rank_barrier(td_rank *rank);
 
 /* True when another rank has failed; cheap, for long loops. */
 bool td_rank_failed(const td_rank *rank);
 
-/* Marks the group failed with this rank's td_error() message; the other ranks' barriers return TD_EPEER. */
+/* Marks the group failed with this rank's td_error() message; the other ranks' barriers return
+ * TD_EPEER. */
 td_status td_rank_abort(td_rank *rank, td_status status);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Layouts: ranks x workers with kind and placement, in one notation:
- *   p<ranks>xt<workers>[:thread|process|mpi][@scope:unit[:order]][+option...]        p2xt4:process@package:core
- * kind defaults to thread for one rank and process for more. Options: over (more workers than units), smt=K,
- * mem=local|interleave.
+ *   p<ranks>xt<workers>[:thread|process|mpi][@scope:unit[:order]][+option...]
+ * p2xt4:process@package:core kind defaults to thread for one rank and process for more. Options:
+ * over (more workers than units), smt=K, mem=local|interleave.
  */
 #ifndef TD_THREADS_LAYOUT_H
 #define TD_THREADS_LAYOUT_H
@@ -28,11 +28,13 @@ typedef struct td_layout {
 /* TD_EUSAGE says which part is wrong and what was expected. */
 td_status td_layout_parse(const char *text, td_layout *out);
 
-/* The canonical text; defaults are left out, except the kind when ranks > 1 ("p2xt1:process", "p1xt2"). */
+/* The canonical text; defaults are left out, except the kind when ranks > 1 ("p2xt1:process",
+ * "p1xt2"). */
 void td_layout_print(const td_layout *layout, char text[TD_LAYOUT_TEXT]);
 
-/* The PU (operating-system index) of every worker: pu[rank * workers + worker]. More workers than units without
- * `over` is TD_EUSAGE that names both counts; with it, workers share PUs round robin. */
+/* The PU (operating-system index) of every worker: pu[rank * workers + worker]. More workers than
+ * units without `over` is TD_EUSAGE that names both counts; with it, workers share PUs round robin.
+ */
 td_status td_layout_resolve(const td_layout *layout, const td_topology *topology, int *pu);
 
 #endif

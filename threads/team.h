@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A team: the workers of one rank, created once and pinned. A region is one function run by every worker (SPMD);
- * inside it workers meet at barriers and share work as tiles. Results never depend on who runs which tile.
+ * A team: the workers of one rank, created once and pinned. A region is one function run by every
+ * worker (SPMD); inside it workers meet at barriers and share work as tiles. Results never depend
+ * on who runs which tile.
  *
  * Waiting is bounded spin, then yield, then futex, so a team may have more workers than CPUs.
  */
@@ -16,9 +17,9 @@ typedef struct td_team td_team; /* opaque */
 
 /* What a worker knows of itself; passed to every region. */
 typedef struct td_worker {
-    int id, count;    /* 0 <= id < count; worker 0 is the thread that calls td_team_run */
+    int id, count; /* 0 <= id < count; worker 0 is the thread that calls td_team_run */
     td_team *team;
-    void *scratch;    /* scratch_bytes bytes, 64-byte aligned, first touched by this worker */
+    void *scratch; /* scratch_bytes bytes, 64-byte aligned, first touched by this worker */
     int64_t scratch_bytes;
 } td_worker;
 
@@ -26,13 +27,14 @@ typedef void td_region_fn(void *arg, td_worker *worker);
 
 typedef struct td_team_options {
     int workers;
-    const int *pu;          /* PU of each worker, or NULL: not bound (recorded as such) */
-    int64_t scratch_bytes;  /* of each worker */
-    bool shares_cpus;       /* more runnable workers than CPUs, over all ranks: do not spin long */
+    const int *pu;         /* PU of each worker, or NULL: not bound (recorded as such) */
+    int64_t scratch_bytes; /* of each worker */
+    bool shares_cpus;      /* more runnable workers than CPUs, over all ranks: do not spin long */
 } td_team_options;
 
-/* Workers bind themselves, and the binding is read back; td_team_bound tells how many match. A refused binding is a
- * note in *warning (static text or NULL), not an error. A thread that cannot be created ends those that were. */
+/* Workers bind themselves, and the binding is read back; td_team_bound tells how many match. A
+ * refused binding is a note in *warning (static text or NULL), not an error. A thread that cannot
+ * be created ends those that were. */
 td_status td_team_create(const td_team_options *options, td_team **out);
 void td_team_destroy(td_team *team);
 int td_team_bound(const td_team *team);
@@ -44,14 +46,17 @@ void td_team_run(td_team *team, td_region_fn *fn, void *arg);
 /* All workers of the region meet. */
 void td_team_barrier(td_worker *worker);
 
-/* This worker's share of n tiles, the same for every run: [first, last). Sizes differ by at most one. */
-static inline void td_worker_share(const td_worker *worker, int64_t n, int64_t *first, int64_t *last) {
+/* This worker's share of n tiles, the same for every run: [first, last). Sizes differ by at most
+ * one. */
+static inline void td_worker_share(const td_worker *worker, int64_t n, int64_t *first,
+                                   int64_t *last) {
     *first = n * worker->id / worker->count;
     *last = n * (worker->id + 1) / worker->count;
 }
 
-/* Claimed tiles: a shared ticket, reset by one worker before a barrier, then taken in chunks until none is left.
- *   for (int64_t first, last; td_ticket_take(&ticket, n, chunk, &first, &last);) work(first, last); */
+/* Claimed tiles: a shared ticket, reset by one worker before a barrier, then taken in chunks until
+ * none is left. for (int64_t first, last; td_ticket_take(&ticket, n, chunk, &first, &last);)
+ * work(first, last); */
 typedef struct td_ticket {
     _Alignas(64) _Atomic int64_t next;
 } td_ticket;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The machine as this process may use it: hwloc's tree, restricted by affinity, cpuset and cgroup quota; or any other
- * machine from a synthetic description, for planning.
+ * The machine as this process may use it: hwloc's tree, restricted by affinity, cpuset and cgroup
+ * quota; or any other machine from a synthetic description, for planning.
  */
 #ifndef TD_THREADS_TOPOLOGY_H
 #define TD_THREADS_TOPOLOGY_H
@@ -16,12 +16,12 @@ enum { TD_MAX_PUS = 4096, TD_MAX_CACHES = 8 };
 typedef struct td_topology td_topology; /* opaque: holds hwloc's tree */
 
 typedef struct td_cache_info {
-    int level;                 /* 1 to 4 */
+    int level; /* 1 to 4 */
     bool instruction;
-    int64_t bytes;             /* as reported */
-    int64_t clamped_bytes;     /* what blocking may rely on */
-    int count;                 /* instances visible here */
-    bool plausible;            /* false: reported size fails the sanity rules */
+    int64_t bytes;         /* as reported */
+    int64_t clamped_bytes; /* what blocking may rely on */
+    int count;             /* instances visible here */
+    bool plausible;        /* false: reported size fails the sanity rules */
 } td_cache_info;
 
 typedef struct td_topology_info {
@@ -33,15 +33,17 @@ typedef struct td_topology_info {
     int n_caches;
     td_cache_info caches[TD_MAX_CACHES];
     int64_t memory_bytes;
-    char odd[512];                        /* what a reader should know: "; "-separated sentences, or "" */
+    char odd[512]; /* what a reader should know: "; "-separated sentences, or "" */
 } td_topology_info;
 
-/* synthetic: hwloc's notation ("pack:2 numa:1 core:8 pu:2"), or NULL for this machine. TD_EUSAGE when hwloc refuses it. */
+/* synthetic: hwloc's notation ("pack:2 numa:1 core:8 pu:2"), or NULL for this machine. TD_EUSAGE
+ * when hwloc refuses it. */
 td_status td_topology_create(const char *synthetic, td_topology **out);
 void td_topology_destroy(td_topology *topology);
 const td_topology_info *td_topology_get_info(const td_topology *topology);
 
-/* cgroup v1/v2 CPU limit read below root ("" is the live system): CPUs, 0 for none, negative when unreadable. */
+/* cgroup v1/v2 CPU limit read below root ("" is the live system): CPUs, 0 for none, negative when
+ * unreadable. */
 double td_cgroup_quota(const char *root);
 
 /* The drawing that `tandem topo` prints. */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/options.h"
+
+typedef struct fields {
+    bool quiet;
+    int64_t count;
+    double rate;
+    const char *file, *kind;
+} fields;
+
+static const td_option table[] = {
+    {"quiet", TD_OPTION_FLAG, offsetof(fields, quiet), 0, 0, NULL, NULL, "say less"},
+    {"count", TD_OPTION_INT, offsetof(fields, count), 1, 1 << 20, NULL, "N", "how many"},
+    {"rate", TD_OPTION_REAL, offsetof(fields, rate), 0, 1, NULL, "X", "learning rate"},
+    {"file", TD_OPTION_TEXT, offsetof(fields, file), 0, 0, NULL, "FILE", "where"},
+    {"kind", TD_OPTION_CHOICE, offsetof(fields, kind), 0, 0, "thread|process", "KIND", "rank kind"},
+};
+
+static td_status parse(const char *line, fields *out, const char **word, int *help) {
+    static char buffer[256];
+    static char *argv[16];
+    snprintf(buffer, sizeof buffer, "%s", line);
+    int argc = 0;
+    for (char *at = strtok(buffer, " "); at != NULL; at = strtok(NULL, " ")) {
+        argv[argc++] = at;
+    }
+    size_t n_words = 0;
+    *word = NULL;
+    return td_options_parse(table, 5, argc, argv, out, word, 1, &n_words, help);
+}
+
+Test(options, every_type_is_stored) {
+    fields got = {0};
+    const char *word;
+    int help;
+    cr_assert_eq(parse("verb --quiet --count=64Ki --rate 0.25 pattern --file a=b --kind process",
+                       &got, &word, &help),
+                 TD_OK);
+    cr_assert(got.quiet);
+    cr_assert_eq(got.count, 65536);
+    cr_assert_eq(got.rate, 0.25);
+    cr_assert_str_eq(got.file, "a=b");
+    cr_assert_str_eq(got.kind, "process");
+    cr_assert_str_eq(word, "pattern");
+    cr_assert_eq(help, 0);
+    cr_assert_eq(parse("verb --help", &got, &word, &help), TD_OK);
+    cr_assert_eq(help, 1);
+}
+
+Test(options, every_mistake_says_what_was_expected) {
+    static const char *const rows[][2] = {
+        {"verb --cuont 3", "unknown option \"--cuont\""},
+        {"verb --count", "missing value; expected N"},
+        {"verb --count x", "not a whole number; expected 1 to 1048576"},
+        {"verb --count 0", "out of range; expected 1 to 1048576"},
+        {"verb --count 3q", "not a whole number"},
+        {"verb --count 99999999999999999999", "not a whole number"},
+        {"verb --rate nan", "not a number"},
+        {"verb --rate 1.5", "out of range; expected 0 to 1"},
+        {"verb --kind thr", "expected one of thread|process"},
+        {"verb --kind ", "missing value"},
+        {"verb --quiet=1", "takes no value"},
+        {"verb one two", "unexpected word \"two\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        fields got = {0};
+        const char *word;
+        int help;
+        cr_assert_eq(parse(rows[i][0], &got, &word, &help), TD_EUSAGE, "%s", rows[i][0]);
+        cr_assert_neq(strstr(td_error(), rows[i][1]), NULL, "%s: %s", rows[i][0], td_error());
+    }
+}
+
+Test(options, help_names_every_option) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    td_options_help(out, &(td_verb_help){"tandem verb", "Does it.", NULL}, table, 5);
+    fclose(out);
+    for (size_t i = 0; i < 5; i++) {
+        cr_assert_neq(strstr(text, table[i].name), NULL);
+    }
+    cr_assert_neq(strstr(text, "(thread|process)"), NULL);
+    free(text);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+static char directory[] = "/tmp/tandem-text-XXXXXX";
+
+static void make_directory(void) {
+    cr_assert_not_null(mkdtemp(directory));
+}
+
+static const char *in_directory(const char *name, char path[128]) {
+    snprintf(path, 128, "%s/%s", directory, name);
+    return path;
+}
+
+static int exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+Test(text, grows_and_keeps_every_byte) {
+    td_text text = {0};
+    for (int i = 0; i < 1000; i++) {
+        td_text_printf(&text, "%d,", i);
+    }
+    td_text_append(&text, "a\0b", 3);
+    cr_assert_eq(td_text_status(&text), TD_OK);
+    cr_assert_eq(text.size, 10u + 90 * 2 + 900 * 3 + 1000 + 3);
+    cr_assert_arr_eq(text.data + text.size - 8, "998,999,a" + 3, 4);
+    td_text_destroy(&text);
+    cr_assert_null(text.data);
+}
+
+Test(text, file_round_trip, .init = make_directory) {
+    char path[128], *data;
+    size_t size;
+    cr_assert_eq(td_file_write(in_directory("a", path), "x\0y", 3), TD_OK);
+    cr_assert_eq(td_file_read(path, &data, &size), TD_OK);
+    cr_assert_eq(size, 3);
+    cr_assert_arr_eq(data, "x\0y", 4);
+    td_free(data);
+    cr_assert_eq(td_file_read(in_directory("none", path), &data, &size), TD_EIO);
+    cr_assert_neq(strstr(td_error(), path), NULL);
+}
+
+Test(text, aborted_output_leaves_the_old_file_and_no_other, .init = make_directory) {
+    char path[128], temporary[160], *data;
+    size_t size;
+    cr_assert_eq(td_file_write(in_directory("a", path), "old", 3), TD_OK);
+    td_atomic_file file;
+    cr_assert_eq(td_atomic_open(path, &file), TD_OK);
+    snprintf(temporary, sizeof temporary, "%s", file.temporary);
+    fputs("new", file.stream);
+    cr_assert(exists(temporary));
+    td_atomic_abort(&file);
+    cr_assert_not(exists(temporary));
+    cr_assert_eq(td_file_read(path, &data, &size), TD_OK);
+    cr_assert_str_eq(data, "old");
+    td_free(data);
+}
+
+Test(text, a_full_disk_is_an_error_and_keeps_the_old_file, .init = make_directory) {
+    char path[128];
+    cr_assert_eq(td_file_write(in_directory("a", path), "old", 3), TD_OK);
+    td_atomic_file file;
+    cr_assert_eq(td_atomic_open(path, &file), TD_OK);
+    FILE *full = fopen("/dev/full", "wb");
+    cr_assert_not_null(full);
+    cr_assert_geq(dup2(fileno(full), fileno(file.stream)), 0);
+    fclose(full);
+    fputs("new", file.stream);
+    cr_assert_eq(td_atomic_commit(&file), TD_EIO);
+    cr_assert_neq(strstr(td_error(), "No space left"), NULL);
+    char *data;
+    size_t size;
+    cr_assert_eq(td_file_read(path, &data, &size), TD_OK);
+    cr_assert_str_eq(data, "old");
+    td_free(data);
+}
+
+Test(text, directories_are_made_with_parents, .init = make_directory) {
+    char path[128];
+    cr_assert_eq(td_make_directory(in_directory("p/q//r/", path)), TD_OK);
+    cr_assert_eq(td_make_directory(path), TD_OK);
+    cr_assert(exists(path));
+    cr_assert_eq(td_file_write(in_directory("file", path), "", 0), TD_OK);
+    cr_assert_eq(td_make_directory(in_directory("file/below", path)), TD_EIO);
+}

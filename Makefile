@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin: packages, presets, and the program. Everything else is CMake and `tandem --help`.
+#   make bench                 measure this machine and draw the report (SUITE=full for the long one)
+#   make test                  every Criterion test; ends with Criterion's summary
+#   make build | list | report OUT=out/<timestamp> | test-full | clean
+SUITE ?= quick
+JOBS ?= $(shell nproc)
+DATA ?= out/data/openclipart
+RELEASE = build/release
+TANDEM = $(RELEASE)/tandem
+
+.PHONY: help build bench test test-full list report clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+build:
+	@tools/packages.sh build
+	@$(MAKE) --no-print-directory compile
+
+.PHONY: compile
+compile:
+	@cmake --preset release $(CMAKE_ARGS) >build.log 2>&1 || { cat build.log; exit 3; }
+	@rm -f build.log
+	@cmake --build $(RELEASE) --target tandem -j $(JOBS) -- -s
+
+bench:
+	@tools/packages.sh bench
+	@$(MAKE) --no-print-directory compile CMAKE_ARGS=-DTD_TESTS=OFF
+	@tools/real_pairs.sh $(TANDEM) $(DATA)
+	@$(TANDEM) bench --suite $(SUITE) --data $(DATA)
+
+list: build
+	@$(TANDEM) list
+
+report: build
+	@$(TANDEM) report $(OUT)
+
+test:
+	@tools/packages.sh test
+	@tools/test.sh release
+
+# ASan and UBSan over every test, TSan over the concurrent ones.
+test-full: test
+	@tools/test.sh debug
+	@tools/test.sh tsan
+
+clean:
+	rm -rf build

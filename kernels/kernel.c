@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel.h"
+
+/* Every row behind one signature. A wrapper rather than a cast: calling through another function
+ * type is undefined. */
+#define TD_OP(op, doc)
+#define TD_KERNEL(op, isa, suffix)                                                                 \
+    static void run_##op##__##suffix(const void *args, int64_t first, int64_t last,                \
+                                     void *scratch) {                                              \
+        td_##op##__##suffix(args, first, last, scratch);                                           \
+    }
+#include "kernels/kernels.inc"
+#undef TD_KERNEL
+
+static const td_kernel kernels[] = {
+#define TD_KERNEL(op, isa, suffix) {TD_OP_##op, isa, #suffix, run_##op##__##suffix},
+#include "kernels/kernels.inc"
+#undef TD_KERNEL
+};
+#undef TD_OP
+
+enum { N_KERNELS = sizeof kernels / sizeof kernels[0] };
+
+/* Written by td_kernels_select before any worker runs, only read afterwards. */
+static const td_kernel *selected[TD_OP_COUNT];
+
+#define TD_KERNEL(op, isa, suffix)
+#define TD_OP(op, doc)                                                                             \
+    static void run_##op(const void *args, int64_t first, int64_t last, void *scratch) {           \
+        td_kernel_selected(TD_OP_##op)->run(args, first, last, scratch);                           \
+    }                                                                                              \
+    static int64_t tiles_##op(const void *args) {                                                  \
+        return td_##op##_tiles(args);                                                              \
+    }                                                                                              \
+    static double flops_##op(const void *args) {                                                   \
+        return td_##op##_flops(args);                                                              \
+    }                                                                                              \
+    static double bytes_##op(const void *args) {                                                   \
+        return td_##op##_bytes(args);                                                              \
+    }                                                                                              \
+    static int64_t scratch_##op(const void *args) {                                                \
+        return td_##op##_scratch(args);                                                            \
+    }
+#include "kernels/kernels.inc"
+#undef TD_OP
+
+const td_op td_ops[TD_OP_COUNT] = {
+#define TD_OP(op, doc)                                                                             \
+    [TD_OP_##op] = {#op,        doc,        run_##op,     tiles_##op,                              \
+                    flops_##op, bytes_##op, scratch_##op, sizeof(td_##op##_args)},
+#include "kernels/kernels.inc"
+#undef TD_OP
+};
+#undef TD_KERNEL
+
+const td_kernel *td_kernels(int *count) {
+    *count = N_KERNELS;
+    return kernels;
+}
+
+td_status td_kernels_select(td_isa isa) {
+    td_isa native = td_isa_native();
+    if (isa > native) {
+        return td_fail(TD_EUSAGE, "kernels for %s: this CPU offers %s at most", td_isa_name(isa),
+                       td_isa_name(native));
+    }
+    const td_kernel *chosen[TD_OP_COUNT] = {NULL};
+    for (int i = 0; i < N_KERNELS; i++) {
+        if (chosen[kernels[i].op] == NULL && kernels[i].isa <= isa) {
+            chosen[kernels[i].op] = &kernels[i];
+        }
+    }
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        if (chosen[op] == NULL) {
+            return td_fail(TD_ESKIP, "%s has no implementation for %s", td_ops[op].name,
+                           td_isa_name(isa));
+        }
+    }
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        selected[op] = chosen[op];
+    }
+    return TD_OK;
+}
+
+const td_kernel *td_kernel_selected(td_op_id op) {
+    TD_ASSERT(selected[op] != NULL);
+    return selected[op];
+}

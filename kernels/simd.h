@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One vector of 16 f32 lanes (td_v16), its integers (td_i16), f64 lanes (td_d16) and masks
+ * (td_m16). A kernel is written once on it and compiled once per row of cmake/isa.cmake; the
+ * compiler flags choose the back end. Every function gives the same bits on every back end, so a
+ * kernel does too.
+ *
+ *   load, store          any 4-byte aligned address; _part touches `count` (0..16) elements and no
+ * byte behind them; lanes from count on are `fill` fma(a, b, c)         a * b + c rounded once;
+ * fnma: -(a * b) + c; fms: a * b - c max(a, b), min(a, b) b where a or b is NaN or both are zero
+ * (as the instructions); max_nan: NaN where either is sum, reduce_max      across lanes by one
+ * tree: lane i with i + 8, then 4, 2, 1; reduce_max is NaN if a lane is to_i16               to the
+ * nearest integer, ties to even; out of range or NaN gives INT32_MIN scale(v, n)          v * 2^n
+ * as v * 2^(n >> 1) * 2^(n - (n >> 1)): rounds once, also into denormals, when |v| is near 1; n in
+ * [-252, 254] select(m, a, b)      a where m is set, b elsewhere; comparisons with NaN are false,
+ * is_nan aside The sign and payload of a NaN that arithmetic produces are not part of any result's
+ * contract.
+ */
+#ifndef TD_KERNELS_SIMD_H
+#define TD_KERNELS_SIMD_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef TD_ISA_SUFFIX
+#error "compiled once per ISA: list the file under td_kernel_sources in kernels/CMakeLists.txt"
+#endif
+
+/* TD_FN(softmax_f32) is td_softmax_f32__avx2 and so on: the name of this row of kernels.inc. */
+#define TD_FN_JOIN(name, suffix)   td_##name##__##suffix
+#define TD_FN_EXPAND(name, suffix) TD_FN_JOIN(name, suffix)
+#define TD_FN(name)                TD_FN_EXPAND(name, TD_ISA_SUFFIX)
+
+#define TD_SIMD static inline __attribute__((always_inline))
+
+enum { TD_LANES = 16 };
+
+#if defined(__AVX512F__)
+#include "kernels/simd_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
+#include "kernels/simd_avx2.h"
+#else
+#include "kernels/simd_portable.h"
+#endif
+
+TD_SIMD td_v16 td_v16_zero(void) {
+    return td_v16_set1(0.0f);
+}
+
+TD_SIMD td_m16 td_v16_gt(td_v16 a, td_v16 b) {
+    return td_v16_lt(b, a);
+}
+
+TD_SIMD td_m16 td_v16_ge(td_v16 a, td_v16 b) {
+    return td_v16_le(b, a);
+}
+
+TD_SIMD td_v16 td_v16_max_nan(td_v16 a, td_v16 b) {
+    return td_v16_select(td_v16_is_nan(a), a, td_v16_max(a, b));
+}
+
+TD_SIMD td_v16 td_v16_abs(td_v16 v) {
+    return td_i16_as_v16(td_i16_and(td_v16_as_i16(v), td_i16_set1(INT32_MAX)));
+}
+
+TD_SIMD td_v16 td_v16_neg(td_v16 v) {
+    return td_i16_as_v16(td_i16_xor(td_v16_as_i16(v), td_i16_set1(INT32_MIN)));
+}
+
+/* The bits of 2^n for n in [-126, 127]. */
+TD_SIMD td_v16 td_v16_exp2i(td_i16 n) {
+    return td_i16_as_v16(td_i16_shl(td_i16_add(n, td_i16_set1(127)), 23));
+}
+
+TD_SIMD td_v16 td_v16_scale(td_v16 v, td_i16 n) {
+    td_i16 half = td_i16_sar(n, 1);
+    return td_v16_mul(td_v16_mul(v, td_v16_exp2i(half)), td_v16_exp2i(td_i16_sub(n, half)));
+}
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Back end of simd.h on AVX-512 F, DQ, BW, VL: one register a vector.
+ */
+#ifndef TD_KERNELS_SIMD_AVX512_H
+#define TD_KERNELS_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+typedef __m512 td_v16;
+typedef __m512i td_i16;
+typedef struct td_d16 {
+    __m512d low, high;
+} td_d16;
+typedef __mmask16 td_m16;
+
+TD_SIMD td_m16 td_m16_first(int64_t count) {
+    return (td_m16)((1u << count) - 1u);
+}
+
+TD_SIMD td_v16 td_v16_set1(float x) {
+    return _mm512_set1_ps(x);
+}
+
+TD_SIMD td_v16 td_v16_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+
+TD_SIMD void td_v16_store(float *p, td_v16 v) {
+    _mm512_storeu_ps(p, v);
+}
+
+TD_SIMD td_v16 td_v16_load_part(const float *p, int64_t count, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), td_m16_first(count), p);
+}
+
+TD_SIMD void td_v16_store_part(float *p, td_v16 v, int64_t count) {
+    _mm512_mask_storeu_ps(p, td_m16_first(count), v);
+}
+
+TD_SIMD td_v16 td_v16_add(td_v16 a, td_v16 b) {
+    return _mm512_add_ps(a, b);
+}
+
+TD_SIMD td_v16 td_v16_sub(td_v16 a, td_v16 b) {
+    return _mm512_sub_ps(a, b);
+}
+
+TD_SIMD td_v16 td_v16_mul(td_v16 a, td_v16 b) {
+    return _mm512_mul_ps(a, b);
+}
+
+TD_SIMD td_v16 td_v16_div(td_v16 a, td_v16 b) {
+    return _mm512_div_ps(a, b);
+}
+
+TD_SIMD td_v16 td_v16_sqrt(td_v16 a) {
+    return _mm512_sqrt_ps(a);
+}
+
+TD_SIMD td_v16 td_v16_fma(td_v16 a, td_v16 b, td_v16 c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+TD_SIMD td_v16 td_v16_fnma(td_v16 a, td_v16 b, td_v16 c) {
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+TD_SIMD td_v16 td_v16_fms(td_v16 a, td_v16 b, td_v16 c) {
+    return _mm512_fmsub_ps(a, b, c);
+}
+
+TD_SIMD td_v16 td_v16_max(td_v16 a, td_v16 b) {
+    return _mm512_max_ps(a, b);
+}
+
+TD_SIMD td_v16 td_v16_min(td_v16 a, td_v16 b) {
+    return _mm512_min_ps(a, b);
+}
+
+TD_SIMD td_m16 td_v16_lt(td_v16 a, td_v16 b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+TD_SIMD td_m16 td_v16_le(td_v16 a, td_v16 b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+}
+
+TD_SIMD td_m16 td_v16_eq(td_v16 a, td_v16 b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+TD_SIMD td_m16 td_v16_is_nan(td_v16 a) {
+    return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+}
+
+TD_SIMD td_m16 td_m16_and(td_m16 a, td_m16 b) {
+    return (td_m16)(a & b);
+}
+
+TD_SIMD td_m16 td_m16_or(td_m16 a, td_m16 b) {
+    return (td_m16)(a | b);
+}
+
+TD_SIMD td_m16 td_m16_not(td_m16 a) {
+    return (td_m16)~a;
+}
+
+TD_SIMD uint32_t td_m16_bits(td_m16 m) {
+    return m;
+}
+
+TD_SIMD td_v16 td_v16_select(td_m16 m, td_v16 a, td_v16 b) {
+    return _mm512_mask_blend_ps(m, b, a);
+}
+
+TD_SIMD float td_v16_sum(td_v16 v) {
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+TD_SIMD float td_v16_reduce_max(td_v16 v) {
+    if (td_v16_is_nan(v) != 0) {
+        return NAN;
+    }
+    __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+TD_SIMD td_i16 td_i16_set1(int32_t x) {
+    return _mm512_set1_epi32(x);
+}
+
+TD_SIMD td_i16 td_i16_iota(void) {
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
+TD_SIMD td_i16 td_i16_load(const int32_t *p) {
+    return _mm512_loadu_si512(p);
+}
+
+TD_SIMD void td_i16_store(int32_t *p, td_i16 v) {
+    _mm512_storeu_si512(p, v);
+}
+
+TD_SIMD td_i16 td_i16_add(td_i16 a, td_i16 b) {
+    return _mm512_add_epi32(a, b);
+}
+
+TD_SIMD td_i16 td_i16_sub(td_i16 a, td_i16 b) {
+    return _mm512_sub_epi32(a, b);
+}
+
+TD_SIMD td_i16 td_i16_and(td_i16 a, td_i16 b) {
+    return _mm512_and_si512(a, b);
+}
+
+TD_SIMD td_i16 td_i16_or(td_i16 a, td_i16 b) {
+    return _mm512_or_si512(a, b);
+}
+
+TD_SIMD td_i16 td_i16_xor(td_i16 a, td_i16 b) {
+    return _mm512_xor_si512(a, b);
+}
+
+TD_SIMD td_i16 td_i16_shl(td_i16 a, int bits) {
+    return _mm512_sll_epi32(a, _mm_cvtsi32_si128(bits));
+}
+
+/* Logical and arithmetic shifts to the right. */
+TD_SIMD td_i16 td_i16_shr(td_i16 a, int bits) {
+    return _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits));
+}
+
+TD_SIMD td_i16 td_i16_sar(td_i16 a, int bits) {
+    return _mm512_sra_epi32(a, _mm_cvtsi32_si128(bits));
+}
+
+TD_SIMD td_m16 td_i16_eq(td_i16 a, td_i16 b) {
+    return _mm512_cmpeq_epi32_mask(a, b);
+}
+
+TD_SIMD td_m16 td_i16_lt(td_i16 a, td_i16 b) {
+    return _mm512_cmplt_epi32_mask(a, b);
+}
+
+TD_SIMD td_v16 td_i16_as_v16(td_i16 a) {
+    return _mm512_castsi512_ps(a);
+}
+
+TD_SIMD td_i16 td_v16_as_i16(td_v16 a) {
+    return _mm512_castps_si512(a);
+}
+
+TD_SIMD td_v16 td_i16_to_v16(td_i16 a) {
+    return _mm512_cvtepi32_ps(a);
+}
+
+TD_SIMD td_i16 td_v16_to_i16(td_v16 a) {
+    return _mm512_cvtps_epi32(a);
+}
+
+/* 16 unsigned 16-bit values as integers, and the low halves of integers back. */
+TD_SIMD td_i16 td_i16_load_u16(const uint16_t *p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+TD_SIMD void td_i16_store_u16(uint16_t *p, td_i16 v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(v));
+}
+
+TD_SIMD td_d16 td_d16_zero(void) {
+    return (td_d16){_mm512_setzero_pd(), _mm512_setzero_pd()};
+}
+
+TD_SIMD td_d16 td_v16_to_d16(td_v16 v) {
+    return (td_d16){_mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+                    _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
+}
+
+TD_SIMD td_d16 td_d16_add(td_d16 a, td_d16 b) {
+    return (td_d16){_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
+}
+
+TD_SIMD double td_d16_sum(td_d16 v) {
+    __m512d eight = _mm512_add_pd(v.low, v.high);
+    __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+#endif

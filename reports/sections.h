@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The sections of the report. Each reads facts and leaves a sentence, charts as data, tables and
+ * the command that repeats it; a section without facts leaves an empty sentence and is not shown.
+ */
+#ifndef TD_REPORTS_SECTIONS_H
+#define TD_REPORTS_SECTIONS_H
+
+#include "reports/facts.h"
+#include "reports/table.h"
+
+enum { TD_SECTION_TABLES = 4 };
+
+typedef struct td_section {
+    const char *id, *title;
+    td_text lead, command;
+    json_t *charts; /* array of chart objects as page.js reads them */
+    td_table tables[TD_SECTION_TABLES];
+    int n_tables;
+} td_section;
+
+typedef void td_section_fn(const td_facts *facts, td_section *section);
+
+td_section_fn td_section_machine, td_section_training, td_section_anatomy, td_section_kernels;
+td_section_fn td_section_collectives, td_section_threads, td_section_data, td_section_noise;
+
+void td_section_destroy(td_section *section);
+
+td_table *td_section_table(td_section *section, const char *caption, const char *const *columns);
+
+/* kind: "bar", "stack" (categories on x), "line" or "scatter". A log axis says so in its label. */
+json_t *td_chart_add(td_section *section, const char *kind, const char *title, const char *x,
+                     bool x_log, const char *y, bool y_log);
+
+/* role: "tandem", "peer", "ceiling", or "other" (colours by position). */
+json_t *td_series_add(json_t *chart, const char *label, const char *role);
+json_t *td_series_find(json_t *chart, const char *label, const char *role); /* adds when new */
+
+/* x: category text for bars. low, high: interval, NaN for none. note is shown with the point. */
+void td_point_add(json_t *series, double x, double y, double low, double high, const char *note);
+void td_bar_add(json_t *chart, json_t *series, const char *category, double y, double low,
+                double high);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Training by layout, and the anatomy of a step.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "reports/sections.h"
+
+static bool is_step(const td_fact *fact) {
+    return td_fact_is(fact, "step");
+}
+
+static void step_label(const td_fact *fact, char label[160]) {
+    snprintf(label, 160, "%s %s", fact->part[1], fact->part[2]);
+}
+
+static bool same_step(const td_fact *a, const td_fact *b) {
+    return strcmp(a->id, b->id) == 0 && strcmp(a->provider, b->provider) == 0;
+}
+
+/* The same step with one rank and one worker. */
+static const td_fact *find_serial(const td_facts *facts, const td_fact *fact) {
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *other = &facts->rows[i];
+        if (other->ok && other->ranks * other->workers == 1 && same_step(other, fact)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
+static const td_fact *best_step(const td_facts *facts) {
+    const td_fact *best = NULL;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (is_step(fact) && fact->ok && fact->own && fact->flops > 0 &&
+            (best == NULL || fact->flops / fact->median_ns > best->flops / best->median_ns)) {
+            best = fact;
+        }
+    }
+    return best;
+}
+
+static void scaling_chart(const td_facts *facts, td_section *section) {
+    json_t *chart = td_chart_add(section, "line", "Scaling against one worker (times)",
+                                 "workers in all ranks", false, "speed-up", false);
+    json_t *ideal = td_series_add(chart, "ideal", "ceiling");
+    int most = 1;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        const td_fact *serial = is_step(fact) && fact->ok ? find_serial(facts, fact) : NULL;
+        if (serial == NULL) {
+            continue;
+        }
+        char label[160], name[224];
+        step_label(fact, label);
+        int total = fact->ranks * fact->workers;
+        most = total > most ? total : most;
+        snprintf(name, sizeof name, "%s, %s", label, fact->ranks > 1 ? "ranks" : "workers");
+        json_t *series = td_series_find(chart, name, "other");
+        if (json_array_size(json_object_get(series, "points")) == 0) {
+            td_point_add(series, 1, 1, NAN, NAN, serial->layout);
+        }
+        if (total > 1) {
+            td_point_add(series, total, fact->value / serial->value, NAN, NAN, fact->layout);
+        }
+    }
+    for (int workers = 1; workers <= most; workers *= 2) {
+        td_point_add(ideal, workers, workers, NAN, NAN, "ideal");
+    }
+}
+
+static void training_table(const td_facts *facts, td_section *section) {
+    td_table *table = td_section_table(
+        section, "Training steps by layout",
+        (const char *const[]){"case||t", "layout||t", "provider||t", "pairs/s||n", "low||n",
+                              "high||n", "speed-up|times|n", "efficiency|%|n", "MFU|%|n",
+                              "data wait|%|n", "weights sha256||t", NULL});
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (!is_step(fact)) {
+            continue;
+        }
+        const td_fact *serial = fact->ok ? find_serial(facts, fact) : NULL;
+        double speedup = serial == NULL ? NAN : fact->value / serial->value;
+        td_table_text(table, "%s", fact->id);
+        td_table_text(table, "%s", fact->layout);
+        td_table_text(table, "%s", fact->provider);
+        td_table_number(table, fact->value);
+        td_table_number(table, fact->low);
+        td_table_number(table, fact->high);
+        td_table_number(table, speedup);
+        td_table_number(table, 100 * speedup / (fact->ranks * fact->workers));
+        td_table_number(table, 100 * td_fact_number(fact, "mfu"));
+        td_table_number(table, 100 * td_fact_number(fact, "data_wait_share"));
+        if (fact->ok) {
+            td_table_text(table, "%.12s", fact->sha256);
+        } else {
+            td_table_text(table, "%s: %s", fact->status, fact->reason);
+            td_table_mark_bad(table);
+        }
+    }
+}
+
+/* Whether every layout of the same step ended with the same weights. */
+static bool one_answer(const td_facts *facts, int *layouts) {
+    bool same = true;
+    *layouts = 0;
+    const td_fact *best = best_step(facts);
+    for (int i = 0; best != NULL && i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (is_step(fact) && fact->ok && same_step(fact, best)) {
+            ++*layouts;
+            same = same && strcmp(fact->sha256, best->sha256) == 0;
+        }
+    }
+    return same;
+}
+
+void td_section_training(const td_facts *facts, td_section *section) {
+    *section = (td_section){.id = "training", .title = "Training by layout"};
+    json_t *chart = NULL;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (!is_step(fact)) {
+            continue;
+        }
+        if (chart == NULL) {
+            chart = td_chart_add(section, "bar", "Training throughput (pairs/s)", "layout", false,
+                                 "pairs/s", false);
+        }
+        char label[160];
+        step_label(fact, label);
+        if (fact->ok) {
+            td_bar_add(chart, td_series_find(chart, label, "other"), fact->layout, fact->value,
+                       fact->low, fact->high);
+        }
+    }
+    if (chart == NULL) {
+        return;
+    }
+    scaling_chart(facts, section);
+    training_table(facts, section);
+    const td_fact *best = best_step(facts);
+    if (best == NULL) {
+        td_text_puts(&section->lead, "No training step was proved in this run.");
+        return;
+    }
+    const td_fact *serial = find_serial(facts, best);
+    int layouts;
+    bool same = one_answer(facts, &layouts);
+    char number[32], label[160];
+    step_label(best, label);
+    td_text_printf(&section->lead, "%s trains at %s pairs/s on %s", label,
+                   td_significant(best->value, number), best->layout);
+    if (serial != NULL && serial != best) {
+        td_text_printf(&section->lead, ", %.2f times one worker", best->value / serial->value);
+    }
+    td_text_printf(&section->lead, "; the weights of its %d layout%s are %s.", layouts,
+                   layouts == 1 ? "" : "s",
+                   same ? "the same, bit for bit"
+                        : "NOT the same: the promise of one answer is broken");
+    td_text_printf(&section->command, "%s", best->command);
+}
+
+/* ---- anatomy ---- */
+
+/* The steps shown: every layout of the step whose record has the highest FLOP rate. */
+static void anatomy_chart(const td_facts *facts, const td_fact *best, td_section *section) {
+    char title[240], label[160];
+    step_label(best, label);
+    snprintf(title, sizeof title, "Where the time of a step goes: %s (ms)", label);
+    json_t *chart = td_chart_add(section, "stack", title, "layout", false, "ms", false);
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (!is_step(fact) || !fact->ok || !same_step(fact, best)) {
+            continue;
+        }
+        double spent = 0;
+        size_t j;
+        json_t *op;
+        json_array_foreach(fact->ops, j, op) {
+            double ms = td_json_number(op, "ns") * 1e-6;
+            spent += ms;
+            td_bar_add(chart, td_series_find(chart, td_json_text(op, "family", "other"), "other"),
+                       fact->layout, ms, NAN, NAN);
+        }
+        td_bar_add(chart, td_series_find(chart, "wait", "wait"), fact->layout,
+                   fmax(0, fact->median_ns * 1e-6 - spent), NAN, NAN);
+    }
+}
+
+static void anatomy_table(const td_fact *fact, td_section *section) {
+    td_table *table =
+        td_section_table(section, "Operations of a step",
+                         (const char *const[]){"operation||t", "family||t", "calls||n", "time|ms|n",
+                                               "share|% of step|n", "rate|GFLOP/s|n",
+                                               "of FMA peak|%|n", "traffic|GB/s|n", NULL});
+    double peak = td_fact_ceiling(fact, "fma_f32");
+    size_t j;
+    json_t *op;
+    json_array_foreach(fact->ops, j, op) {
+        double ns = td_json_number(op, "ns");
+        double rate = td_json_number(op, "flops") / ns;
+        td_table_text(table, "%s", td_json_text(op, "name", ""));
+        td_table_text(table, "%s", td_json_text(op, "family", ""));
+        td_table_number(table, td_json_number(op, "count"));
+        td_table_number(table, ns * 1e-6);
+        td_table_number(table, 100 * ns / fact->median_ns);
+        td_table_number(table, rate);
+        td_table_number(table, 100 * rate / peak);
+        td_table_number(table, td_json_number(op, "bytes") / ns);
+    }
+}
+
+void td_section_anatomy(const td_facts *facts, td_section *section) {
+    *section = (td_section){.id = "anatomy", .title = "Anatomy of a step"};
+    const td_fact *best = best_step(facts);
+    if (best == NULL || json_array_size(best->ops) == 0) {
+        return;
+    }
+    anatomy_chart(facts, best, section);
+    anatomy_table(best, section);
+    double gemm_ns = 0, gemm_flops = 0, spent = 0;
+    size_t j;
+    json_t *op;
+    json_array_foreach(best->ops, j, op) {
+        double ns = td_json_number(op, "ns");
+        spent += ns;
+        if (strcmp(td_json_text(op, "family", ""), "gemm") == 0) {
+            gemm_ns += ns;
+            gemm_flops += td_json_number(op, "flops");
+        }
+    }
+    td_text_printf(
+        &section->lead,
+        "On %s, %.0f %% of the step is GEMM at %.0f %% of the FMA peak; %.1f %% is waiting "
+        "between phases.",
+        best->layout, 100 * gemm_ns / best->median_ns,
+        100 * gemm_flops / gemm_ns / td_fact_ceiling(best, "fma_f32"),
+        100 * fmax(0, 1 - spent / best->median_ns));
+    td_text_printf(&section->command, "%s", best->command);
+}

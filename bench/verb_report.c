@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "base/options.h"
+#include "bench/verbs.h"
+#include "reports/render.h"
+
+typedef struct report_options {
+    const char *title;
+} report_options;
+
+static const td_option options[] = {
+    {"title", TD_OPTION_TEXT, offsetof(report_options, title), 0, 0, NULL, "TEXT",
+     "heading of the page; default: the machine's name"},
+};
+
+static const td_verb_help help_text = {
+    "tandem report DIR [--options]",
+    "Renders DIR/records.jsonl as DIR/report.html (one self-contained page), DIR/report.md and\n"
+    "DIR/records.csv. The same records give the same bytes.",
+    "  tandem report out/20260101-120000\n",
+};
+
+td_status td_verb_report(int argc, char **argv) {
+    report_options chosen = {0};
+    const char *directory = NULL;
+    size_t n_words = 0;
+    int help = 0;
+    TD_TRY(td_options_parse(options, 1, argc, argv, &chosen, &directory, 1, &n_words, &help));
+    if (help) {
+        td_options_help(stdout, &help_text, options, 1);
+        return TD_OK;
+    }
+    if (n_words != 1) {
+        return td_fail(TD_EUSAGE, "report: expected a directory that holds records.jsonl");
+    }
+    TD_TRY(td_report_render(directory, chosen.title));
+    printf("%s/report.html\n", directory);
+    return TD_OK;
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/config.h"
+
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/memory.h"
+
+/* clang-format off */
+#define CLIP(NAME, EMBED, IMAGE, PATCH, CONTEXT, VOCAB, ...)                                                   \
+    {.name = NAME, .family = TD_FAMILY_CLIP, .embed = EMBED, .image_size = IMAGE, .patch = PATCH,              \
+     .context = CONTEXT, .vocab = VOCAB, .act = TD_ACT_GELU_ERF, .norm_eps = 1e-5F, .causal = true, __VA_ARGS__}
+#define SIGLIP(NAME, EMBED, IMAGE, PATCH, CONTEXT, VOCAB, ...)                                                 \
+    {.name = NAME, .family = TD_FAMILY_SIGLIP, .embed = EMBED, .image_size = IMAGE, .patch = PATCH,            \
+     .context = CONTEXT, .vocab = VOCAB, .act = TD_ACT_GELU_TANH, .norm_eps = 1e-6F, .causal = false, __VA_ARGS__}
+#define TOWER(LAYERS, WIDTH, HEADS) {.layers = LAYERS, .width = WIDTH, .heads = HEADS, .mlp = 4 * (WIDTH)}
+
+/* SigLIP's weights were trained with the tanh form of GELU (the default of the library they come from). */
+static const td_model_config configs[] = {
+    /*     name                embed image patch context vocab  vision                        text */
+    CLIP  ("mu",               32,   32,   8,    16,     1024,  .vision = TOWER(2, 32, 2),    .text = TOWER(1, 32, 2)),
+    SIGLIP("mu-siglip",        32,   32,   8,    16,     1024,  .vision = TOWER(2, 32, 2),    .text = TOWER(1, 32, 2)),
+    CLIP  ("ti-32",            128,  224,  32,   32,     4096,  .vision = TOWER(6, 192, 3),   .text = TOWER(4, 128, 2)),
+    CLIP  ("vit-s-32-alt",     256,  224,  32,   77,     49408, .vision = TOWER(12, 384, 6),  .text = TOWER(10, 256, 4)),
+    CLIP  ("vit-s-16-alt",     256,  224,  16,   77,     49408, .vision = TOWER(12, 384, 6),  .text = TOWER(10, 256, 4)),
+    CLIP  ("vit-b-32",         512,  224,  32,   77,     49408, .vision = TOWER(12, 768, 12), .text = TOWER(12, 512, 8)),
+    CLIP  ("vit-b-16",         512,  224,  16,   77,     49408, .vision = TOWER(12, 768, 12), .text = TOWER(12, 512, 8)),
+    SIGLIP("vit-b-16-siglip",  768,  224,  16,   64,     32000, .vision = TOWER(12, 768, 12), .text = TOWER(12, 768, 12)),
+};
+/* clang-format on */
+enum { N_CONFIGS = sizeof(configs) / sizeof(configs[0]) };
+_Static_assert((int)N_CONFIGS <= (int)TD_MODEL_MAX_NAMED, "names are joined into one message");
+
+const td_model_config *td_model_configs(int *count) {
+    *count = N_CONFIGS;
+    return configs;
+}
+
+td_status td_model_config_find(const char *name, td_model_config *out) {
+    char names[TD_MODEL_MAX_NAMED * (sizeof(configs[0].name) + 2)] = "";
+    for (int i = 0; i < N_CONFIGS; i++) {
+        if (strcmp(configs[i].name, name) == 0) {
+            *out = configs[i];
+            return TD_OK;
+        }
+        strcat(strcat(names, i > 0 ? ", " : ""), configs[i].name);
+    }
+    return td_fail(TD_EUSAGE,
+                   "model %s is unknown; expected one of %s, or a file that ends in .json", name,
+                   names);
+}
+
+int64_t td_model_patches(const td_model_config *config) {
+    int64_t side = config->image_size / config->patch;
+    return side * side;
+}
+
+int64_t td_model_vision_tokens(const td_model_config *config) {
+    return td_model_patches(config) + (config->family == TD_FAMILY_CLIP ? 1 : 0);
+}
+
+/* Multiply-adds of a tower's blocks over n tokens: 4 W^2 of attention's projections, 2 W mlp of the
+ * perceptron, 2 n W of scores and their products with the values. */
+static double tower_macs(const td_tower_config *tower, int64_t tokens) {
+    double width = (double)tower->width, n = (double)tokens;
+    double per_token = 4 * width * width + 2 * width * (double)tower->mlp + 2 * n * width;
+    return (double)tower->layers * n * per_token;
+}
+
+double td_model_nominal_flops(const td_model_config *config) {
+    double width = (double)config->vision.width, embed = (double)config->embed;
+    double macs =
+        (double)td_model_patches(config) * 3 * (double)(config->patch * config->patch) * width;
+    macs += tower_macs(&config->vision, td_model_vision_tokens(config));
+    macs += tower_macs(&config->text, config->context);
+    macs += (double)config->text.width * embed;
+    if (config->family == TD_FAMILY_CLIP) {
+        macs += width * embed;
+    } else { /* attention pooling: keys and values of every token, one query, its projections and
+                perceptron */
+        double n = (double)td_model_patches(config);
+        macs += 2 * n * width * width + 2 * n * width + 2 * width * width +
+                2 * width * (double)config->vision.mlp;
+    }
+    return 3 * 2 * macs;
+}
+
+/* One integer member of an object. fallback < 0: it must be there. */
+static td_status read_int(json_t *object, const char *key, const char *where, int64_t fallback,
+                          int64_t min, int64_t max, int64_t *out) {
+    json_t *value = json_object_get(object, key);
+    if (value == NULL || json_is_null(value)) {
+        if (fallback < 0) {
+            return td_fail(TD_EINPUT, "%s: %s is missing", where, key);
+        }
+        *out = fallback;
+        return TD_OK;
+    }
+    if (!json_is_integer(value) || json_integer_value(value) < min ||
+        json_integer_value(value) > max) {
+        return td_fail(TD_EINPUT, "%s: %s must be a whole number in [%lld, %lld]", where, key,
+                       (long long)min, (long long)max);
+    }
+    *out = json_integer_value(value);
+    return TD_OK;
+}
+
+/* Members shared by both towers. As in open_clip an image tower gives the width of a head, a text
+ * tower their count. */
+static td_status read_tower(json_t *object, const char *where, bool vision, td_tower_config *out) {
+    TD_TRY(read_int(object, "layers", where, -1, 1, TD_MODEL_MAX_LAYERS, &out->layers));
+    TD_TRY(read_int(object, "width", where, -1, 1, 1 << 16, &out->width));
+    if (vision) {
+        int64_t head_width;
+        TD_TRY(read_int(object, "head_width", where, 64, 1, 1 << 12, &head_width));
+        out->heads = out->width / head_width;
+    } else {
+        TD_TRY(read_int(object, "heads", where, 8, 1, 1 << 10, &out->heads));
+    }
+    if (out->heads < 1 || out->width % out->heads != 0) {
+        return td_fail(TD_EINPUT, "%s: width %lld is not a multiple of its %lld heads", where,
+                       (long long)out->width, (long long)out->heads);
+    }
+    json_t *ratio = json_object_get(object, "mlp_ratio");
+    double mlp = (json_is_number(ratio) ? json_number_value(ratio) : 4.0) * (double)out->width;
+    if (!(mlp >= 1 && mlp <= 1 << 18)) {
+        return td_fail(TD_EINPUT, "%s: mlp_ratio gives a hidden width of %g; expected [1, 262144]",
+                       where, mlp);
+    }
+    out->mlp = (int64_t)(mlp + 1e-6); /* cut like open_clip's, but 4304 / 1152 * 1152 stays 4304 */
+    return TD_OK;
+}
+
+static td_status read_act(json_t *text, const char *where, bool quick, td_act *out) {
+    json_t *kwargs = json_object_get(text, "act_kwargs");
+    const char *approximate = json_string_value(json_object_get(kwargs, "approximate"));
+    if (approximate != NULL && strcmp(approximate, "tanh") != 0 &&
+        strcmp(approximate, "none") != 0) {
+        return td_fail(TD_EINPUT, "%s: act_kwargs.approximate is %s; expected tanh or none", where,
+                       approximate);
+    }
+    bool tanh_form = approximate != NULL && strcmp(approximate, "tanh") == 0;
+    *out = quick ? TD_ACT_GELU_QUICK : tanh_form ? TD_ACT_GELU_TANH : TD_ACT_GELU_ERF;
+    return TD_OK;
+}
+
+/* SigLIP's image tower is named, not described: vit_base_patch16_siglip_224 and the like. */
+static td_status read_timm(json_t *vision, const char *where, td_model_config *config) {
+    static const struct {
+        const char *size;
+        td_tower_config tower;
+    } sizes[] = {{"vit_base_", TOWER(12, 768, 12)},
+                 {"vit_large_", TOWER(24, 1024, 16)},
+                 {"vit_so400m_", {.layers = 27, .width = 1152, .heads = 16, .mlp = 4304}}};
+    const char *name = json_string_value(json_object_get(vision, "timm_model_name"));
+    const char *patch = strstr(name, "patch");
+    for (size_t i = 0;
+         patch != NULL && strstr(name, "siglip") != NULL && i < sizeof(sizes) / sizeof(sizes[0]);
+         i++) {
+        if (strncmp(name, sizes[i].size, strlen(sizes[i].size)) == 0) {
+            config->vision = sizes[i].tower;
+            long long value = 0;
+            for (const char *c = patch + strlen("patch"); *c >= '0' && *c <= '9' && value < 1000;
+                 c++) {
+                value = value * 10 + (*c - '0');
+            }
+            config->patch = value;
+            return TD_OK;
+        }
+    }
+    return td_fail(
+        TD_EINPUT,
+        "%s: timm_model_name %s; expected vit_base, vit_large or vit_so400m with patch<N>_siglip",
+        where, name);
+}
+
+static td_status read_root(json_t *root, const char *where, td_model_config *config) {
+    json_t *vision = json_object_get(root, "vision_cfg"), *text = json_object_get(root, "text_cfg");
+    if (!json_is_object(vision) || !json_is_object(text)) {
+        return td_fail(TD_EINPUT, "%s: expected the members embed_dim, vision_cfg and text_cfg",
+                       where);
+    }
+    bool siglip_names = json_is_string(json_object_get(vision, "timm_model_name"));
+    const char *family = json_string_value(json_object_get(root, "tandem_family"));
+    config->family = siglip_names || (family != NULL && strcmp(family, "siglip") == 0)
+                         ? TD_FAMILY_SIGLIP
+                         : TD_FAMILY_CLIP;
+    bool siglip = config->family == TD_FAMILY_SIGLIP;
+    TD_TRY(read_int(root, "embed_dim", where, -1, 1, 1 << 16, &config->embed));
+    TD_TRY(read_int(vision, "image_size", where, 224, 1, 4096, &config->image_size));
+    if (siglip_names) {
+        TD_TRY(read_timm(vision, where, config));
+    } else {
+        if (json_is_array(json_object_get(vision, "layers"))) {
+            return td_fail(
+                TD_EINPUT,
+                "%s: vision_cfg.layers is a list, a ResNet's; expected a vision transformer",
+                where);
+        }
+        TD_TRY(read_int(vision, "patch_size", where, -1, 1, 4096, &config->patch));
+        TD_TRY(read_tower(vision, where, true, &config->vision));
+    }
+    if (config->patch < 1 || config->image_size % config->patch != 0) {
+        return td_fail(TD_EINPUT, "%s: image_size %lld is not a multiple of patch_size %lld", where,
+                       (long long)config->image_size, (long long)config->patch);
+    }
+    TD_TRY(read_int(text, "context_length", where, 77, 2, 4096, &config->context));
+    TD_TRY(read_int(text, "vocab_size", where, 49408, 2, 1 << 24, &config->vocab));
+    TD_TRY(read_tower(text, where, false, &config->text));
+    if (siglip && config->embed != config->vision.width) {
+        return td_fail(TD_EINPUT,
+                       "%s: embed_dim %lld; this image tower has no projection, so %lld is needed",
+                       where, (long long)config->embed, (long long)config->vision.width);
+    }
+    bool quick = json_is_true(json_object_get(root, "quick_gelu"));
+    TD_TRY(read_act(text, where, quick, &config->act));
+    config->norm_eps = siglip ? 1e-6F : 1e-5F;
+    config->causal = !json_is_true(json_object_get(text, "no_causal_mask"));
+    const char *name = json_string_value(json_object_get(root, "tandem_name"));
+    snprintf(config->name, sizeof(config->name), "%s", name != NULL ? name : "custom");
+    return TD_OK;
+}
+
+td_status td_model_config_parse(const char *json, const char *where, td_model_config *out) {
+    json_error_t error;
+    json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) {
+        return td_fail(TD_EINPUT, "%s: line %d: %s", where, error.line, error.text);
+    }
+    json_t *inner = json_object_get(root, "model_cfg");
+    td_model_config config = {0};
+    td_status status = read_root(json_is_object(inner) ? inner : root, where, &config);
+    json_decref(root);
+    if (status == TD_OK) {
+        *out = config;
+    }
+    return status;
+}
+
+td_status td_model_config_print(const td_model_config *c, char **json) {
+    bool siglip = c->family == TD_FAMILY_SIGLIP;
+    json_t *root =
+        json_pack("{s:s, s:s, s:I, s:b, s:{s:I, s:I, s:I, s:I, s:I, s:f}, s:{s:I, s:I, s:I, s:I, "
+                  "s:I, s:f, s:b}}",
+                  "tandem_name", c->name, "tandem_family", siglip ? "siglip" : "clip", "embed_dim",
+                  (json_int_t)c->embed, "quick_gelu", c->act == TD_ACT_GELU_QUICK, "vision_cfg",
+                  "image_size", (json_int_t)c->image_size, "patch_size", (json_int_t)c->patch,
+                  "layers", (json_int_t)c->vision.layers, "width", (json_int_t)c->vision.width,
+                  "head_width", (json_int_t)(c->vision.width / c->vision.heads), "mlp_ratio",
+                  (double)c->vision.mlp / (double)c->vision.width, "text_cfg", "context_length",
+                  (json_int_t)c->context, "vocab_size", (json_int_t)c->vocab, "layers",
+                  (json_int_t)c->text.layers, "width", (json_int_t)c->text.width, "heads",
+                  (json_int_t)c->text.heads, "mlp_ratio",
+                  (double)c->text.mlp / (double)c->text.width, "no_causal_mask", !c->causal);
+    if (root != NULL && c->act == TD_ACT_GELU_TANH) {
+        json_object_set_new(json_object_get(root, "text_cfg"), "act_kwargs",
+                            json_pack("{s:s}", "approximate", "tanh"));
+    }
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(root);
+    *json = text;
+    return *json == NULL ? td_fail(TD_ENOMEM, "no memory for a model configuration") : TD_OK;
+}

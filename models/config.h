@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Model configurations: named ones from one table, and any from open_clip's JSON. A configuration
+ * is shapes and choices only; tensors.h turns it into tensors, tower.h into operations.
+ */
+#ifndef TD_MODELS_CONFIG_H
+#define TD_MODELS_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "kernels/args.h"
+
+typedef struct td_tower_config {
+    int64_t layers, width, heads, mlp; /* mlp: hidden width of a block's two-layer perceptron */
+} td_tower_config;
+
+/* The two families differ in architecture, not only in loss:
+ *   clip    class token, norm before the blocks, bias-free projections, text pooled at its end
+ * token, causal siglip  no class token, biased patch embedding, attention pooling of the image,
+ * text pooled at its last token with a biased projection, nothing masked */
+typedef enum td_family { TD_FAMILY_CLIP, TD_FAMILY_SIGLIP } td_family;
+
+typedef struct td_model_config {
+    char name[32];
+    td_family family;
+    int64_t embed;
+    int64_t image_size, patch;
+    int64_t context, vocab;
+    td_tower_config vision, text;
+    td_act act;
+    float norm_eps;
+    bool causal;
+} td_model_config;
+
+enum { TD_MODEL_MAX_LAYERS = 128, TD_MODEL_MAX_NAMED = 16 };
+
+/* The named configurations in table order. */
+const td_model_config *td_model_configs(int *count);
+
+/* TD_EUSAGE lists the names when there is no such model. */
+td_status td_model_config_find(const char *name, td_model_config *out);
+
+/* From an open_clip configuration, as its model_configs/<name>.json holds it (a member "model_cfg"
+ * is entered). `where` names the source in messages. Values that cannot be trained here are
+ * TD_EINPUT: a ResNet or timm trunk other than SigLIP's, sizes out of range, widths that the heads
+ * do not divide. */
+td_status td_model_config_parse(const char *json, const char *where, td_model_config *out);
+
+/* The same configuration as open_clip JSON, freed with td_free; parsing it back gives an equal
+ * configuration. */
+td_status td_model_config_print(const td_model_config *config, char **json);
+
+/* Patches of an image, and tokens of the vision tower: patches, and one more with a class token. */
+int64_t td_model_patches(const td_model_config *config);
+int64_t td_model_vision_tokens(const td_model_config *config);
+
+/* Floating-point operations of one training step per pair, by the usual convention: three times the
+ * forward pass of the dense, padded towers, loss left out. The share of peak computed from it can
+ * be compared with other programs'. */
+double td_model_nominal_flops(const td_model_config *config);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/layer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static float *tensor_in(const td_build *build, float *flat, td_role role, int64_t block) {
+    if (flat == NULL || !td_tensors_has(build->tensors, role)) {
+        return NULL;
+    }
+    return flat + td_tensors_at(build->tensors, role, block)->offset;
+}
+
+float *td_layer_weight(const td_build *build, td_role role, int64_t block) {
+    return tensor_in(build, build->params, role, block);
+}
+
+float *td_layer_grad(const td_build *build, td_role role, int64_t block) {
+    return tensor_in(build, build->grads, role, block);
+}
+
+/* The role of a bias is the one after its weight's; NULL when the family has none. */
+static float *bias_in(const td_layer *at, float *flat, td_role weight) {
+    return tensor_in(at->build, flat, (td_role)(weight + 1), at->block < 0 ? 0 : at->block);
+}
+
+static float *weight_in(const td_layer *at, float *flat, td_role weight) {
+    return tensor_in(at->build, flat, weight, at->block < 0 ? 0 : at->block);
+}
+
+int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
+                const char *name) {
+    char full[TD_NODE_NAME];
+    if (at->block >= 0) {
+        snprintf(full, sizeof(full), "%c.%" PRId64 ".%s", at->tag, at->block, name);
+    } else {
+        snprintf(full, sizeof(full), "%c.%s", at->tag, name);
+    }
+    return td_program_kernel(at->build->program, phase, op, args, family, full);
+}
+
+/* The same with a suffix to the name: "fc1" and ".dw". */
+static int suffixed_op(const td_layer *at, int phase, td_op_id op, const void *args,
+                       const char *family, const char *name, const char *suffix) {
+    char full[TD_NODE_NAME];
+    snprintf(full, sizeof(full), "%s%s", name, suffix);
+    return td_layer_op(at, phase, op, args, family, full);
+}
+
+int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                    int64_t n, const float *x, td_role weight, const td_linear_extra *extra) {
+    td_gemm_f32_args gemm = {.m = m,
+                             .n = n,
+                             .k = k,
+                             .a = x,
+                             .lda = k,
+                             .b = weight_in(at, at->build->params, weight),
+                             .ldb = k,
+                             .b_trans = true,
+                             .c = extra->y,
+                             .ldc = n,
+                             .k_blocks = 1,
+                             .bias = bias_in(at, at->build->params, weight),
+                             .preact = extra->preact,
+                             .ldpreact = n,
+                             .act = extra->act,
+                             .residual = extra->residual,
+                             .ldresidual = n};
+    return td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
+}
+
+int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                           int64_t n, const float *x, const float *dy, td_role weight) {
+    td_gemm_f32_args gemm = {.m = n,
+                             .n = k,
+                             .k = m,
+                             .a = dy,
+                             .lda = n,
+                             .a_trans = true,
+                             .b = x,
+                             .ldb = k,
+                             .c = weight_in(at, at->build->grads, weight),
+                             .ldc = k,
+                             .k_blocks = at->build->blocks};
+    if (td_tensors_has(at->build->tensors, (td_role)(weight + 1))) {
+        td_colsum_f32_args sum = {.rows = m,
+                                  .cols = n,
+                                  .blocks = at->build->blocks,
+                                  .x = dy,
+                                  .ldx = n,
+                                  .out = bias_in(at, at->build->grads, weight)};
+        suffixed_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name, ".db");
+    }
+    return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dw");
+}
+
+int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                           int64_t n, const float *dy, td_role weight, float *dx, td_act act,
+                           const float *preact) {
+    td_gemm_f32_args gemm = {.m = m,
+                             .n = k,
+                             .k = n,
+                             .a = dy,
+                             .lda = n,
+                             .b = weight_in(at, at->build->params, weight),
+                             .ldb = k,
+                             .c = dx,
+                             .ldc = k,
+                             .k_blocks = 1,
+                             .act = act,
+                             .act_grad_of = preact,
+                             .ldact_grad_of = k};
+    return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dx");
+}
+
+bool td_layer_stored_in_out(const td_build *build, td_role weight) {
+    TD_ASSERT(weight == TD_ROLE_v_proj || weight == TD_ROLE_t_proj);
+    return build->config->family == TD_FAMILY_CLIP;
+}
+
+int td_layer_project(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                     int64_t n, const float *x, td_role weight, float *y) {
+    td_gemm_f32_args gemm = {.m = m,
+                             .n = n,
+                             .k = k,
+                             .a = x,
+                             .lda = k,
+                             .b = weight_in(at, at->build->params, weight),
+                             .ldb = n,
+                             .c = y,
+                             .ldc = n,
+                             .k_blocks = 1};
+    return td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
+}
+
+int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                          int64_t n, const float *x, const float *dy, td_role weight, float *dx) {
+    td_gemm_f32_args dw = {.m = k,
+                           .n = n,
+                           .k = m,
+                           .a = x,
+                           .lda = k,
+                           .a_trans = true,
+                           .b = dy,
+                           .ldb = n,
+                           .c = weight_in(at, at->build->grads, weight),
+                           .ldc = n,
+                           .k_blocks = at->build->blocks};
+    suffixed_op(at, phase, TD_OP_gemm_f32, &dw, "gemm", name, ".dw");
+    td_gemm_f32_args gemm = {.m = m,
+                             .n = k,
+                             .k = n,
+                             .a = dy,
+                             .lda = n,
+                             .b = weight_in(at, at->build->params, weight),
+                             .ldb = n,
+                             .b_trans = true,
+                             .c = dx,
+                             .ldc = k,
+                             .k_blocks = 1};
+    return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dx");
+}
+
+int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
+                  const float *x, td_role weight, float *y, float *mean, float *rstd) {
+    td_layernorm_f32_args norm = {.rows = rows,
+                                  .cols = cols,
+                                  .x = x,
+                                  .ldx = cols,
+                                  .y = y,
+                                  .ldy = cols,
+                                  .gamma = weight_in(at, at->build->params, weight),
+                                  .beta = bias_in(at, at->build->params, weight),
+                                  .eps = at->build->config->norm_eps,
+                                  .mean = mean,
+                                  .rstd = rstd};
+    return td_layer_op(at, phase, TD_OP_layernorm_f32, &norm, "layernorm", name);
+}
+
+int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
+                       const float *dy, const float *x, const float *mean, const float *rstd,
+                       td_role weight, const float *residual, float *dx) {
+    td_layernorm_grad_w_f32_args dw = {.rows = rows,
+                                       .cols = cols,
+                                       .blocks = at->build->blocks,
+                                       .dy = dy,
+                                       .x = x,
+                                       .mean = mean,
+                                       .rstd = rstd,
+                                       .lddy = cols,
+                                       .ldx = cols,
+                                       .dgamma = weight_in(at, at->build->grads, weight),
+                                       .dbeta = bias_in(at, at->build->grads, weight)};
+    suffixed_op(at, phase, TD_OP_layernorm_grad_w_f32, &dw, "layernorm", name, ".dw");
+    td_layernorm_grad_x_f32_args norm = {.rows = rows,
+                                         .cols = cols,
+                                         .dy = dy,
+                                         .x = x,
+                                         .mean = mean,
+                                         .rstd = rstd,
+                                         .gamma = weight_in(at, at->build->params, weight),
+                                         .lddy = cols,
+                                         .ldx = cols,
+                                         .residual = residual,
+                                         .ldresidual = cols,
+                                         .dx = dx,
+                                         .lddx = cols};
+    return suffixed_op(at, phase, TD_OP_layernorm_grad_x_f32, &norm, "layernorm", name, ".dx");
+}
+
+int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
+                    int64_t ldx, const float *x, td_role role) {
+    td_colsum_f32_args sum = {.rows = rows,
+                              .cols = cols,
+                              .blocks = at->build->blocks,
+                              .x = x,
+                              .ldx = ldx,
+                              .out = td_layer_grad(at->build, role, 0)};
+    return td_layer_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name);
+}
+
+int td_layer_pool(const td_layer *at, int phase, td_tower *tower, td_pool pool, int64_t token) {
+    int64_t width = tower->shape->width, b = at->build->rows;
+    tower->pooled = TD_PLAN_ARRAY(at->build->plan, float, b *width);
+    td_pool_f32_args args = {.batch = b,
+                             .tokens = tower->tokens,
+                             .width = width,
+                             .token = token,
+                             .pool = pool,
+                             .ids = tower->ids,
+                             .x = tower->out,
+                             .y = tower->pooled};
+    return td_layer_op(at, phase, TD_OP_pool_f32, &args, "pool", "pool");
+}
+
+int td_layer_pool_grad(const td_layer *at, int phase, td_tower *tower, td_pool pool,
+                       int64_t token) {
+    td_pool_grad_f32_args args = {.batch = at->build->rows,
+                                  .tokens = tower->tokens,
+                                  .width = tower->shape->width,
+                                  .token = token,
+                                  .pool = pool,
+                                  .ids = tower->ids,
+                                  .dy = tower->dpooled,
+                                  .dx = tower->dx};
+    return td_layer_op(at, phase, TD_OP_pool_grad_f32, &args, "pool", "pool.dx");
+}
+
+/* As torch's normalize: the norm is held above 1e-12. */
+int td_layer_l2norm(const td_layer *at, int phase, td_tower *tower, float *z) {
+    tower->inv_norm = TD_PLAN_ARRAY(at->build->plan, float, at->build->rows);
+    tower->z = z;
+    td_l2norm_f32_args args = {.rows = at->build->rows,
+                               .cols = at->build->config->embed,
+                               .x = tower->feature,
+                               .z = z,
+                               .inv_norm = tower->inv_norm,
+                               .eps = 1e-12F};
+    return td_layer_op(at, phase, TD_OP_l2norm_f32, &args, "loss", "l2norm");
+}
+
+int td_layer_l2norm_grad(const td_layer *at, int phase, td_tower *tower, const float *dz) {
+    int64_t embed = at->build->config->embed;
+    tower->dfeature = TD_PLAN_ARRAY(at->build->plan, float, at->build->rows *embed);
+    td_l2norm_grad_f32_args args = {.rows = at->build->rows,
+                                    .cols = embed,
+                                    .dz = dz,
+                                    .z = tower->z,
+                                    .inv_norm = tower->inv_norm,
+                                    .dx = tower->dfeature};
+    return td_layer_op(at, phase, TD_OP_l2norm_grad_f32, &args, "loss", "l2norm.dx");
+}
+
+td_attention_f32_args td_layer_map_attention(const td_build *build, const td_tower *tower) {
+    int64_t width = tower->shape->width;
+    return (td_attention_f32_args){.seqs = build->rows,
+                                   .heads = tower->shape->heads,
+                                   .head = width / tower->shape->heads,
+                                   .n_q = 1,
+                                   .n_k = tower->tokens,
+                                   .q = tower->map.q,
+                                   .k = tower->map.kv,
+                                   .v = td_at(tower->map.kv, width),
+                                   .q_seq = 0,
+                                   .q_row = width,
+                                   .kv_seq = tower->tokens * 2 * width,
+                                   .kv_row = 2 * width,
+                                   .o = tower->map.o,
+                                   .o_seq = width,
+                                   .o_row = width,
+                                   .lse = tower->map.lse};
+}

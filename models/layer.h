@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Layers: one or a few ops each, forward and backward, with their tensors looked up by role. A
+ * linear layer's bias, a norm's offset are the role after their weight's (tensors.h). Every
+ * function returns the phase after its ops.
+ */
+#ifndef TD_MODELS_LAYER_H
+#define TD_MODELS_LAYER_H
+
+#include "models/tower.h"
+
+/* Where a layer stands: op names are "v.3.qkv" inside block 3 of the vision tower, "v.proj" outside
+ * (block -1). */
+typedef struct td_layer {
+    const td_build *build;
+    char tag;
+    int64_t block;
+} td_layer;
+
+/* base + offset, or NULL while sizing: arithmetic on a null pointer is undefined. */
+static inline float *td_at(float *base, int64_t offset) {
+    return base == NULL ? NULL : base + offset;
+}
+
+/* A tensor's weights and gradients; NULL for a role the model lacks. */
+float *td_layer_weight(const td_build *build, td_role role, int64_t block);
+float *td_layer_grad(const td_build *build, td_role role, int64_t block);
+
+int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
+                const char *name);
+
+/* y (m, n) = act(x (m, k) W^T + c) + residual; preact keeps the value before act. */
+typedef struct td_linear_extra {
+    float *y;
+    td_act act;
+    float *preact;
+    const float *residual;
+} td_linear_extra;
+int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                    int64_t n, const float *x, td_role weight, const td_linear_extra *extra);
+
+/* dW = dy^T x and dc = column sums of dy; dx = dy W, times act'(preact) when act is not NONE. */
+int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                           int64_t n, const float *x, const float *dy, td_role weight);
+int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                           int64_t n, const float *dy, td_role weight, float *dx, td_act act,
+                           const float *preact);
+
+/* A projection whose weight is stored (in, out), without bias: open_clip's proj and
+ * text_projection. */
+bool td_layer_stored_in_out(const td_build *build, td_role weight);
+int td_layer_project(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                     int64_t n, const float *x, td_role weight, float *y);
+int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                          int64_t n, const float *x, const float *dy, td_role weight, float *dx);
+
+int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
+                  const float *x, td_role weight, float *y, float *mean, float *rstd);
+int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
+                       const float *dy, const float *x, const float *mean, const float *rstd,
+                       td_role weight, const float *residual, float *dx);
+
+/* The gradient of a tensor that is added to every sample: sums of rows of x. */
+int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
+                    int64_t ldx, const float *x, td_role role);
+
+int td_layer_pool(const td_layer *at, int phase, td_tower *tower, td_pool pool, int64_t token);
+int td_layer_pool_grad(const td_layer *at, int phase, td_tower *tower, td_pool pool, int64_t token);
+int td_layer_l2norm(const td_layer *at, int phase, td_tower *tower, float *z);
+int td_layer_l2norm_grad(const td_layer *at, int phase, td_tower *tower, const float *dz);
+
+td_attention_f32_args td_layer_map_attention(const td_build *build, const td_tower *tower);
+
+#endif

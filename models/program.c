@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/program.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+typedef enum node_kind { NODE_KERNEL, NODE_CALL, NODE_COLLECTIVE, NODE_BARRIER } node_kind;
+
+typedef struct node {
+    node_kind kind;
+    int phase;
+    char name[TD_NODE_NAME];
+    const char *family;
+    double flops, bytes;
+    int64_t tiles;
+    td_op_id op;
+    size_t args; /* offset into the program's arguments, which move while the program grows */
+    td_call_fn *call;
+    void *call_arg;
+    const td_collective *collective;
+    td_comm *comm;
+    void *buffer;
+    int64_t count;
+} node;
+
+/* What one worker writes while it runs, on cache lines of its own: ticks of every node, then of
+ * waiting. */
+typedef struct clockwork {
+    uint64_t *ticks;
+    int64_t stride; /* uint64 per worker */
+} clockwork;
+
+struct td_program {
+    node *nodes;
+    int n_nodes, node_capacity;
+    unsigned char *args;
+    size_t args_bytes, args_capacity;
+    int n_phases; /* after finish: phases that hold an op, numbered without gaps */
+    bool out_of_memory;
+    int workers;
+    clockwork clock;
+    int64_t runs;
+    uint64_t run_ticks;
+    td_status status; /* of the current run, written by worker 0 */
+};
+
+td_status td_program_create(td_program **out) {
+    td_program *program = td_alloc_zero(sizeof(*program));
+    if (program == NULL) {
+        return td_fail(TD_ENOMEM, "no memory for a program");
+    }
+    *out = program;
+    return TD_OK;
+}
+
+void td_program_destroy(td_program *program) {
+    if (program != NULL) {
+        td_free(program->nodes);
+        td_free(program->args);
+        td_free(program->clock.ticks);
+        td_free(program);
+    }
+}
+
+void td_program_clear(td_program *program) {
+    program->n_nodes = 0;
+    program->args_bytes = 0;
+    program->n_phases = 0;
+    program->out_of_memory = false;
+}
+
+/* Makes room for one more element; the old block stays when memory runs out. */
+static bool grow(void **block, size_t needed, size_t *capacity) {
+    if (needed <= *capacity) {
+        return true;
+    }
+    size_t larger = *capacity * 2 < needed ? needed * 2 : *capacity * 2;
+    void *moved = td_realloc(*block, larger);
+    if (moved == NULL) {
+        return false;
+    }
+    *block = moved;
+    *capacity = larger;
+    return true;
+}
+
+/* NULL when memory ran out, now or before. */
+static node *add_node(td_program *program, int phase, node_kind kind, const char *family,
+                      const char *name) {
+    TD_ASSERT(phase >= 0);
+    size_t capacity = (size_t)program->node_capacity * sizeof(node);
+    if (program->out_of_memory ||
+        !grow((void **)&program->nodes, (size_t)(program->n_nodes + 1) * sizeof(node), &capacity)) {
+        program->out_of_memory = true;
+        return NULL;
+    }
+    program->node_capacity = (int)(capacity / sizeof(node));
+    node *added = &program->nodes[program->n_nodes++];
+    *added = (node){.kind = kind, .phase = phase, .family = family};
+    snprintf(added->name, sizeof(added->name), "%s", name);
+    return added;
+}
+
+int td_program_kernel(td_program *program, int phase, td_op_id op, const void *args,
+                      const char *family, const char *name) {
+    node *added = add_node(program, phase, NODE_KERNEL, family, name);
+    /* Arguments hold pointers and 64-bit numbers; 16 keeps each copy aligned for any of them. */
+    size_t size = (td_ops[op].args_bytes + 15) / 16 * 16;
+    if (added == NULL ||
+        !grow((void **)&program->args, program->args_bytes + size, &program->args_capacity)) {
+        program->out_of_memory = true;
+        return phase + 1;
+    }
+    added->op = op;
+    added->args = program->args_bytes;
+    memcpy(program->args + program->args_bytes, args, td_ops[op].args_bytes);
+    program->args_bytes += size;
+    added->tiles = td_ops[op].tiles(args);
+    added->flops = td_ops[op].flops(args);
+    added->bytes = td_ops[op].bytes(args);
+    return phase + 1;
+}
+
+int td_program_call(td_program *program, int phase, td_call_fn *fn, void *arg, const char *name) {
+    node *added = add_node(program, phase, NODE_CALL, "scalar", name);
+    if (added != NULL) {
+        added->call = fn;
+        added->call_arg = arg;
+    }
+    return phase + 1;
+}
+
+int td_program_collective(td_program *program, int phase, const td_collective *collective,
+                          td_comm *comm, void *buffer, int64_t count, const char *name) {
+    node *added = add_node(program, phase, NODE_COLLECTIVE, "collective", name);
+    if (added != NULL) {
+        added->collective = collective;
+        added->comm = comm;
+        added->buffer = buffer;
+        added->count = count;
+        added->bytes = (double)count * 4;
+    }
+    return phase + 1;
+}
+
+int td_program_barrier(td_program *program, int phase, td_comm *comm, const char *name) {
+    node *added = add_node(program, phase, NODE_BARRIER, "collective", name);
+    if (added != NULL) {
+        added->comm = comm;
+    }
+    return phase + 1;
+}
+
+/* Insertion by phase keeps the order in which ops of one phase were added. A few thousand ops at
+ * most, nearly sorted: two chains that were built one after the other. */
+static void sort_by_phase(td_program *program) {
+    for (int i = 1; i < program->n_nodes; i++) {
+        node moving = program->nodes[i];
+        int at = i;
+        while (at > 0 && program->nodes[at - 1].phase > moving.phase) {
+            program->nodes[at] = program->nodes[at - 1];
+            at--;
+        }
+        program->nodes[at] = moving;
+    }
+    int phase = -1, last = -1;
+    for (int i = 0; i < program->n_nodes; i++) {
+        if (program->nodes[i].phase != last) {
+            last = program->nodes[i].phase;
+            phase++;
+        }
+        program->nodes[i].phase = phase;
+    }
+    program->n_phases = phase + 1;
+}
+
+td_status td_program_finish(td_program *program, int workers) {
+    sort_by_phase(program);
+    program->workers = workers;
+    program->clock.stride =
+        (program->n_nodes + 1 + 7) / 8 * 8 + 8; /* whole lines, and one to keep workers apart */
+    td_free(program->clock.ticks);
+    program->clock.ticks =
+        td_alloc_zero((size_t)(program->clock.stride * workers) * sizeof(uint64_t));
+    program->runs = 0;
+    program->run_ticks = 0;
+    if (program->out_of_memory || program->clock.ticks == NULL) {
+        return td_fail(TD_ENOMEM, "no memory for a program of %d ops", program->n_nodes);
+    }
+    return TD_OK;
+}
+
+int64_t td_program_scratch_bytes(const td_program *program) {
+    int64_t most = 0;
+    for (int i = 0; i < program->n_nodes; i++) {
+        if (program->nodes[i].kind == NODE_KERNEL) {
+            int64_t bytes =
+                td_ops[program->nodes[i].op].scratch(program->args + program->nodes[i].args);
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
+void *td_program_args(td_program *program, const char *name) {
+    for (int i = 0; i < program->n_nodes; i++) {
+        if (program->nodes[i].kind == NODE_KERNEL && strcmp(program->nodes[i].name, name) == 0) {
+            return program->args + program->nodes[i].args;
+        }
+    }
+    TD_ASSERT(!"an op of this name");
+    return NULL;
+}
+
+static td_status run_node(td_program *program, const node *n, td_worker *worker) {
+    switch (n->kind) {
+    case NODE_KERNEL: {
+        int64_t first, last;
+        td_worker_share(worker, n->tiles, &first, &last);
+        if (first < last) {
+            td_ops[n->op].run(program->args + n->args, first, last, worker->scratch);
+        }
+        return TD_OK;
+    }
+    case NODE_CALL:
+        if (worker->id == 0) {
+            n->call(n->call_arg);
+        }
+        return TD_OK;
+    case NODE_COLLECTIVE:
+        return n->collective->run(n->comm, worker, n->buffer, n->count, TD_F32);
+    case NODE_BARRIER:
+        return td_barrier(n->comm, worker);
+    }
+    return TD_OK;
+}
+
+static void run_region(void *arg, td_worker *worker) {
+    td_program *program = arg;
+    uint64_t *ticks = program->clock.ticks + program->clock.stride * worker->id;
+    uint64_t *waiting = ticks + program->n_nodes;
+    uint64_t now = td_tsc();
+    for (int i = 0; i < program->n_nodes; i++) {
+        const node *n = &program->nodes[i];
+        if (i > 0 && n->phase != program->nodes[i - 1].phase) {
+            td_team_barrier(worker);
+            uint64_t after = td_tsc();
+            *waiting += after - now;
+            now = after;
+        }
+        td_status status = run_node(program, n, worker);
+        uint64_t after = td_tsc();
+        ticks[i] += after - now;
+        now = after;
+        if (status != TD_OK) {
+            /* Every worker of the rank has the same status from the same collective, so all leave
+             * here. */
+            if (worker->id == 0) {
+                program->status = status;
+            }
+            return;
+        }
+    }
+}
+
+td_status td_program_run(td_program *program, td_team *team) {
+    TD_ASSERT(td_team_size(team) == program->workers);
+    program->status = TD_OK;
+    uint64_t start = td_tsc();
+    td_team_run(team, run_region, program);
+    program->run_ticks += td_tsc() - start;
+    program->runs++;
+    return program->status;
+}
+
+int td_program_ops(const td_program *program) {
+    return program->n_nodes;
+}
+
+static double ticks_to_ns(const td_program *program, uint64_t ticks) {
+    return program->runs == 0 ? 0 : (double)ticks / td_tsc_hz() * 1e9 / (double)program->runs;
+}
+
+void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
+    const node *n = &program->nodes[i];
+    uint64_t most = 0, sum = 0;
+    for (int worker = 0; worker < program->workers; worker++) {
+        uint64_t ticks = program->clock.ticks[program->clock.stride * worker + i];
+        most = ticks > most ? ticks : most;
+        sum += ticks;
+    }
+    *out = (td_op_cost){.name = n->name,
+                        .family = n->family,
+                        .phase = n->phase,
+                        .tiles = n->tiles,
+                        .flops = n->flops,
+                        .bytes = n->bytes,
+                        .ns_max = ticks_to_ns(program, most),
+                        .ns_sum = ticks_to_ns(program, sum)};
+}
+
+void td_program_total_cost(const td_program *program, td_program_cost *out) {
+    *out = (td_program_cost){.runs = program->runs,
+                             .phases = program->n_phases,
+                             .ops = program->n_nodes,
+                             .ns = ticks_to_ns(program, program->run_ticks)};
+    for (int i = 0; i < program->n_nodes; i++) {
+        out->flops += program->nodes[i].flops;
+        out->bytes += program->nodes[i].bytes;
+    }
+    for (int worker = 0; worker < program->workers; worker++) {
+        uint64_t waiting = program->clock.ticks[program->clock.stride * worker + program->n_nodes];
+        out->wait_ns += ticks_to_ns(program, waiting) / program->workers;
+    }
+}
+
+void td_program_reset_cost(td_program *program) {
+    memset(program->clock.ticks, 0,
+           (size_t)(program->clock.stride * program->workers) * sizeof(uint64_t));
+    program->runs = 0;
+    program->run_ticks = 0;
+}

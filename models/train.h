@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Training: one object per rank that owns its team, its communicator, all memory and the program of
+ * one step. Everything is allocated when it is created; a step allocates nothing.
+ *
+ *   td_train_needs     how large the group's segments must be, before the ranks start
+ *   td_train_create    in every rank
+ *   td_train_step      in every rank, with that rank's rows of the global batch
+ *
+ * Weights after n steps depend on options and data alone, not on the layout, when ranks divide
+ * blocks (td_split_even); otherwise they depend on the number of ranks.
+ */
+#ifndef TD_MODELS_TRAIN_H
+#define TD_MODELS_TRAIN_H
+
+#include "base/sha256.h"
+#include "models/objective.h"
+#include "models/program.h"
+#include "models/tensors.h"
+#include "threads/group.h"
+
+typedef enum td_schedule { TD_SCHEDULE_CONST, TD_SCHEDULE_COSINE } td_schedule;
+
+typedef struct td_optimizer {
+    double lr, beta1, beta2, eps, weight_decay;
+    double grad_clip; /* of the global 2-norm; 0: none */
+    td_schedule schedule;
+    int64_t warmup, steps; /* steps: where the cosine reaches zero */
+} td_optimizer;
+
+/* The learning rate of a step, counted from 0: linear warm-up to lr, then constant or half a cosine
+ * to zero. */
+double td_optimizer_lr(const td_optimizer *optimizer, int64_t step);
+
+typedef struct td_train_options {
+    td_model_config config;
+    td_loss loss;
+    td_optimizer optimizer;
+    int64_t batch, blocks; /* global batch, logical blocks it is split into */
+    uint64_t seed;         /* of the initial weights */
+} td_train_options;
+
+/* The first TD_TRAIN_RESULT bytes of each segment are left to the caller, for td_group_run_result.
+ */
+enum { TD_TRAIN_RESULT = 4096 };
+
+/* Bytes of a rank's segment, of the rest of its memory, and of one worker's scratch. TD_EUSAGE when
+ * batch, blocks and ranks do not fit together. Kernels must have been selected. */
+typedef struct td_train_needs {
+    int64_t segment_bytes, arena_bytes, scratch_bytes;
+    int64_t n_params;
+} td_train_needs;
+td_status td_train_measure(const td_train_options *options, int ranks, td_train_needs *out);
+
+typedef struct td_train td_train; /* opaque */
+
+/* Creates the team on the rank's PUs and initial weights from the seed. All ranks call it, with
+ * equal options. */
+td_status td_train_create(const td_train_options *options, td_rank *rank, td_train **out);
+void td_train_destroy(td_train *train);
+
+/* What a step did. loss is that of the weights before the step; grad_norm is computed only when
+ * clipping, else 0. */
+typedef struct td_step_result {
+    int64_t step; /* that was done, from 0 */
+    double loss, lr, scale, bias, grad_norm;
+    bool stop; /* some rank was asked to stop; the same in all */
+} td_step_result;
+
+/* One step on this rank's rows: images (rows, 3, size, size) and tokens (rows, context), borrowed
+ * during the call. A token outside the vocabulary is TD_EINPUT with sample and position. A failed
+ * rank: its status, in every rank. */
+td_status td_train_step(td_train *train, const float *images, const int32_t *tokens,
+                        td_step_result *out);
+
+/* Makes the next step's result say stop in every rank. */
+void td_train_ask_stop(td_train *train);
+
+/* Steps done so far; set when a checkpoint is loaded. */
+int64_t td_train_steps_done(const td_train *train);
+void td_train_set_steps_done(td_train *train, int64_t steps);
+
+const td_train_options *td_train_get_options(const td_train *train);
+const td_tensors *td_train_tensors(const td_train *train);
+const td_split *td_train_split(const td_train *train);
+td_team *td_train_team(td_train *train);
+td_program *td_train_program(td_train *train);
+float *td_train_params(td_train *train); /* flat buffers, td_tensors.flat elements */
+float *td_train_grads(td_train *train);  /* summed over ranks, not clipped, after a step */
+float *td_train_moments(td_train *train, int order); /* 1: m, 2: v */
+
+td_status td_train_sha256(const td_train *train, char hex[TD_SHA256_HEX]);
+
+#endif

@@ -5,8 +5,10 @@
  * has its twin at the same offset of every other.
  *
  * A rank that dies, returns an error or does not reach a barrier within the deadline ends the
- * others, and td_group_run returns TD_EPEER or TD_ETIMEDOUT with a message that names the rank and
- * the signal or reason.
+ * others. td_group_run returns TD_EPEER when a rank died or left the others waiting, TD_ETIMEDOUT
+ * when one did not arrive, and the rank's own status when fn returned one; the message names the
+ * rank and the signal or reason. The end of fn counts as a barrier: once one rank has returned, the
+ * others have the deadline to do so.
  */
 #ifndef TD_THREADS_GROUP_H
 #define TD_THREADS_GROUP_H
@@ -16,6 +18,7 @@
 
 #include "base/status.h"
 #include "threads/layout.h"
+#include "threads/wait.h"
 
 typedef struct td_group td_group; /* opaque, shared by all ranks */
 
@@ -34,16 +37,19 @@ typedef td_status td_rank_fn(td_rank *rank, void *arg);
 
 typedef struct td_group_options {
     td_layout layout;
-    const td_topology *topology;
+    const td_topology *topology; /* NULL: this machine */
     size_t segment_bytes;
     int64_t deadline_ns; /* of every rank barrier; 0 means 30 s */
 } td_group_options;
 
 /* Runs fn once in every rank and returns when all have ended. One rank runs in the caller's thread.
- * Process ranks are forked here: call before this process has other threads. What a rank writes
- * outside the heap is lost in the parent when ranks are processes: results go through segment 0,
- * which td_group_result copies out below. SIGINT and SIGTERM reach every rank as td_interrupted();
- * they do not kill ranks. */
+ * Process ranks are forked here, which is refused when this process has other threads. What a rank
+ * writes outside the heap is lost in the parent when ranks are processes: results go through
+ * segment 0, which td_group_run_result copies out below. SIGINT and SIGTERM sent to this process or
+ * its terminal reach every rank as td_interrupted(); they do not kill ranks.
+ * When fn starts, the rank's segment is present on the node of its first PU, and its thread may run
+ * on the PUs of the rank. A thread rank that hangs is left behind after the failure is reported: it
+ * still uses arg and the heap, so the program should end soon. */
 td_status td_group_run(const td_group_options *options, td_rank_fn *fn, void *arg);
 
 /* As td_group_run, and copies result_bytes from the start of rank 0's segment into result after
@@ -58,11 +64,21 @@ void *td_rank_peer(const td_rank *rank, int peer, const void *mine);
  * return at once. */
 td_status td_rank_barrier(td_rank *rank);
 
+/* Waits until event, which lies in the heap, has reached target; by any worker of the rank.
+ * TD_EPEER when the group has failed. TD_ETIMEDOUT when the deadline has passed: nothing is
+ * recorded then, because only the caller knows which rank is late; it says so with td_fail and
+ * td_rank_abort.
+ */
+td_status td_rank_wait(td_rank *rank, td_event *event, uint32_t target);
+
+/* How ranks of this group wait for each other; for td_event_advance. */
+const td_wait_rule *td_rank_wait_rule(const td_rank *rank);
+
 /* True when another rank has failed; cheap, for long loops. */
 bool td_rank_failed(const td_rank *rank);
 
-/* Marks the group failed with this rank's td_error() message; the other ranks' barriers return
- * TD_EPEER. */
+/* Marks the group failed with this rank's td_error() message, unless it has failed already; the
+ * other ranks' barriers return TD_EPEER. Returns status. */
 td_status td_rank_abort(td_rank *rank, td_status status);
 
 #endif

@@ -33,11 +33,13 @@ typedef struct td_team_options {
 } td_team_options;
 
 /* Workers bind themselves, and the binding is read back; td_team_bound tells how many match. A
- * refused binding is a note in *warning (static text or NULL), not an error. A thread that cannot
- * be created ends those that were. */
+ * refused binding is not an error: td_team_note says which and why, or is NULL. A thread that
+ * cannot be created ends those that were. One thread creates, runs and destroys a team: it is
+ * worker 0, and has its own affinity back after destroy. */
 td_status td_team_create(const td_team_options *options, td_team **out);
 void td_team_destroy(td_team *team);
 int td_team_bound(const td_team *team);
+const char *td_team_note(const td_team *team); /* owned by the team */
 int td_team_size(const td_team *team);
 
 /* Runs fn(arg, worker) once on every worker and returns when all have. Not reentrant. */

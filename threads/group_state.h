@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of td_group share: the control block at the start of the heap, and how a failure
+ * is recorded.
+ *
+ * A group fails once: whoever finds the first fault claims the record, fills it in and publishes
+ * it. Everybody else sees it at the next wait and returns, and td_group_run reports it.
+ */
+#ifndef TD_THREADS_GROUP_STATE_H
+#define TD_THREADS_GROUP_STATE_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/cpu.h"
+#include "threads/group.h"
+#include "threads/heap.h"
+
+/* Who claims: a rank, or the thread that watches over them. */
+enum { TD_CLAIM_SUPERVISOR = TD_MAX_RANKS };
+
+/* How long ranks may take to end by themselves after a failure, before processes are killed and
+ * threads left behind. A rank notices within TD_WAIT_SLICE_NS when it waits, and at its next wait
+ * when it computes. */
+#define TD_GRACE_NS      INT64_C(500000000)
+#define TD_WAIT_SLICE_NS INT64_C(20000000)
+
+/* Written by one rank each. */
+typedef struct td_rank_slot {
+    _Alignas(128) _Atomic uint32_t arrivals; /* at barriers */
+    _Atomic uint32_t waiting;                /* workers inside td_rank_wait or td_rank_barrier */
+    _Atomic bool ended;                      /* fn has returned */
+} td_rank_slot;
+
+/* In the heap, shared by all ranks: no pointers here. */
+typedef struct td_group_control {
+    td_event barrier; /* value: barriers passed */
+    _Alignas(64) _Atomic uint32_t arrived;
+    td_event ended;                 /* value: ranks whose fn has returned */
+    _Alignas(64) _Atomic int claim; /* 0, 1 + claimer, or that and TD_CLAIM_PUBLISHED */
+    td_status status;
+    char text[1024];
+    td_rank_slot slots[TD_MAX_RANKS];
+} td_group_control;
+
+enum { TD_CLAIM_PUBLISHED = 1 << 16 };
+
+struct td_group {
+    td_group_control *control;
+    td_heap heap;
+    td_wait_rule rule;
+    int64_t deadline_ns;
+    td_rank_fn *fn;
+    void *arg;
+    bool interleave;
+    int count;
+    int *pu; /* of all workers of all ranks */
+    td_rank *ranks;
+    pthread_t threads[TD_MAX_RANKS]; /* when ranks are threads */
+    pid_t pids[TD_MAX_RANKS];        /* when they are processes; 0 once reaped */
+    bool left_behind;                /* a rank's thread still runs, and uses all this */
+};
+
+/* The body of a rank: place its segment, meet the others, run fn, record how it ended. */
+td_status td_group_run_rank(td_rank *rank);
+
+/* Records the group's failure unless there is one already. */
+void td_group_fail(td_group *group, int claimer, td_status status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* As td_group_fail, also when the dead rank had claimed the record and not published it. */
+void td_group_fail_dead(td_group *group, int dead, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+bool td_group_failed(const td_group *group);
+
+/* Time that counts against a deadline: real time, but a pause of the whole program (a stopped
+ * terminal job) counts as one step only. */
+int64_t td_group_counted_ns(int64_t elapsed_ns, int64_t step_ns);
+
+/* Names ranks for a message: "rank 1", "ranks 1, 3". */
+void td_group_name_ranks(const bool *named, int count, char *text, size_t text_bytes);
+
+/* Start all ranks and return when they have ended, or, for a thread that hangs, been left behind.
+ * The outcome is in the control block. */
+td_status td_group_run_threads(td_group *group);
+td_status td_group_run_processes(td_group *group);
+
+/* Records TD_ETIMEDOUT when some ranks have ended and others did not within the deadline.
+ * *waited_ns and *last_ns are the supervisor's own clock, zero at first. */
+void td_group_check_end(td_group *group, int64_t step_ns, int64_t *waited_ns, int64_t *last_ns);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One block of address space for all ranks of a group: a memfd when ranks are processes, so that it
+ * has no name and ends with the last of them, and anonymous memory when they are threads, where
+ * huge pages come more easily.
+ */
+#ifndef TD_THREADS_HEAP_H
+#define TD_THREADS_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+enum { TD_HEAP_ALIGN = 2 << 20 };
+
+typedef struct td_heap {
+    unsigned char *base; /* aligned to TD_HEAP_ALIGN, zero, untouched */
+    size_t bytes;
+} td_heap;
+
+/* bytes is rounded up to TD_HEAP_ALIGN. TD_ENOMEM names the size. */
+td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out);
+void td_heap_destroy(td_heap *heap);
+
+#endif

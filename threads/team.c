@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "threads/team.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "threads/bind.h"
+#include "threads/layout.h"
+#include "threads/numa.h"
+#include "threads/wait.h"
+
+/* Arrivals are counted in a tree of counters: a single one is a line that every core must own in
+ * turn, more than 10 us for 56 cores. Eight neighbours, which a layout places close together, share
+ * a counter. */
+enum { FAN_IN = 8, MAX_LEVELS = 4 };
+_Static_assert(FAN_IN *FAN_IN *FAN_IN *FAN_IN >= TD_MAX_WORKERS, "the tree holds every worker");
+
+typedef struct counter {
+    _Alignas(128) _Atomic int arrived;
+} counter;
+
+/* A place where all workers arrive, again and again. The last to arrive advances `passed`. */
+typedef struct meeting {
+    _Alignas(128) td_event passed;
+    counter *level[MAX_LEVELS];
+} meeting;
+
+/* Written by its own worker inside regions, read by the caller of the team between them. */
+typedef struct member {
+    _Alignas(128) td_worker worker;
+    td_wait_counts waits;
+    int64_t regions, barriers;
+    uint64_t open_ticks, wait_ticks; /* time in regions; the part of it spent waiting */
+    uint64_t end_tsc;                /* when this worker left its last region */
+    int cpu;
+    int pu; /* asked for; -1: none */
+    bool bound;
+    int bind_error;
+    td_arena scratch;
+    td_status status; /* of its set-up */
+    char message[256];
+    pthread_t thread;
+} member;
+
+struct td_team {
+    /* Published before `start` advances, read by workers after; all have left before the next one
+     * is published. */
+    _Alignas(128) td_region_fn *fn;
+    void *arg;
+    uint64_t open_tsc, closed_tsc;
+    bool running;
+
+    td_event start;
+    meeting join, barrier;
+
+    int count;
+    td_wait_rule rule;
+    double tsc_hz;
+    td_cpu_mask caller_mask;
+    char note[128];
+    void *block; /* what td_alloc returned */
+    member members[];
+};
+
+static int groups_at(int count, int level) {
+    for (int i = 0; i <= level; i++) {
+        count = (count + FAN_IN - 1) / FAN_IN;
+    }
+    return count;
+}
+
+/* True for the last worker to arrive: everybody else's writes before arriving are then visible to
+ * it. */
+static bool arrive(meeting *meet, int id, int count) {
+    for (int level = 0; count > 1; level++) {
+        int group = id / FAN_IN;
+        int size = count - group * FAN_IN < FAN_IN ? count - group * FAN_IN : FAN_IN;
+        counter *place = &meet->level[level][group];
+        /* acq_rel: releases this worker's writes to the last one of the group, which acquires them
+         * all. */
+        if (atomic_fetch_add_explicit(&place->arrived, 1, memory_order_acq_rel) != size - 1) {
+            return false;
+        }
+        /* Reset before `passed` advances; nobody arrives here again before that. */
+        atomic_store_explicit(&place->arrived, 0, memory_order_relaxed);
+        id = group;
+        count = groups_at(count, 0);
+    }
+    return true;
+}
+
+static uint64_t ticks_between(uint64_t from, uint64_t to) {
+    return to > from ? to - from : 0;
+}
+
+/* The wait between this worker's end of its last region and the end of that region itself. */
+static uint64_t tail_ticks(const td_team *team, const member *self) {
+    return self->regions == 0 ? 0 : ticks_between(self->end_tsc, team->closed_tsc);
+}
+
+static void run_region(td_team *team, member *self) {
+    uint64_t begin = td_tsc(), tail = tail_ticks(team, self);
+    uint64_t late = ticks_between(team->open_tsc, begin);
+    team->fn(team->arg, &self->worker);
+    self->cpu = sched_getcpu();
+    self->regions++;
+    self->end_tsc = td_tsc();
+    self->open_ticks += ticks_between(begin, self->end_tsc) + late + tail;
+    self->wait_ticks += late + tail;
+}
+
+static void bind_member(member *self) {
+    if (self->pu >= 0) {
+        self->bind_error = td_bind_pu(self->pu);
+        self->bound = self->bind_error == 0;
+    }
+    self->cpu = sched_getcpu();
+}
+
+static void set_up_member(member *self) {
+    td_cpu_flush_denormals();
+    bind_member(self);
+    self->status = td_arena_create((size_t)self->worker.scratch_bytes, &self->scratch);
+    if (self->status == TD_OK && self->worker.scratch_bytes > 0) {
+        self->worker.scratch = self->scratch.base;
+        self->status = td_numa_first_touch(self->scratch.base, self->scratch.bytes);
+    }
+    if (self->status != TD_OK) {
+        snprintf(self->message, sizeof self->message, "%s", td_error());
+    }
+}
+
+static void *worker_main(void *arg) {
+    member *self = arg;
+    td_team *team = self->worker.team;
+    set_up_member(self);
+    if (arrive(&team->join, self->worker.id, team->count)) {
+        td_event_advance(&team->join.passed, &team->rule);
+    }
+    for (uint32_t generation = 1;; generation++) {
+        /* Counted apart and added inside the region, where the caller does not read them. */
+        td_wait_counts waits = {0};
+        td_event_wait(&team->start, generation, &team->rule, 0, &waits);
+        if (team->fn == NULL) {
+            return NULL;
+        }
+        self->waits.parks += waits.parks;
+        self->waits.yields += waits.yields;
+        run_region(team, self);
+        if (arrive(&team->join, self->worker.id, team->count)) {
+            td_event_advance(&team->join.passed, &team->rule);
+        }
+    }
+}
+
+/* Worker 0's side of the join: the caller alone waits there. */
+static void join_region(td_team *team) {
+    member *self = &team->members[0];
+    uint32_t target = atomic_load_explicit(&team->join.passed.value, memory_order_relaxed) + 1;
+    if (arrive(&team->join, 0, team->count)) {
+        td_event_advance(&team->join.passed, &team->rule);
+    } else {
+        td_event_wait(&team->join.passed, target, &team->rule, 0, &self->waits);
+    }
+}
+
+/* Ends workers 1 to created, whatever they have set up, and gives everything back. */
+static void end_team(td_team *team, int created) {
+    team->fn = NULL;
+    td_event_advance(&team->start, &team->rule);
+    for (int i = 1; i <= created; i++) {
+        pthread_join(team->members[i].thread, NULL);
+    }
+    for (int i = 0; i < team->count; i++) {
+        td_arena_destroy(&team->members[i].scratch);
+    }
+    td_bind_set(&team->caller_mask);
+    td_free(team->block);
+}
+
+static int start_workers(td_team *team, int *created) {
+    /* Signals go to the thread that owns the program, so that a wait in a worker is never cut
+     * short. Faults of the worker itself stay deliverable. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGPROF};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        sigdelset(&blocked, faults[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int error = 0;
+    for (*created = 0; *created < team->count - 1 && error == 0;) {
+        member *next = &team->members[*created + 1];
+        error = pthread_create(&next->thread, NULL, worker_main, next);
+        if (error == 0) {
+            char name[16];
+            snprintf(name, sizeof name, "worker-%d", next->worker.id);
+            pthread_setname_np(next->thread, name);
+            ++*created;
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+/* One block: the team, its members, and the counters of its two meetings. */
+static td_status allocate_team(int count, td_team **out) {
+    size_t counters = 0;
+    for (int level = 0; level < MAX_LEVELS; level++) {
+        counters += (size_t)groups_at(count, level);
+    }
+    size_t team_bytes = sizeof(td_team) + (size_t)count * sizeof(member);
+    size_t align = _Alignof(td_team);
+    size_t bytes = team_bytes + 2 * counters * sizeof(counter);
+    unsigned char *block = td_alloc_zero(bytes + align);
+    if (block == NULL) {
+        return td_fail(TD_ENOMEM, "a team of %d workers needs %zu bytes", count, bytes);
+    }
+    unsigned char *base = block + (align - (uintptr_t)block % align) % align;
+    td_team *team = (td_team *)base;
+    counter *next = (counter *)(base + team_bytes);
+    for (int level = 0; level < MAX_LEVELS; level++) {
+        team->join.level[level] = next;
+        next += groups_at(count, level);
+        team->barrier.level[level] = next;
+        next += groups_at(count, level);
+    }
+    team->block = block;
+    team->count = count;
+    *out = team;
+    return TD_OK;
+}
+
+/* The first refused binding, as a sentence. */
+static void note_bindings(td_team *team) {
+    for (int i = team->count - 1; i >= 0; i--) {
+        const member *self = &team->members[i];
+        if (self->bind_error != 0) {
+            snprintf(team->note, sizeof team->note, "worker %d is not bound to PU %d: %s", i,
+                     self->pu,
+                     self->bind_error == EXDEV ? "the system accepted it and did otherwise"
+                                               : strerror(self->bind_error));
+        }
+    }
+}
+
+td_status td_team_create(const td_team_options *options, td_team **out) {
+    int count = options->workers;
+    if (count < 1 || count > TD_MAX_WORKERS) {
+        return td_fail(TD_EUSAGE, "a team of %d workers; expected 1 to %d", count, TD_MAX_WORKERS);
+    }
+    td_team *team = NULL;
+    TD_TRY(allocate_team(count, &team));
+    team->rule = td_wait_rule_make(options->shares_cpus, false);
+    team->tsc_hz = td_tsc_hz();
+    td_bind_get(&team->caller_mask);
+    for (int i = 0; i < count; i++) {
+        member *self = &team->members[i];
+        self->worker = (td_worker){
+            .id = i, .count = count, .team = team, .scratch_bytes = options->scratch_bytes};
+        self->pu = options->pu == NULL ? -1 : options->pu[i];
+    }
+    int created, error = start_workers(team, &created);
+    if (error != 0) {
+        end_team(team, created);
+        return td_fail(TD_ESYS, "create thread %d of %d: %s", created + 1, count - 1,
+                       strerror(error));
+    }
+    set_up_member(&team->members[0]);
+    join_region(team);
+    for (int i = 0; i < count; i++) {
+        member *self = &team->members[i];
+        if (self->status != TD_OK) {
+            td_status status = td_fail(self->status, "worker %d: %s", i, self->message);
+            end_team(team, created);
+            return status;
+        }
+        self->waits = (td_wait_counts){0};
+    }
+    note_bindings(team);
+    *out = team;
+    return TD_OK;
+}
+
+void td_team_destroy(td_team *team) {
+    if (team != NULL) {
+        TD_ASSERT(!team->running);
+        end_team(team, team->count - 1);
+    }
+}
+
+int td_team_size(const td_team *team) {
+    return team->count;
+}
+
+int td_team_bound(const td_team *team) {
+    int bound = 0;
+    for (int i = 0; i < team->count; i++) {
+        bound += team->members[i].bound;
+    }
+    return bound;
+}
+
+const char *td_team_note(const td_team *team) {
+    return team->note[0] == '\0' ? NULL : team->note;
+}
+
+void td_team_run(td_team *team, td_region_fn *fn, void *arg) {
+    TD_ASSERT(fn != NULL && !team->running);
+    team->running = true;
+    team->fn = fn;
+    team->arg = arg;
+    team->open_tsc = td_tsc();
+    if (team->count > 1) {
+        td_event_advance(&team->start, &team->rule);
+    }
+    run_region(team, &team->members[0]);
+    join_region(team);
+    team->closed_tsc = td_tsc();
+    team->running = false;
+}
+
+void td_team_barrier(td_worker *worker) {
+    if (worker->count == 1) {
+        return;
+    }
+    td_team *team = worker->team;
+    member *self = &team->members[worker->id];
+    self->barriers++;
+    uint32_t target = atomic_load_explicit(&team->barrier.passed.value, memory_order_relaxed) + 1;
+    if (arrive(&team->barrier, worker->id, team->count)) {
+        td_event_advance(&team->barrier.passed, &team->rule);
+        return;
+    }
+    uint64_t begin = td_tsc();
+    td_event_wait(&team->barrier.passed, target, &team->rule, 0, &self->waits);
+    self->wait_ticks += ticks_between(begin, td_tsc());
+}
+
+void td_ticket_reset(td_ticket *ticket) {
+    atomic_store_explicit(&ticket->next, 0, memory_order_relaxed);
+}
+
+bool td_ticket_take(td_ticket *ticket, int64_t n, int64_t chunk, int64_t *first, int64_t *last) {
+    /* relaxed: the ticket only divides the tiles; what they read was published by the barrier
+     * before. */
+    int64_t start = atomic_fetch_add_explicit(&ticket->next, chunk, memory_order_relaxed);
+    if (start >= n) {
+        return false;
+    }
+    *first = start;
+    *last = n - start < chunk ? n : start + chunk;
+    return true;
+}
+
+void td_team_stats(td_team *team, td_worker_stats *out, bool reset) {
+    TD_ASSERT(!team->running);
+    double ns_per_tick = 1e9 / team->tsc_hz;
+    for (int i = 0; i < team->count; i++) {
+        member *self = &team->members[i];
+        uint64_t tail = tail_ticks(team, self);
+        out[i] = (td_worker_stats){
+            .regions = self->regions,
+            .barriers = self->barriers,
+            .parks = self->waits.parks,
+            .yields = self->waits.yields,
+            .wait_ns = (int64_t)((double)(self->wait_ticks + tail) * ns_per_tick),
+            .busy_ns = (int64_t)((double)(self->open_ticks - self->wait_ticks) * ns_per_tick),
+            .cpu = self->cpu,
+            .bound = self->bound,
+        };
+        if (reset) {
+            self->regions = self->barriers = 0;
+            self->waits = (td_wait_counts){0};
+            self->open_ticks = self->wait_ticks = 0;
+        }
+    }
+}

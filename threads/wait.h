@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Waiting: a counter that only grows, and a ladder to climb until it has reached a value: spin for
+ * a bounded time, yield a few times, then sleep in a futex. No wait of Tandem spins without bound,
+ * because one that does costs a whole time slice (8 ms were measured) whenever the thread it waits
+ * for needs the same CPU.
+ */
+#ifndef TD_THREADS_WAIT_H
+#define TD_THREADS_WAIT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Zero to start. May lie in memory that processes share. Values wrap around: only differences below
+ * 2^31 count. */
+typedef struct td_event {
+    _Alignas(64) _Atomic uint32_t value; /* the futex word */
+    _Atomic uint32_t parked;             /* threads in the futex, or about to be */
+} td_event;
+_Static_assert(sizeof(td_event) == 64, "one event, one cache line");
+
+/* How to wait; made once, read often. */
+typedef struct td_wait_rule {
+    uint64_t spin_ticks; /* of the time stamp counter */
+    int yields;
+    bool between_processes;
+} td_wait_rule;
+
+/* shares_cpus: the thread waited for may need the waiter's CPU, so spinning beyond a microsecond
+ * only delays it. */
+td_wait_rule td_wait_rule_make(bool shares_cpus, bool between_processes);
+
+typedef struct td_wait_counts {
+    int64_t parks, yields;
+} td_wait_counts;
+
+static inline bool td_event_reached(const td_event *event, uint32_t target) {
+    /* acquire pairs with the increment in td_event_advance: what was written before it is visible
+     * after. */
+    return (int32_t)(atomic_load_explicit(&event->value, memory_order_acquire) - target) >= 0;
+}
+
+/* Adds one and wakes every sleeper. Returns the new value. */
+uint32_t td_event_advance(td_event *event, const td_wait_rule *rule);
+
+/* Waits until the value has reached target. With sleep_ns > 0 the sleep ends after that time at the
+ * latest, and the return value says whether target was reached; with 0 it returns true only. counts
+ * may be NULL. */
+bool td_event_wait(td_event *event, uint32_t target, const td_wait_rule *rule, int64_t sleep_ns,
+                   td_wait_counts *counts);
+
+#endif

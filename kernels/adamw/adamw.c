@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel.h"
+#include "kernels/simd.h"
+#include "kernels/tiles.h"
+
+/* Every operation below is one IEEE operation, in the order of args.h: a reciprocal square root
+ * estimate would differ between vendors. Square root and division take some 26 cycles for 448
+ * bytes, so memory is still the limit. */
+TD_SIMD void update(const td_adamw_step *step, float decay, td_v16 g, td_v16 *p, td_v16 *m,
+                    td_v16 *v) {
+    td_v16 scaled = td_v16_mul(td_v16_set1(step->grad_scale), g);
+    *m = td_v16_fma(td_v16_set1(step->beta1), *m,
+                    td_v16_mul(td_v16_set1(step->one_minus_beta1), scaled));
+    *v = td_v16_fma(td_v16_set1(step->beta2), *v,
+                    td_v16_mul(td_v16_mul(td_v16_set1(step->one_minus_beta2), scaled), scaled));
+    td_v16 root = td_v16_mul(td_v16_sqrt(*v), td_v16_set1(step->rsqrt_bc2));
+    td_v16 d = td_v16_add(root, td_v16_set1(step->eps));
+    *p = td_v16_fma(td_v16_set1(-step->lr_bc1), td_v16_div(*m, d),
+                    td_v16_mul(*p, td_v16_set1(decay)));
+}
+
+/* Elements [i, end), all with one decay. */
+static void update_run(const td_adamw_f32_args *args, float decay, int64_t i, int64_t end) {
+    td_adamw_step step = *args->step; /* a copy, which the stores below cannot change */
+    for (; i + TD_LANES <= end; i += TD_LANES) {
+        td_v16 p = td_v16_load(args->p + i), m = td_v16_load(args->m + i),
+               v = td_v16_load(args->v + i);
+        update(&step, decay, td_v16_load(args->g + i), &p, &m, &v);
+        td_v16_store(args->p + i, p);
+        td_v16_store(args->m + i, m);
+        td_v16_store(args->v + i, v);
+    }
+    if (i < end) {
+        int64_t part = end - i;
+        td_v16 p = td_v16_load_part(args->p + i, part, 0),
+               m = td_v16_load_part(args->m + i, part, 0);
+        td_v16 v =
+            td_v16_load_part(args->v + i, part, 1); /* 1: no division by zero where eps is 0 */
+        update(&step, decay, td_v16_load_part(args->g + i, part, 0), &p, &m, &v);
+        td_v16_store_part(args->p + i, p, part);
+        td_v16_store_part(args->m + i, m, part);
+        td_v16_store_part(args->v + i, v, part);
+    }
+}
+
+/* The first decayed range that ends behind element i. */
+static int64_t find_range(const td_adamw_f32_args *args, int64_t i) {
+    int64_t low = 0, high = args->n_ranges;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (args->ranges[middle][1] > i) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+void TD_FN(adamw_f32)(const td_adamw_f32_args *args, int64_t first, int64_t last, void *scratch) {
+    (void)scratch;
+    int64_t i = first * TD_TILE_FLAT, end = td_tile_end(args->n, TD_TILE_FLAT, last);
+    int64_t range = find_range(args, i);
+    while (i < end) {
+        int64_t begin = range < args->n_ranges ? args->ranges[range][0] : args->n;
+        bool decayed = begin <= i;
+        int64_t stop = decayed ? args->ranges[range][1] : begin;
+        stop = stop < end ? stop : end;
+        update_run(args, decayed ? args->step->decay : 1.0f, i, stop);
+        range += decayed && stop == args->ranges[range][1] ? 1 : 0;
+        i = stop;
+    }
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel.h"
+#include "kernels/row.h"
+#include "kernels/tiles.h"
+#include "kernels/tree.h"
+
+void TD_FN(embedding_f32)(const td_embedding_f32_args *args, int64_t first, int64_t last,
+                          void *scratch) {
+    (void)scratch;
+    int64_t tokens = args->tokens, width = args->width;
+    for (int64_t b = first; b < last; b++) {
+        for (int64_t t = 0; t < tokens; t++) {
+            const float *row = args->table + args->ids[b * tokens + t] * width;
+            td_row_add(args->x + (b * tokens + t) * width, row, args->pos + t * width, width);
+        }
+    }
+}
+
+/* A counting sort in place of its result: start first holds counts, then the place of the next
+ * position of each id, which ends up as the start of the following id. */
+void TD_FN(embedding_sort_i32)(const td_embedding_sort_i32_args *args, int64_t first, int64_t last,
+                               void *scratch) {
+    (void)scratch;
+    if (first >= last) {
+        return;
+    }
+    int32_t *start = args->start;
+    memset(start, 0, (size_t)(args->vocab + 1) * sizeof *start);
+    for (int64_t i = 0; i < args->n; i++) {
+        start[args->ids[i]]++;
+    }
+    int32_t before = 0;
+    for (int64_t v = 0; v <= args->vocab; v++) {
+        int32_t count = start[v];
+        start[v] = before;
+        before += count;
+    }
+    for (int64_t i = 0; i < args->n; i++) {
+        args->order[start[args->ids[i]]++] = (int32_t)i;
+    }
+    memmove(start + 1, start, (size_t)args->vocab * sizeof *start);
+    start[0] = 0;
+}
+
+/* One row of dtable: the positions order[i..end) ascend, so the blocks they fall into do too.
+ * Blocks without a position take part as zeros: x + 0 is not x for x = -0, and another rank may own
+ * them. */
+TD_SIMD void sum_positions(const td_embedding_grad_f32_args *args, int64_t i, int64_t end,
+                           float *slots, float *out) {
+    int64_t width = args->width, stride = td_tree_stride(width), per_block = args->n / args->blocks;
+    int64_t depth = 0;
+    for (int64_t block = 0; block < args->blocks; block++) {
+        float *partial = slots + depth * stride;
+        memset(partial, 0, (size_t)stride * sizeof *partial);
+        for (; i < end && args->order[i] < (block + 1) * per_block; i++) {
+            td_row_add(partial, partial, args->dx + args->order[i] * width, width);
+        }
+        td_tree_push(slots, stride, stride, block, &depth);
+    }
+    td_tree_finish(slots, stride, stride, depth);
+    td_row_copy(out, slots, width);
+}
+
+void TD_FN(embedding_grad_f32)(const td_embedding_grad_f32_args *args, int64_t first, int64_t last,
+                               void *scratch) {
+    int64_t end = td_tile_end(args->vocab, TD_TILE_IDS, last);
+    for (int64_t v = first * TD_TILE_IDS; v < end; v++) {
+        float *out = args->dtable + v * args->width;
+        if (args->start[v] == args->start[v + 1]) {
+            memset(out, 0, (size_t)args->width * sizeof *out);
+        } else {
+            sum_positions(args, args->start[v], args->start[v + 1], scratch, out);
+        }
+    }
+}

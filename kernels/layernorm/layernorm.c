@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Rows are taken four at a time: one row's sum is a chain of dependent additions, 64 bytes every 3
+ * to 4 cycles, which four interleaved rows bring up to the speed of L1. Four rows of 768 floats are
+ * 12 KiB, so the second and third pass over them read L1.
+ */
+#include "kernels/kernel.h"
+#include "kernels/simd.h"
+#include "kernels/tiles.h"
+#include "kernels/tree.h"
+
+enum { ROWS = 4 };
+
+/* mean = sum / cols, then one pass for both the sum e and the squares of x - mean: e, which would
+ * be 0 in exact arithmetic, corrects the mean and the variance for the rounding of the first sum. A
+ * constant row of 10,000s has a first mean that is off by 1e-3, three hundred times sqrt(eps);
+ * corrected, its mean is exact and its variance 0. */
+TD_SIMD void row_moments(int n, const float *x, int64_t ldx, int64_t cols, float eps, float *mean,
+                         float *rstd) {
+    td_v16 sum[ROWS], squares[ROWS], first[ROWS];
+    int64_t whole = cols / TD_LANES * TD_LANES, part = cols - whole;
+    for (int r = 0; r < n; r++) {
+        sum[r] = td_v16_zero();
+    }
+    for (int64_t c = 0; c < whole; c += TD_LANES) {
+        for (int r = 0; r < n; r++) {
+            sum[r] = td_v16_add(sum[r], td_v16_load(x + r * ldx + c));
+        }
+    }
+    for (int r = 0; r < n; r++) {
+        if (part > 0) {
+            sum[r] = td_v16_add(sum[r], td_v16_load_part(x + r * ldx + whole, part, 0));
+        }
+        mean[r] = td_v16_sum(sum[r]) / (float)cols;
+        first[r] = td_v16_set1(mean[r]);
+        sum[r] = squares[r] = td_v16_zero();
+    }
+    for (int64_t c = 0; c < whole; c += TD_LANES) {
+        for (int r = 0; r < n; r++) {
+            td_v16 d = td_v16_sub(td_v16_load(x + r * ldx + c), first[r]);
+            sum[r] = td_v16_add(sum[r], d);
+            squares[r] = td_v16_fma(d, d, squares[r]);
+        }
+    }
+    for (int r = 0; r < n; r++) {
+        if (part > 0) { /* filled with the mean, so that the missing lanes add zeros */
+            td_v16 d = td_v16_sub(td_v16_load_part(x + r * ldx + whole, part, mean[r]), first[r]);
+            sum[r] = td_v16_add(sum[r], d);
+            squares[r] = td_v16_fma(d, d, squares[r]);
+        }
+        float e = td_v16_sum(sum[r]), shift = e / (float)cols;
+        float variance = fmaf(-e, shift, td_v16_sum(squares[r])) / (float)cols;
+        mean[r] += shift;
+        rstd[r] = 1.0f / sqrtf((variance < 0.0f ? 0.0f : variance) + eps); /* a NaN stays one */
+    }
+}
+
+TD_SIMD td_v16 normalised(td_v16 x, float mean, float rstd) {
+    return td_v16_mul(td_v16_sub(x, td_v16_set1(mean)), td_v16_set1(rstd));
+}
+
+TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t row) {
+    const float *x = args->x + row * args->ldx;
+    float *y = args->y + row * args->ldy, mean[ROWS], rstd[ROWS];
+    row_moments(n, x, args->ldx, args->cols, args->eps, mean, rstd);
+    int64_t c = 0;
+    for (; c + TD_LANES <= args->cols; c += TD_LANES) {
+        td_v16 gamma = td_v16_load(args->gamma + c), beta = td_v16_load(args->beta + c);
+        for (int r = 0; r < n; r++) {
+            td_v16 xhat = normalised(td_v16_load(x + r * args->ldx + c), mean[r], rstd[r]);
+            td_v16_store(y + r * args->ldy + c, td_v16_fma(xhat, gamma, beta));
+        }
+    }
+    int64_t part = args->cols - c;
+    for (int r = 0; r < n; r++) {
+        if (part > 0) {
+            td_v16 xhat =
+                normalised(td_v16_load_part(x + r * args->ldx + c, part, 0), mean[r], rstd[r]);
+            td_v16 gamma = td_v16_load_part(args->gamma + c, part, 0);
+            td_v16 beta = td_v16_load_part(args->beta + c, part, 0);
+            td_v16_store_part(y + r * args->ldy + c, td_v16_fma(xhat, gamma, beta), part);
+        }
+        if (args->mean != NULL) {
+            args->mean[row + r] = mean[r];
+        }
+        if (args->rstd != NULL) {
+            args->rstd[row + r] = rstd[r];
+        }
+    }
+}
+
+void TD_FN(layernorm_f32)(const td_layernorm_f32_args *args, int64_t first, int64_t last,
+                          void *scratch) {
+    (void)scratch;
+    int64_t row = first * TD_TILE_ROWS, end = td_tile_end(args->rows, TD_TILE_ROWS, last);
+    for (; row + ROWS <= end; row += ROWS) {
+        layernorm_rows(args, ROWS, row);
+    }
+    for (; row < end; row++) {
+        layernorm_rows(args, 1, row);
+    }
+}
+
+/* h and xhat of `part` columns of row r, zeros behind them. */
+TD_SIMD void load_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int64_t c, int64_t part,
+                       td_v16 *h, td_v16 *xhat) {
+    const float *dy = args->dy + r * args->lddy + c, *x = args->x + r * args->ldx + c;
+    float mean = args->mean[r], rstd = args->rstd[r];
+    if (part >= TD_LANES) {
+        *h = td_v16_mul(td_v16_load(dy), td_v16_load(args->gamma + c));
+        *xhat = normalised(td_v16_load(x), mean, rstd);
+    } else {
+        *h = td_v16_mul(td_v16_load_part(dy, part, 0), td_v16_load_part(args->gamma + c, part, 0));
+        *xhat = normalised(td_v16_load_part(x, part, mean), mean, rstd);
+    }
+}
+
+TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_t row) {
+    td_v16 sum_h[ROWS], sum_hx[ROWS], mean_h[ROWS], mean_hx[ROWS];
+    int64_t whole = args->cols / TD_LANES * TD_LANES, part = args->cols - whole;
+    td_v16 h, xhat;
+    for (int r = 0; r < n; r++) {
+        sum_h[r] = sum_hx[r] = td_v16_zero();
+    }
+    for (int64_t c = 0; c < whole; c += TD_LANES) {
+        for (int r = 0; r < n; r++) {
+            load_grad(args, row + r, c, TD_LANES, &h, &xhat);
+            sum_h[r] = td_v16_add(sum_h[r], h);
+            sum_hx[r] = td_v16_fma(h, xhat, sum_hx[r]);
+        }
+    }
+    for (int r = 0; r < n; r++) {
+        if (part > 0) {
+            load_grad(args, row + r, whole, part, &h, &xhat);
+            sum_h[r] = td_v16_add(sum_h[r], h);
+            sum_hx[r] = td_v16_fma(h, xhat, sum_hx[r]);
+        }
+        mean_h[r] = td_v16_set1(td_v16_sum(sum_h[r]) / (float)args->cols);
+        mean_hx[r] = td_v16_set1(td_v16_sum(sum_hx[r]) / (float)args->cols);
+    }
+    for (int64_t c = 0; c < args->cols; c += TD_LANES) {
+        int64_t count = c < whole ? TD_LANES : part;
+        for (int r = 0; r < n; r++) {
+            load_grad(args, row + r, c, count, &h, &xhat);
+            td_v16 rstd = td_v16_set1(args->rstd[row + r]);
+            td_v16 inner = td_v16_fnma(xhat, mean_hx[r], td_v16_sub(h, mean_h[r]));
+            float *dx = args->dx + (row + r) * args->lddx + c;
+            const float *residual = args->residual + (row + r) * args->ldresidual + c;
+            if (count == TD_LANES) {
+                td_v16_store(dx, args->residual != NULL
+                                     ? td_v16_fma(rstd, inner, td_v16_load(residual))
+                                     : td_v16_mul(rstd, inner));
+            } else {
+                td_v16_store_part(
+                    dx,
+                    args->residual != NULL
+                        ? td_v16_fma(rstd, inner, td_v16_load_part(residual, count, 0))
+                        : td_v16_mul(rstd, inner),
+                    count);
+            }
+        }
+    }
+}
+
+void TD_FN(layernorm_grad_x_f32)(const td_layernorm_grad_x_f32_args *args, int64_t first,
+                                 int64_t last, void *scratch) {
+    (void)scratch;
+    int64_t row = first * TD_TILE_ROWS, end = td_tile_end(args->rows, TD_TILE_ROWS, last);
+    for (; row + ROWS <= end; row += ROWS) {
+        grad_x_rows(args, ROWS, row);
+    }
+    for (; row < end; row++) {
+        grad_x_rows(args, 1, row);
+    }
+}
+
+/* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. */
+TD_SIMD void grad_w_rows(const td_layernorm_grad_w_f32_args *args, int n, int64_t row, int64_t c0,
+                         int64_t width, float *dgamma, float *dbeta) {
+    for (int64_t c = 0; c < width; c += TD_LANES) {
+        td_v16 g = td_v16_load(dgamma + c), b = td_v16_load(dbeta + c), dy, x;
+        for (int r = 0; r < n; r++) {
+            const float *from_dy = args->dy + (row + r) * args->lddy + c0 + c;
+            const float *from_x = args->x + (row + r) * args->ldx + c0 + c;
+            if (width - c >= TD_LANES) {
+                dy = td_v16_load(from_dy);
+                x = td_v16_load(from_x);
+            } else {
+                dy = td_v16_load_part(from_dy, width - c, 0);
+                x = td_v16_load_part(from_x, width - c, args->mean[row + r]);
+            }
+            g = td_v16_fma(dy, normalised(x, args->mean[row + r], args->rstd[row + r]), g);
+            b = td_v16_add(b, dy);
+        }
+        td_v16_store(dgamma + c, g);
+        td_v16_store(dbeta + c, b);
+    }
+}
+
+static void grad_w_chunk(const td_layernorm_grad_w_f32_args *args, int64_t c0, int64_t width,
+                         float *scratch) {
+    int64_t stride = td_tree_stride(width), per_block = args->rows / args->blocks;
+    float *dgamma = scratch, *dbeta = scratch + td_tree_levels(args->blocks) * stride;
+    int64_t depth_gamma = 0, depth_beta = 0;
+    for (int64_t block = 0; block < args->blocks; block++) {
+        float *g = dgamma + depth_gamma * stride, *b = dbeta + depth_beta * stride;
+        memset(g, 0, (size_t)stride * sizeof *g);
+        memset(b, 0, (size_t)stride * sizeof *b);
+        int64_t row = block * per_block, end = row + per_block;
+        for (; row + ROWS <= end; row += ROWS) {
+            grad_w_rows(args, ROWS, row, c0, width, g, b);
+        }
+        for (; row < end; row++) {
+            grad_w_rows(args, 1, row, c0, width, g, b);
+        }
+        td_tree_push(dgamma, stride, stride, block, &depth_gamma);
+        td_tree_push(dbeta, stride, stride, block, &depth_beta);
+    }
+    td_tree_finish(dgamma, stride, stride, depth_gamma);
+    td_tree_finish(dbeta, stride, stride, depth_beta);
+    memcpy(args->dgamma + c0, dgamma, (size_t)width * sizeof *dgamma);
+    memcpy(args->dbeta + c0, dbeta, (size_t)width * sizeof *dbeta);
+}
+
+void TD_FN(layernorm_grad_w_f32)(const td_layernorm_grad_w_f32_args *args, int64_t first,
+                                 int64_t last, void *scratch) {
+    int64_t end = td_tile_end(args->cols, TD_TILE_COLS, last);
+    for (int64_t c = first * TD_TILE_COLS; c < end; c += TD_CHUNK_COLS) {
+        grad_w_chunk(args, c, end - c < TD_CHUNK_COLS ? end - c : TD_CHUNK_COLS, scratch);
+    }
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel.h"
+#include "kernels/row.h"
+
+/* Image rows outermost: an image is read once, front to back, and the side / patch rows of patches
+ * that are written at a time stay in L1. Pixels behind the last whole patch are left out, as a
+ * convolution with stride = patch does. */
+void TD_FN(im2col_f32)(const td_im2col_f32_args *args, int64_t first, int64_t last, void *scratch) {
+    (void)scratch;
+    int64_t size = args->size, patch = args->patch, side = size / patch, area = patch * patch;
+    for (int64_t b = first; b < last; b++) {
+        const float *image = args->images + b * 3 * size * size;
+        float *patches = args->patches + b * side * side * 3 * area;
+        for (int64_t channel = 0; channel < 3; channel++) {
+            for (int64_t y = 0; y < side * patch; y++) {
+                const float *from = image + (channel * size + y) * size;
+                float *to = patches + (y / patch * side * 3 + channel) * area + y % patch * patch;
+                for (int64_t i = 0; i < side; i++) {
+                    td_row_copy(to + i * 3 * area, from + i * patch, patch);
+                }
+            }
+        }
+    }
+}
+
+void TD_FN(tokens_assemble_f32)(const td_tokens_assemble_f32_args *args, int64_t first,
+                                int64_t last, void *scratch) {
+    (void)scratch;
+    int64_t width = args->width, lead = args->cls != NULL ? 1 : 0, n_patches = args->tokens - lead;
+    for (int64_t b = first; b < last; b++) {
+        float *x = args->x + b * args->tokens * width;
+        const float *patches = args->patches + b * n_patches * width;
+        if (args->cls != NULL) {
+            td_row_add(x, args->cls, args->pos, width);
+        }
+        /* Rows are contiguous on both sides, so all patches of a sequence are one run. */
+        td_row_add(x + lead * width, patches, args->pos + lead * width, n_patches * width);
+    }
+}
+
+void TD_FN(rows_copy_f32)(const td_rows_copy_f32_args *args, int64_t first, int64_t last,
+                          void *scratch) {
+    (void)scratch;
+    for (int64_t g = first; g < last; g++) {
+        for (int64_t r = 0; r < args->rows; r++) {
+            const float *from = args->from + g * args->from_group + r * args->from_ld;
+            float *to = args->to + g * args->to_group + r * args->to_ld;
+            if (args->add) {
+                td_row_add(to, to, from, args->cols);
+            } else {
+                td_row_copy(to, from, args->cols);
+            }
+        }
+    }
+}

@@ -26,9 +26,6 @@ typedef struct card {
     const char *peer_name;
 } card;
 
-static const char *active_isa(const td_facts *facts) {
-    return td_json_text(facts->machine, "isa.active", "");
-}
 
 /* The proved own record of a family (and name prefix) with the highest score. */
 static const td_fact *best_of(const td_facts *facts, const char *family, const char *name,

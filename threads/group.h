@@ -43,7 +43,8 @@ typedef struct td_group_options {
 } td_group_options;
 
 /* Runs fn once in every rank and returns when all have ended. One rank runs in the caller's thread.
- * Process ranks are forked here, which is refused when this process has other threads. What a rank
+ * Process ranks are forked here: threads this process has do not exist in them, and a lock that
+ * one of them held stays held for ever, so call before there are any that matter. What a rank
  * writes outside the heap is lost in the parent when ranks are processes: results go through
  * segment 0, which td_group_run_result copies out below. SIGINT and SIGTERM sent to this process or
  * its terminal reach every rank as td_interrupted(); they do not kill ranks.

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -61,19 +60,6 @@ static void child_main(td_rank *rank, pid_t parent, const sigset_t *mask) {
     fflush(NULL);
     /* Not exit(): handlers registered by the parent's program are the parent's business. */
     _exit(td_exit_code(status));
-}
-
-/* The number of other threads in this process; 0 when /proc does not tell. */
-static int count_other_threads(void) {
-    DIR *tasks = opendir("/proc/self/task");
-    int count = 0;
-    if (tasks != NULL) {
-        for (const struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
-            count += entry->d_name[0] != '.';
-        }
-        closedir(tasks);
-    }
-    return count > 1 ? count - 1 : 0;
 }
 
 /* Forks all ranks. A fork that fails is recorded as the group's failure. */
@@ -183,12 +169,6 @@ static void supervise(td_group *group, const sigset_t *mask) {
 }
 
 td_status td_group_run_processes(td_group *group) {
-    int others = count_other_threads();
-    if (others > 0) {
-        return td_fail(TD_ESYS,
-                       "ranks are forked before other threads exist; this process has %d more",
-                       others);
-    }
     sigset_t interrupts, mask;
     struct sigaction before[sizeof interrupt_signals / sizeof interrupt_signals[0]];
     size_t n_signals = sizeof before / sizeof before[0];

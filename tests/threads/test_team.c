@@ -13,27 +13,12 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "tests/threads/fail_create.h"
 #include "threads/bind.h"
 #include "threads/layout.h"
 #include "threads/numa.h"
 #include "threads/team.h"
 #include "threads/wait.h"
-
-/* The linker sends every pthread_create of this program here (see CMakeLists.txt): the one with
- * this number fails. */
-static int creates_left = -1;
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
-                          void *(*start)(void *), void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
-                          void *(*start)(void *), void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
-                          void *(*start)(void *), void *arg) {
-    if (creates_left == 0) {
-        return EAGAIN;
-    }
-    creates_left -= creates_left > 0;
-    return __real_pthread_create(thread, attributes, start, arg);
-}
 
 enum { CPUS_MAX = 4096 };
 
@@ -323,9 +308,9 @@ Test(team, refused_thread_unwinds) {
     for (int allowed = 0; allowed < 4; allowed++) {
         td_team_options options = {.workers = 5, .scratch_bytes = 8192, .shares_cpus = true};
         td_team *team = NULL;
-        creates_left = allowed;
+        td_test_allow_threads(allowed);
         cr_assert_eq(td_team_create(&options, &team), TD_ESYS);
-        creates_left = -1;
+        td_test_allow_threads(-1);
         char expected[96];
         snprintf(expected, sizeof expected, "create thread %d of 4: %s", allowed + 1,
                  strerror(EAGAIN));

@@ -8,25 +8,27 @@
 #include "base/memory.h"
 
 /* clang-format off */
-#define CLIP(NAME, EMBED, IMAGE, PATCH, CONTEXT, VOCAB, ...)                                                   \
-    {.name = NAME, .family = TD_FAMILY_CLIP, .embed = EMBED, .image_size = IMAGE, .patch = PATCH,              \
-     .context = CONTEXT, .vocab = VOCAB, .act = TD_ACT_GELU_ERF, .norm_eps = 1e-5F, .causal = true, __VA_ARGS__}
-#define SIGLIP(NAME, EMBED, IMAGE, PATCH, CONTEXT, VOCAB, ...)                                                 \
-    {.name = NAME, .family = TD_FAMILY_SIGLIP, .embed = EMBED, .image_size = IMAGE, .patch = PATCH,            \
-     .context = CONTEXT, .vocab = VOCAB, .act = TD_ACT_GELU_TANH, .norm_eps = 1e-6F, .causal = false, __VA_ARGS__}
-#define TOWER(LAYERS, WIDTH, HEADS) {.layers = LAYERS, .width = WIDTH, .heads = HEADS, .mlp = 4 * (WIDTH)}
+#define CLIP_KIND                                                                                  \
+    .family = TD_FAMILY_CLIP, .act = TD_ACT_GELU_ERF, .norm_eps = 1e-5F, .causal = true
+#define SIGLIP_KIND .family = TD_FAMILY_SIGLIP, .act = TD_ACT_GELU_TANH, .norm_eps = 1e-6F
+#define MODEL(KIND, NAME, EMBED, IMAGE, PATCH, CONTEXT, VOCAB, ...)                              \
+    {KIND, .name = NAME, .embed = EMBED, .image_size = IMAGE, .patch = PATCH,                      \
+     .context = CONTEXT, .vocab = VOCAB, __VA_ARGS__}
+#define TOWER(LAYERS, WIDTH, HEADS)                                                                \
+    {.layers = LAYERS, .width = WIDTH, .heads = HEADS, .mlp = 4 * (WIDTH)}
+#define TOWERS(VL, VW, VH, TL, TW, TH) .vision = TOWER(VL, VW, VH), .text = TOWER(TL, TW, TH)
 
-/* SigLIP's weights were trained with the tanh form of GELU (the default of the library they come from). */
+/* SigLIP's weights were trained with the tanh form of GELU, the default of their library. */
 static const td_model_config configs[] = {
-    /*     name                embed image patch context vocab  vision                        text */
-    CLIP  ("mu",               32,   32,   8,    16,     1024,  .vision = TOWER(2, 32, 2),    .text = TOWER(1, 32, 2)),
-    SIGLIP("mu-siglip",        32,   32,   8,    16,     1024,  .vision = TOWER(2, 32, 2),    .text = TOWER(1, 32, 2)),
-    CLIP  ("ti-32",            128,  224,  32,   32,     4096,  .vision = TOWER(6, 192, 3),   .text = TOWER(4, 128, 2)),
-    CLIP  ("vit-s-32-alt",     256,  224,  32,   77,     49408, .vision = TOWER(12, 384, 6),  .text = TOWER(10, 256, 4)),
-    CLIP  ("vit-s-16-alt",     256,  224,  16,   77,     49408, .vision = TOWER(12, 384, 6),  .text = TOWER(10, 256, 4)),
-    CLIP  ("vit-b-32",         512,  224,  32,   77,     49408, .vision = TOWER(12, 768, 12), .text = TOWER(12, 512, 8)),
-    CLIP  ("vit-b-16",         512,  224,  16,   77,     49408, .vision = TOWER(12, 768, 12), .text = TOWER(12, 512, 8)),
-    SIGLIP("vit-b-16-siglip",  768,  224,  16,   64,     32000, .vision = TOWER(12, 768, 12), .text = TOWER(12, 768, 12)),
+  /*                 name            embed image patch ctx vocab  towers: layers, width, heads */
+  MODEL(CLIP_KIND,   "mu",              32,  32,  8,  16, 1024,  TOWERS(2, 32, 2, 1, 32, 2)),
+  MODEL(SIGLIP_KIND, "mu-siglip",       32,  32,  8,  16, 1024,  TOWERS(2, 32, 2, 1, 32, 2)),
+  MODEL(CLIP_KIND,   "ti-32",           128, 224, 32, 32, 4096,  TOWERS(6, 192, 3, 4, 128, 2)),
+  MODEL(CLIP_KIND,   "vit-s-32-alt",    256, 224, 32, 77, 49408, TOWERS(12, 384, 6, 10, 256, 4)),
+  MODEL(CLIP_KIND,   "vit-s-16-alt",    256, 224, 16, 77, 49408, TOWERS(12, 384, 6, 10, 256, 4)),
+  MODEL(CLIP_KIND,   "vit-b-32",        512, 224, 32, 77, 49408, TOWERS(12, 768, 12, 12, 512, 8)),
+  MODEL(CLIP_KIND,   "vit-b-16",        512, 224, 16, 77, 49408, TOWERS(12, 768, 12, 12, 512, 8)),
+  MODEL(SIGLIP_KIND, "vit-b-16-siglip", 768, 224, 16, 64, 32000, TOWERS(12, 768, 12, 12, 768, 12)),
 };
 /* clang-format on */
 enum { N_CONFIGS = sizeof(configs) / sizeof(configs[0]) };
@@ -49,6 +51,19 @@ td_status td_model_config_find(const char *name, td_model_config *out) {
     return td_fail(TD_EUSAGE,
                    "model %s is unknown; expected one of %s, or a file that ends in .json", name,
                    names);
+}
+
+static bool tower_equal(const td_tower_config *a, const td_tower_config *b) {
+    return a->layers == b->layers && a->width == b->width && a->heads == b->heads &&
+           a->mlp == b->mlp;
+}
+
+bool td_model_config_equal(const td_model_config *a, const td_model_config *b) {
+    return strcmp(a->name, b->name) == 0 && a->family == b->family && a->embed == b->embed &&
+           a->image_size == b->image_size && a->patch == b->patch && a->context == b->context &&
+           a->vocab == b->vocab && tower_equal(&a->vision, &b->vision) &&
+           tower_equal(&a->text, &b->text) && a->act == b->act && !(a->norm_eps != b->norm_eps) &&
+           a->causal == b->causal;
 }
 
 int64_t td_model_patches(const td_model_config *config) {

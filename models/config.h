@@ -51,6 +51,8 @@ td_status td_model_config_parse(const char *json, const char *where, td_model_co
  * configuration. */
 td_status td_model_config_print(const td_model_config *config, char **json);
 
+bool td_model_config_equal(const td_model_config *a, const td_model_config *b);
+
 /* Patches of an image, and tokens of the vision tower: patches, and one more with a class token. */
 int64_t td_model_patches(const td_model_config *config);
 int64_t td_model_vision_tokens(const td_model_config *config);

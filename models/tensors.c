@@ -10,12 +10,10 @@
 
 /* Which rows of the table a model has, and how often. */
 typedef enum row_when { CLIP, SIGLIP, BOTH, SIGMOID } row_when;
-typedef enum row_tower { NONE, VISION, TEXT } row_tower;
 
 typedef struct row {
     td_role role;
     row_when when;
-    row_tower tower;
     const char *name;
     int n_dims;
     int64_t dims[4];
@@ -29,28 +27,18 @@ enum { MAX_ROWS = 128, PIECE = 16384 };
 /* The table with the configuration's numbers filled in. */
 static int evaluate_rows(const td_model_config *c, td_loss loss, row rows[MAX_ROWS]) {
     int n = 0;
-#define DIM0() 0, {1, 1, 1, 1}
-#define DIM1(a)                                                                                    \
-    1, {                                                                                           \
-        a, 1, 1, 1                                                                                 \
-    }
-#define DIM2(a, b)                                                                                 \
-    2, {                                                                                           \
-        a, b, 1, 1                                                                                 \
-    }
-#define DIM3(a, b, d)                                                                              \
-    3, {                                                                                           \
-        a, b, d, 1                                                                                 \
-    }
-#define DIM4(...)                                                                                  \
-    4, {                                                                                           \
-        __VA_ARGS__                                                                                \
-    }
-#define CONST(value)      TD_INIT_CONST, value
+/* clang-format off */
+#define D0() 0, {1, 1, 1, 1}
+#define D1(a) 1, {a, 1, 1, 1}
+#define D2(a, b) 2, {a, b, 1, 1}
+#define D3(a, b, d) 3, {a, b, d, 1}
+#define D4(...) 4, {__VA_ARGS__}
+#define CONST(value) TD_INIT_CONST, value
 #define NORMAL(deviation) TD_INIT_NORMAL, deviation
-#define UNIFORM(bound)    TD_INIT_UNIFORM, bound
-#define TD_TENSOR(role, when, tower, name, dims, init, decay)                                      \
-    rows[n++] = (row){TD_ROLE_##role, when, tower, name, dims, init, decay};
+#define UNIFORM(bound) TD_INIT_UNIFORM, bound
+/* clang-format on */
+#define TD_TENSOR(role, decay, when, name, dims, init)                                             \
+    rows[n++] = (row){TD_ROLE_##role, when, name, dims, init, decay};
 #include "models/tensors.inc"
 #undef TD_TENSOR
     TD_ASSERT(n <= MAX_ROWS);
@@ -61,6 +49,16 @@ static bool row_applies(const row *r, const td_model_config *config, td_loss los
     return r->when == BOTH || (r->when == SIGMOID && loss == TD_LOSS_SIGMOID) ||
            (r->when == CLIP && config->family == TD_FAMILY_CLIP) ||
            (r->when == SIGLIP && config->family == TD_FAMILY_SIGLIP);
+}
+
+static bool in_vision(const row *r) {
+    return r->role >= TD_ROLE_v_ln1_w && r->role <= TD_ROLE_v_fc2_b;
+}
+
+/* 0: once; else the number of blocks of the tower whose block the row is part of. */
+static int64_t row_repeats(const row *r, const td_model_config *config) {
+    bool repeats = strstr(r->name, "%d") != NULL;
+    return !repeats ? 0 : in_vision(r) ? config->vision.layers : config->text.layers;
 }
 
 static void add_tensor(td_tensors *out, const row *r, int block) {
@@ -117,14 +115,13 @@ td_status td_tensors_create(const td_model_config *config, td_loss loss, td_tens
         tensors.first[role] = -1;
     }
     for (int i = 0; i < n_rows;) {
+        int64_t repeats = row_repeats(&rows[i], config);
         int end = i + 1;
-        while (end < n_rows && rows[end].tower == rows[i].tower && rows[i].tower != NONE) {
+        while (end < n_rows && repeats > 0 && row_repeats(&rows[end], config) == repeats &&
+               in_vision(&rows[end]) == in_vision(&rows[i])) {
             end++;
         }
-        int64_t repeats = rows[i].tower == VISION ? config->vision.layers
-                          : rows[i].tower == TEXT ? config->text.layers
-                                                  : 1;
-        for (int block = 0; block < repeats; block++) {
+        for (int block = 0; block < (repeats > 0 ? repeats : 1); block++) {
             for (int k = i; k < end; k++) {
                 if (row_applies(&rows[k], config, loss)) {
                     add_tensor(&tensors, &rows[k], block);

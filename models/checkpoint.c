@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+/* Longest first, so that names are built in one array. */
+enum { NAME = TD_TENSOR_NAME + 8, N_FLATS = 3 };
+static const char *const prefixes[N_FLATS] = {"", "adam.m/", "adam.v/"};
+
+static const char *loss_name(td_loss loss) {
+    return loss == TD_LOSS_SIGMOID ? "sigmoid" : "softmax";
+}
+
+static td_status write_all(const char *path, td_train *train, const char *config,
+                           const char *tokenizer, td_file_tensor *entries, char (*names)[NAME]) {
+    const td_tensors *tensors = td_train_tensors(train);
+    const td_train_options *options = td_train_get_options(train);
+    const float *flats[N_FLATS] = {td_train_params(train), td_train_moments(train, 1),
+                                   td_train_moments(train, 2)};
+    int64_t n = 0;
+    for (int flat = 0; flat < N_FLATS; flat++) {
+        for (int i = 0; i < tensors->count; i++, n++) {
+            const td_tensor *tensor = &tensors->tensors[i];
+            snprintf(names[n], NAME, "%s%s", prefixes[flat], tensor->name);
+            entries[n] = (td_file_tensor){.name = names[n],
+                                          .dtype = TD_FILE_F32,
+                                          .n_dims = tensor->n_dims,
+                                          .count = tensor->count,
+                                          .data = flats[flat] + tensor->offset};
+            memcpy(entries[n].dims, tensor->dims, sizeof(tensor->dims));
+        }
+    }
+    char step[24], batch[24], blocks[24], seed[24];
+    snprintf(step, sizeof(step), "%" PRId64, td_train_steps_done(train));
+    snprintf(batch, sizeof(batch), "%" PRId64, options->batch);
+    snprintf(blocks, sizeof(blocks), "%" PRId64, options->blocks);
+    snprintf(seed, sizeof(seed), "%" PRIu64, options->seed);
+    const char *const metadata[][2] = {
+        {"format", "pt"},
+        {"tandem_config", config},
+        {"loss", loss_name(options->loss)},
+        {"step", step},
+        {"batch", batch},
+        {"blocks", blocks},
+        {"seed", seed},
+        {"tokenizer", tokenizer == NULL ? "" : tokenizer},
+    };
+    return td_safetensors_write(path, entries, n, metadata, sizeof(metadata) / sizeof(metadata[0]));
+}
+
+td_status td_checkpoint_save(const char *path, td_train *train, const char *tokenizer) {
+    size_t n = (size_t)td_train_tensors(train)->count * N_FLATS;
+    td_file_tensor *entries = td_alloc(n * sizeof(*entries));
+    char(*names)[NAME] = td_alloc(n * sizeof(*names));
+    char *config = NULL;
+    td_status status = entries == NULL || names == NULL
+                           ? td_fail(TD_ENOMEM, "no memory to save %s", path)
+                           : td_model_config_print(&td_train_get_options(train)->config, &config);
+    if (status == TD_OK) {
+        status = write_all(path, train, config, tokenizer, entries, names);
+    }
+    td_free(config);
+    td_free(names);
+    td_free(entries);
+    return status;
+}
+
+static td_status load_flat(const td_safetensors *file, const td_tensors *tensors,
+                           const char *prefix, float *flat) {
+    for (int i = 0; i < tensors->count; i++) {
+        const td_tensor *tensor = &tensors->tensors[i];
+        char name[NAME];
+        snprintf(name, sizeof(name), "%s%s", prefix, tensor->name);
+        TD_TRY(td_safetensors_read_f32(file, name, tensor->n_dims, tensor->dims,
+                                       flat + tensor->offset));
+    }
+    return TD_OK;
+}
+
+td_status td_checkpoint_load_weights(const td_safetensors *file, const td_tensors *tensors,
+                                     float *flat) {
+    return load_flat(file, tensors, "", flat);
+}
+
+td_status td_checkpoint_describe(const td_safetensors *file, td_model_config *config, td_loss *loss,
+                                 const char **tokenizer) {
+    const char *json = td_safetensors_metadata(file, "tandem_config");
+    const char *name = td_safetensors_metadata(file, "loss");
+    if (json == NULL || name == NULL) {
+        return td_fail(TD_EINPUT, "%s: no configuration in its metadata; say which with --model",
+                       file->path);
+    }
+    TD_TRY(td_model_config_parse(json, file->path, config));
+    *loss = strcmp(name, "sigmoid") == 0 ? TD_LOSS_SIGMOID : TD_LOSS_SOFTMAX;
+    const char *text = td_safetensors_metadata(file, "tokenizer");
+    *tokenizer = text == NULL ? "" : text;
+    return TD_OK;
+}
+
+/* One number of the metadata that must equal this run's. */
+static td_status same_number(const td_safetensors *file, const char *key, uint64_t expected) {
+    const char *text = td_safetensors_metadata(file, key);
+    if (text == NULL || strtoull(text, NULL, 10) != expected) {
+        return td_fail(TD_EUSAGE,
+                       "%s was written with %s %s, this run has %" PRIu64
+                       "; resume with the same value",
+                       file->path, key, text == NULL ? "(unknown)" : text, expected);
+    }
+    return TD_OK;
+}
+
+static td_status resume(const td_safetensors *file, td_train *train) {
+    const td_train_options *options = td_train_get_options(train);
+    td_model_config config;
+    td_loss loss;
+    const char *tokenizer;
+    TD_TRY(td_checkpoint_describe(file, &config, &loss, &tokenizer));
+    if (!td_model_config_equal(&config, &options->config)) {
+        return td_fail(
+            TD_EUSAGE,
+            "%s holds model %s, this run trains %s, which differs; resume with --model %s",
+            file->path, config.name, options->config.name, config.name);
+    }
+    if (loss != options->loss) {
+        return td_fail(TD_EUSAGE, "%s was written with --loss %s, this run has %s", file->path,
+                       loss_name(loss), loss_name(options->loss));
+    }
+    TD_TRY(same_number(file, "batch", (uint64_t)options->batch));
+    TD_TRY(same_number(file, "blocks", (uint64_t)options->blocks));
+    TD_TRY(same_number(file, "seed", options->seed));
+    const char *step = td_safetensors_metadata(file, "step");
+    if (step == NULL) {
+        return td_fail(TD_EINPUT, "%s: no step in its metadata", file->path);
+    }
+    float *flats[N_FLATS] = {td_train_params(train), td_train_moments(train, 1),
+                             td_train_moments(train, 2)};
+    for (int i = 0; i < N_FLATS; i++) {
+        TD_TRY(load_flat(file, td_train_tensors(train), prefixes[i], flats[i]));
+    }
+    td_train_set_steps_done(train, strtoll(step, NULL, 10));
+    return TD_OK;
+}
+
+td_status td_checkpoint_resume(const char *path, td_train *train) {
+    td_safetensors file;
+    TD_TRY(td_safetensors_open(path, &file));
+    td_status status = resume(&file, train);
+    td_safetensors_close(&file);
+    return status;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/verbs.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/memory.h"
+#include "base/options.h"
+#include "threads/layout.h"
+#include "threads/topology.h"
+
+typedef struct topo_options {
+    const char *topology, *layout;
+    bool json;
+} topo_options;
+
+static const td_option options_table[] = {
+    {"topology", TD_OPTION_TEXT, offsetof(topo_options, topology), 0, 0, NULL, "LEVELS",
+     "another machine, in hwloc's notation: \"pack:2 numa:1 l3:1 core:8 pu:2\""},
+    {"layout", TD_OPTION_TEXT, offsetof(topo_options, layout), 0, 0, NULL, "LAYOUT",
+     "show the PU of each worker: p<ranks>xt<workers>[:kind][@scope:unit[:order]][+option]"},
+    {"json", TD_OPTION_FLAG, offsetof(topo_options, json), 0, 0, NULL, NULL, "print JSON instead"},
+};
+enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]) };
+
+static const td_verb_help verb_help = {
+    "tandem topo [--topology LEVELS] [--layout LAYOUT] [--json]",
+    "Draws the machine as this process may use it (affinity, cpuset and cgroup limits applied), "
+    "and which PU each "
+    "worker of a layout is bound to.",
+    "  tandem topo --layout p2xt1:process\n"
+    "  tandem topo --topology \"pack:2 numa:1 core:8 pu:2\" --layout p2xt4:process@package:core\n"};
+
+static json_t *layout_json(const td_layout *layout, const int *pu) {
+    char text[TD_LAYOUT_TEXT];
+    td_layout_print(layout, text);
+    json_t *workers = json_array();
+    for (int i = 0; i < layout->ranks * layout->workers; i++) {
+        json_array_append_new(workers, json_pack("{s:i, s:i, s:i}", "rank", i / layout->workers,
+                                                 "worker", i % layout->workers, "pu", pu[i]));
+    }
+    return json_pack("{s:s, s:o}", "layout", text, "workers", workers);
+}
+
+static td_status print_json(const td_topology *topology, const td_layout *layout, const int *pu) {
+    const td_topology_info *info = td_topology_get_info(topology);
+    json_t *caches = json_array();
+    for (int i = 0; i < info->n_caches; i++) {
+        const td_cache_info *cache = &info->caches[i];
+        json_array_append_new(
+            caches, json_pack("{s:i, s:b, s:I, s:I, s:i, s:b}", "level", cache->level,
+                              "instruction", cache->instruction, "bytes", (json_int_t)cache->bytes,
+                              "relied_on_bytes", (json_int_t)cache->clamped_bytes, "count",
+                              cache->count, "plausible", cache->plausible));
+    }
+    json_t *root = json_pack("{s:b, s:i, s:i, s:i, s:i, s:i, s:f, s:i, s:I, s:s, s:o}", "synthetic",
+                             info->synthetic, "packages", info->packages, "numa_nodes",
+                             info->numa_nodes, "cores", info->cores, "pus", info->pus, "pus_online",
+                             info->pus_online, "quota_cpus", info->quota_cpus, "effective_cpus",
+                             info->effective_cpus, "memory_bytes", (json_int_t)info->memory_bytes,
+                             "odd", info->odd, "caches", caches);
+    if (root && layout) {
+        json_object_set_new(root, "placement", layout_json(layout, pu));
+    }
+    if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
+        json_decref(root);
+        return td_fail(TD_ENOMEM, "the JSON of a topology");
+    }
+    printf("\n");
+    json_decref(root);
+    return TD_OK;
+}
+
+static td_status print_text(const td_topology *topology, const td_layout *layout, const int *pu) {
+    const td_topology_info *info = td_topology_get_info(topology);
+    char text[256];
+    td_topology_summary(topology, text, sizeof(text));
+    printf("%s\n", text);
+    if (layout) {
+        char name[TD_LAYOUT_TEXT];
+        td_layout_print(layout, name);
+        printf("%s: %d rank%s of %d worker%s\n", name, layout->ranks, layout->ranks == 1 ? "" : "s",
+               layout->workers, layout->workers == 1 ? "" : "s");
+    }
+    printf("\n");
+    struct winsize window = {0};
+    bool terminal = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0;
+    td_topology_drawing drawing = {.pu = pu,
+                                   .n_workers = layout ? layout->ranks * layout->workers : 0,
+                                   .workers_per_rank = layout ? layout->workers : 1,
+                                   .columns = window.ws_col,
+                                   .color = terminal && !getenv("NO_COLOR")};
+    TD_TRY(td_topology_print(topology, &drawing, stdout));
+    for (const char *at = info->odd; *at;) {
+        size_t length = strcspn(at, ";");
+        printf("\nnote: %.*s", (int)length, at);
+        at += length;
+        at += strspn(at, "; ");
+    }
+    printf(info->odd[0] ? "\n" : "");
+    return TD_OK;
+}
+
+static td_status show(const topo_options *options, const td_topology *topology) {
+    td_layout layout;
+    int *pu = NULL;
+    if (options->layout) {
+        TD_TRY(td_layout_parse(options->layout, &layout));
+        pu = td_alloc((size_t)layout.ranks * (size_t)layout.workers * sizeof(*pu));
+        if (!pu) {
+            return td_fail(TD_ENOMEM, "the PUs of %d workers", layout.ranks * layout.workers);
+        }
+        td_status status = td_layout_resolve(&layout, topology, pu);
+        if (status != TD_OK) {
+            td_free(pu);
+            return status;
+        }
+    }
+    td_status status = options->json ? print_json(topology, pu ? &layout : NULL, pu)
+                                     : print_text(topology, pu ? &layout : NULL, pu);
+    td_free(pu);
+    return status;
+}
+
+td_status td_verb_topo(int argc, char **argv) {
+    topo_options options = {0};
+    const char *words[1];
+    size_t n_words;
+    int help = 0;
+    TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &options, words, 0, &n_words,
+                            &help));
+    if (help) {
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        return TD_OK;
+    }
+    td_topology *topology;
+    TD_TRY(td_topology_create(options.topology, &topology));
+    td_status status = show(&options, topology);
+    td_topology_destroy(topology);
+    return status;
+}

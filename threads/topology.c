@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "threads/topology.h"
+
+#include <errno.h>
+#include <hwloc.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+struct td_topology {
+    hwloc_topology_t tree;
+    td_topology_info info;
+};
+
+static void note_odd(td_topology_info *info, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void note_odd(td_topology_info *info, const char *format, ...) {
+    size_t used = strlen(info->odd);
+    if (used && used + 2 < sizeof(info->odd)) {
+        strcat(info->odd, "; ");
+        used += 2;
+    }
+    va_list list;
+    va_start(list, format);
+    vsnprintf(info->odd + used, sizeof(info->odd) - used, format, list);
+    va_end(list);
+}
+
+/* What caches of sold machines look like, per level: the range of one instance, the most that one
+ * core's share may be, and what blocking relies on when the report is outside. Virtual machines
+ * copy a host's cache description without its sharing and so give one core hundreds of megabytes of
+ * L3. The largest share sold today is 96 MiB (one core left enabled of a 3-D stacked die), the
+ * largest instance about 0.5 GiB. */
+static const struct {
+    int64_t least, most, most_share, safe;
+} cache_rules[] = {
+    {0, 0, 0, 0},
+    {8LL << 10, 512LL << 10, 512LL << 10, 32LL << 10},
+    {64LL << 10, 64LL << 20, 16LL << 20, 512LL << 10},
+    {512LL << 10, 1LL << 30, 96LL << 20, 1LL << 20},
+    {1LL << 20, 64LL << 30, 8LL << 30, 1LL << 20},
+};
+
+static int cores_below(hwloc_topology_t tree, hwloc_obj_t cache) {
+    int cores = hwloc_get_nbobjs_inside_cpuset_by_type(tree, cache->cpuset, HWLOC_OBJ_CORE);
+    return cores > 0 ? cores : 1;
+}
+
+/* Read before the tree is restricted, so that a share is counted over all cores of the cache. */
+static void read_caches(hwloc_topology_t tree, td_topology_info *info) {
+    static const hwloc_obj_type_t types[] = {HWLOC_OBJ_L1CACHE, HWLOC_OBJ_L1ICACHE,
+                                             HWLOC_OBJ_L2CACHE, HWLOC_OBJ_L3CACHE,
+                                             HWLOC_OBJ_L4CACHE};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        hwloc_obj_t first = hwloc_get_obj_by_type(tree, types[i], 0);
+        /* A synthetic level without a size says nothing about bytes, so there is nothing to judge.
+         */
+        if (!first || first->attr->cache.size == 0) {
+            continue;
+        }
+        td_cache_info *cache = &info->caches[info->n_caches++];
+        cache->level = (int)first->attr->cache.depth;
+        cache->instruction = types[i] == HWLOC_OBJ_L1ICACHE;
+        cache->bytes = (int64_t)first->attr->cache.size;
+        int64_t share = cache->bytes / cores_below(tree, first);
+        cache->plausible = cache->bytes >= cache_rules[cache->level].least &&
+                           cache->bytes <= cache_rules[cache->level].most &&
+                           share <= cache_rules[cache->level].most_share;
+        cache->clamped_bytes = cache->plausible
+                                   ? cache->bytes
+                                   : cache_rules[cache->level].safe * cores_below(tree, first);
+        if (!cache->plausible) {
+            note_odd(info,
+                     "L%d%s of %.4g MiB for %d core%s is not plausible, %.4g MiB is relied on",
+                     cache->level, cache->instruction ? "i" : "", (double)cache->bytes / (1 << 20),
+                     cores_below(tree, first), cores_below(tree, first) == 1 ? "" : "s",
+                     (double)cache->clamped_bytes / (1 << 20));
+        }
+    }
+}
+
+static void count_caches(hwloc_topology_t tree, td_topology_info *info) {
+    for (int i = 0; i < info->n_caches; i++) {
+        td_cache_info *cache = &info->caches[i];
+        hwloc_obj_type_t type =
+            cache->instruction ? HWLOC_OBJ_L1ICACHE : HWLOC_OBJ_L1CACHE + cache->level - 1;
+        cache->count = hwloc_get_nbobjs_by_type(tree, type);
+    }
+}
+
+/* Leaves the PUs that both the machine's administrator and this thread's affinity allow. */
+static td_status restrict_to_usable(hwloc_topology_t tree, td_topology_info *info) {
+    hwloc_bitmap_t usable = hwloc_bitmap_alloc();
+    if (!usable) {
+        return td_fail(TD_ENOMEM, "a CPU set");
+    }
+    if (hwloc_get_cpubind(tree, usable, HWLOC_CPUBIND_THREAD) != 0) {
+        note_odd(info, "affinity cannot be read (%s)", strerror(errno));
+        hwloc_bitmap_copy(usable, hwloc_topology_get_allowed_cpuset(tree));
+    }
+    hwloc_bitmap_and(usable, usable, hwloc_topology_get_allowed_cpuset(tree));
+    int failed = hwloc_topology_restrict(tree, usable, HWLOC_RESTRICT_FLAG_REMOVE_CPULESS);
+    int error = errno;
+    hwloc_bitmap_free(usable);
+    return failed
+               ? td_fail(TD_ESYS, "restrict the topology to the usable CPUs: %s", strerror(error))
+               : TD_OK;
+}
+
+static void apply_quota(td_topology_info *info) {
+    info->quota_cpus = info->synthetic ? 0 : td_cgroup_quota("");
+    info->effective_cpus = info->pus;
+    if (info->quota_cpus < 0) {
+        note_odd(info, "the cgroup's CPU limit cannot be read");
+    } else if (info->quota_cpus > 0 && info->quota_cpus < info->pus) {
+        info->effective_cpus = info->quota_cpus < 1 ? 1 : (int)info->quota_cpus;
+        note_odd(info, "the cgroup limits %d PUs to %.3g CPUs", info->pus, info->quota_cpus);
+    }
+}
+
+static td_status load(const char *synthetic, td_topology *topology) {
+    td_topology_info *info = &topology->info;
+    if (hwloc_topology_init(&topology->tree) != 0) {
+        topology->tree = NULL;
+        return td_fail(TD_ENOMEM, "a topology");
+    }
+    hwloc_topology_t tree = topology->tree;
+    if (synthetic && hwloc_topology_set_synthetic(tree, synthetic) != 0) {
+        return td_fail(
+            TD_EUSAGE,
+            "topology \"%s\" is not one hwloc understands; expected levels down to pu, as in "
+            "\"pack:2 numa:1 l3:1 core:8 pu:2\"",
+            synthetic);
+    }
+    /* Caches keep their place in the tree even when a level above has the same PUs: "@l3" must find
+     * them. */
+    hwloc_topology_set_type_filter(tree, HWLOC_OBJ_L1ICACHE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    hwloc_topology_set_type_filter(tree, HWLOC_OBJ_DIE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    if (hwloc_topology_load(tree) != 0) {
+        return td_fail(TD_ESYS, "load the topology: %s", strerror(errno));
+    }
+    info->synthetic = !hwloc_topology_is_thissystem(tree);
+    info->pus_online = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PU);
+    read_caches(tree, info);
+    if (!info->synthetic) {
+        TD_TRY(restrict_to_usable(tree, info));
+    }
+    count_caches(tree, info);
+    info->pus = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PU);
+    info->cores = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_CORE);
+    info->packages = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PACKAGE);
+    info->numa_nodes = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_NUMANODE);
+    info->memory_bytes = (int64_t)hwloc_get_root_obj(tree)->total_memory;
+    if (info->pus < 1 || info->pus > TD_MAX_PUS) {
+        return td_fail(TD_EUSAGE, "topology with %d PUs; expected 1 to %d", info->pus, TD_MAX_PUS);
+    }
+    if (info->pus < info->pus_online) {
+        note_odd(info, "affinity or cpuset leaves %d of %d PUs", info->pus, info->pus_online);
+    }
+    apply_quota(info);
+    return TD_OK;
+}
+
+td_status td_topology_create(const char *synthetic, td_topology **out) {
+    td_topology *topology = td_alloc_zero(sizeof(*topology));
+    if (!topology) {
+        return td_fail(TD_ENOMEM, "a topology");
+    }
+    td_status status = load(synthetic, topology);
+    if (status != TD_OK) {
+        td_topology_destroy(topology);
+        return status;
+    }
+    *out = topology;
+    return TD_OK;
+}
+
+void td_topology_destroy(td_topology *topology) {
+    if (!topology) {
+        return;
+    }
+    if (topology->tree) {
+        hwloc_topology_destroy(topology->tree);
+    }
+    td_free(topology);
+}
+
+const td_topology_info *td_topology_get_info(const td_topology *topology) {
+    return &topology->info;
+}
+
+struct hwloc_topology *td_topology_tree(const td_topology *topology) {
+    return topology->tree;
+}
+
+void td_topology_summary(const td_topology *topology, char *text, size_t bytes) {
+    const td_topology_info *info = &topology->info;
+    hwloc_obj_t package = hwloc_get_obj_by_type(topology->tree, HWLOC_OBJ_PACKAGE, 0);
+    const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
+    int used = snprintf(text, bytes, "%s: ",
+                        info->synthetic ? "synthetic machine"
+                        : model         ? model
+                                        : "this machine");
+    struct {
+        int count;
+        const char *one;
+    } parts[] = {{info->packages, "package"},
+                 {info->numa_nodes, "NUMA node"},
+                 {info->cores, "core"},
+                 {info->pus, "PU"}};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && used >= 0; i++) {
+        if (parts[i].count > 0 && (size_t)used < bytes) {
+            used += snprintf(text + used, bytes - (size_t)used, "%d %s%s, ", parts[i].count,
+                             parts[i].one, parts[i].count == 1 ? "" : "s");
+        }
+    }
+    if (used >= 0 && (size_t)used < bytes) {
+        snprintf(text + used, bytes - (size_t)used, "%.1f GiB",
+                 (double)info->memory_bytes / (1 << 30));
+    }
+}

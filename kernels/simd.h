@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One vector of 16 f32 lanes (td_v16), its integers (td_i16), f64 lanes (td_d16) and masks
- * (td_m16). A kernel is written once on it and compiled once per row of cmake/isa.cmake; the
- * compiler flags choose the back end. Every function gives the same bits on every back end, so a
- * kernel does too.
+ * (td_m16). A kernel is written once on it and compiled once per row of cmake/isa.cmake; the flags
+ * choose the back end. Every function gives the same bits on every back end, so a kernel does too.
  *
- *   load, store          any 4-byte aligned address; _part touches `count` (0..16) elements and no
- * byte behind them; lanes from count on are `fill` fma(a, b, c)         a * b + c rounded once;
- * fnma: -(a * b) + c; fms: a * b - c max(a, b), min(a, b) b where a or b is NaN or both are zero
- * (as the instructions); max_nan: NaN where either is sum, reduce_max      across lanes by one
- * tree: lane i with i + 8, then 4, 2, 1; reduce_max is NaN if a lane is to_i16               to the
- * nearest integer, ties to even; out of range or NaN gives INT32_MIN scale(v, n)          v * 2^n
- * as v * 2^(n >> 1) * 2^(n - (n >> 1)): rounds once, also into denormals, when |v| is near 1; n in
- * [-252, 254] select(m, a, b)      a where m is set, b elsewhere; comparisons with NaN are false,
- * is_nan aside The sign and payload of a NaN that arithmetic produces are not part of any result's
- * contract.
+ * - load, store: any 4-byte aligned address. The _part forms touch `count` (0..16) elements and no
+ *   byte behind them; lanes from count on are `fill`.
+ * - fma(a, b, c): a * b + c, rounded once. fnma: -(a * b) + c. fms: a * b - c.
+ * - max(a, b), min(a, b): b where a or b is NaN or both are zero. max_nan: NaN where either is.
+ * - sum, reduce_max across lanes by one tree: lane i with i + 8, then 4, 2, 1. reduce_max is NaN
+ *   when a lane is.
+ * - to_i16: the nearest integer, ties to even; out of range or NaN gives INT32_MIN.
+ * - scale(v, n): v * 2^n as (v * 2^(n >> 1)) * 2^(n - (n >> 1)), n in [-252, 254]. With |v| near 1
+ *   it rounds once, also into denormals.
+ * - select(m, a, b): a where m is set, b elsewhere. Comparisons with NaN are false.
+ * - transpose16: to[j][i] = from[i][j] for a block of 16 x 16.
+ *
+ * The sign and payload of a NaN that arithmetic produces are not part of any contract.
  */
 #ifndef TD_KERNELS_SIMD_H
 #define TD_KERNELS_SIMD_H

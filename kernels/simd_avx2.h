@@ -220,6 +220,43 @@ TD_SIMD double td_d16_sum(td_d16 v) {
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
+TD_SIMD void td_transpose8(float *to, int64_t to_ld, const float *from, int64_t from_ld) {
+    __m256 four[2][4]; /* four[g][c]: columns c and c + 4 of rows 4g..4g + 3 */
+#define TD_TRANSPOSE_ROWS(g)                                                                       \
+    {                                                                                              \
+        __m256 r0 = _mm256_loadu_ps(from + (4 * g) * from_ld);                                     \
+        __m256 r1 = _mm256_loadu_ps(from + (4 * g + 1) * from_ld);                                 \
+        __m256 r2 = _mm256_loadu_ps(from + (4 * g + 2) * from_ld);                                 \
+        __m256 r3 = _mm256_loadu_ps(from + (4 * g + 3) * from_ld);                                 \
+        __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(r0, r1));                              \
+        __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(r0, r1));                             \
+        __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(r2, r3));                              \
+        __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(r2, r3));                             \
+        four[g][0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));                           \
+        four[g][1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));                           \
+        four[g][2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));                         \
+        four[g][3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));                         \
+    }
+#define TD_TRANSPOSE_COLUMNS(c)                                                                    \
+    _mm256_storeu_ps(to + (c)*to_ld, _mm256_permute2f128_ps(four[0][c], four[1][c], 0x20));        \
+    _mm256_storeu_ps(to + (c + 4) * to_ld, _mm256_permute2f128_ps(four[0][c], four[1][c], 0x31));
+    TD_TRANSPOSE_ROWS(0)
+    TD_TRANSPOSE_ROWS(1)
+    TD_TRANSPOSE_COLUMNS(0)
+    TD_TRANSPOSE_COLUMNS(1)
+    TD_TRANSPOSE_COLUMNS(2)
+    TD_TRANSPOSE_COLUMNS(3)
+#undef TD_TRANSPOSE_ROWS
+#undef TD_TRANSPOSE_COLUMNS
+}
+
+TD_SIMD void td_transpose16(float *to, int64_t to_ld, const float *from, int64_t from_ld) {
+    td_transpose8(to, to_ld, from, from_ld);
+    td_transpose8(to + 8, to_ld, from + 8 * from_ld, from_ld);
+    td_transpose8(to + 8 * to_ld, to_ld, from + 8, from_ld);
+    td_transpose8(to + 8 * to_ld + 8, to_ld, from + 8 * from_ld + 8, from_ld);
+}
+
 #undef TD_BOTH_1
 #undef TD_BOTH_2
 #undef TD_BOTH_3

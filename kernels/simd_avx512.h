@@ -232,4 +232,45 @@ TD_SIMD double td_d16_sum(td_d16 v) {
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
+TD_SIMD void td_transpose16(float *to, int64_t to_ld, const float *from, int64_t from_ld) {
+    __m512 four[4][4]; /* four[g][c]: columns c, c + 4, c + 8, c + 12 of rows 4g..4g + 3, a column
+                          per 128 bits */
+#define TD_TRANSPOSE_ROWS(g)                                                                       \
+    {                                                                                              \
+        __m512 r0 = _mm512_loadu_ps(from + (4 * g) * from_ld);                                     \
+        __m512 r1 = _mm512_loadu_ps(from + (4 * g + 1) * from_ld);                                 \
+        __m512 r2 = _mm512_loadu_ps(from + (4 * g + 2) * from_ld);                                 \
+        __m512 r3 = _mm512_loadu_ps(from + (4 * g + 3) * from_ld);                                 \
+        __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(r0, r1));                              \
+        __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(r0, r1));                             \
+        __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(r2, r3));                              \
+        __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(r2, r3));                             \
+        four[g][0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));                           \
+        four[g][1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));                           \
+        four[g][2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));                         \
+        four[g][3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));                         \
+    }
+#define TD_TRANSPOSE_COLUMNS(c)                                                                    \
+    {                                                                                              \
+        __m512 even01 = _mm512_shuffle_f32x4(four[0][c], four[1][c], 0x88);                        \
+        __m512 odd01 = _mm512_shuffle_f32x4(four[0][c], four[1][c], 0xDD);                         \
+        __m512 even23 = _mm512_shuffle_f32x4(four[2][c], four[3][c], 0x88);                        \
+        __m512 odd23 = _mm512_shuffle_f32x4(four[2][c], four[3][c], 0xDD);                         \
+        _mm512_storeu_ps(to + (c)*to_ld, _mm512_shuffle_f32x4(even01, even23, 0x88));              \
+        _mm512_storeu_ps(to + (c + 4) * to_ld, _mm512_shuffle_f32x4(odd01, odd23, 0x88));          \
+        _mm512_storeu_ps(to + (c + 8) * to_ld, _mm512_shuffle_f32x4(even01, even23, 0xDD));        \
+        _mm512_storeu_ps(to + (c + 12) * to_ld, _mm512_shuffle_f32x4(odd01, odd23, 0xDD));         \
+    }
+    TD_TRANSPOSE_ROWS(0)
+    TD_TRANSPOSE_ROWS(1)
+    TD_TRANSPOSE_ROWS(2)
+    TD_TRANSPOSE_ROWS(3)
+    TD_TRANSPOSE_COLUMNS(0)
+    TD_TRANSPOSE_COLUMNS(1)
+    TD_TRANSPOSE_COLUMNS(2)
+    TD_TRANSPOSE_COLUMNS(3)
+#undef TD_TRANSPOSE_ROWS
+#undef TD_TRANSPOSE_COLUMNS
+}
+
 #endif

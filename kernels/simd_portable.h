@@ -291,6 +291,14 @@ TD_SIMD double td_d16_sum(td_d16 v) {
     return v.lane[0];
 }
 
+TD_SIMD void td_transpose16(float *to, int64_t to_ld, const float *from, int64_t from_ld) {
+    TD_EACH(i) {
+        TD_EACH(j) {
+            to[j * to_ld + i] = from[i * from_ld + j];
+        }
+    }
+}
+
 #undef TD_PORTABLE_1
 #undef TD_PORTABLE_2
 #undef TD_PORTABLE_3

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/gemm/gemm_plan.h"
+#include "kernels/kernel.h"
+
+int64_t td_gemm_f32_tiles(const td_gemm_f32_args *args) {
+    td_gemm_grid grid = td_gemm_grid_of(args);
+    return grid.rows * grid.strips;
+}
+
+double td_gemm_f32_flops(const td_gemm_f32_args *args) {
+    return 2.0 * (double)args->m * (double)args->n * (double)args->k;
+}
+
+/* Each operand once: C is written, and read when accumulating; the epilogue's matrices count. */
+double td_gemm_f32_bytes(const td_gemm_f32_args *args) {
+    double m = (double)args->m, n = (double)args->n, k = (double)args->k;
+    double c_passes = 1.0 + (args->accumulate ? 1.0 : 0.0) + (args->preact != NULL ? 1.0 : 0.0) +
+                      (args->residual != NULL ? 1.0 : 0.0) +
+                      (args->act_grad_of != NULL ? 1.0 : 0.0);
+    return 4.0 * (m * k + k * n + c_passes * m * n + (args->bias != NULL ? n : 0.0));
+}
+
+int64_t td_gemm_f32_scratch(const td_gemm_f32_args *args) {
+    int64_t deep = td_gemm_layout_of(args, TD_GEMM_DEPTH_AVX512).bytes;
+    int64_t flat = td_gemm_layout_of(args, TD_GEMM_DEPTH_AVX2).bytes;
+    return deep > flat ? deep : flat;
+}

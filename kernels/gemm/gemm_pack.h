@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Operands brought into the order in which the register tiles read them.
+ */
+#ifndef TD_KERNELS_GEMM_PACK_H
+#define TD_KERNELS_GEMM_PACK_H
+
+#include "kernels/gemm/gemm_tile.h"
+
+/* Rows of B ahead of the one being copied that are asked for: rows may lie pages apart, where the
+ * hardware does not look ahead. */
+enum { GEMM_PACK_AHEAD = 8 };
+
+/* B stored (k, n), one panel: `cols` columns, zero up to GEMM_NR. */
+static inline void gemm_pack_panel_rows(float *to, const float *b, int64_t ldb, int64_t k,
+                                        int64_t cols) {
+    for (int64_t p = 0; p < k; p++, b += ldb, to += GEMM_NR) {
+        for (int v = 0; v < GEMM_NV; v++) {
+            int64_t left = cols - v * TD_LANES;
+            td_v16 x = left >= TD_LANES ? td_v16_load(b + v * TD_LANES)
+                       : left > 0       ? td_v16_load_part(b + v * TD_LANES, left, 0.0f)
+                                        : td_v16_zero();
+            td_v16_store(to + v * TD_LANES, x);
+        }
+    }
+}
+
+/* A ragged block of up to 16 x 16, zero where there is nothing. */
+static inline void gemm_pack_corner(float *to, const float *b, int64_t ldb, int64_t k,
+                                    int64_t cols) {
+    float square[TD_LANES * TD_LANES], turned[TD_LANES * TD_LANES];
+    for (int64_t j = 0; j < TD_LANES; j++) {
+        td_v16_store(square + j * TD_LANES,
+                     j < cols ? td_v16_load_part(b + j * ldb, k, 0.0f) : td_v16_zero());
+    }
+    td_transpose16(turned, TD_LANES, square, TD_LANES);
+    for (int64_t p = 0; p < k; p++) {
+        td_v16_store(to + p * GEMM_NR, td_v16_load(turned + p * TD_LANES));
+    }
+}
+
+/* B stored (n, k), one panel. */
+static inline void gemm_pack_panel_turned(float *to, const float *b, int64_t ldb, int64_t k,
+                                          int64_t cols) {
+    for (int64_t j = 0; j < GEMM_NR; j += TD_LANES) {
+        int64_t left = cols - j < TD_LANES ? cols - j : TD_LANES, p = 0;
+        for (; left == TD_LANES && p + TD_LANES <= k; p += TD_LANES) {
+            td_transpose16(to + p * GEMM_NR + j, GEMM_NR, b + j * ldb + p, ldb);
+        }
+        for (; p < k; p += TD_LANES) {
+            int64_t some = k - p < TD_LANES ? k - p : TD_LANES;
+            gemm_pack_corner(to + p * GEMM_NR + j, left > 0 ? b + j * ldb + p : b, ldb, some, left);
+        }
+    }
+}
+
+/* B's rows [k0, k0 + k) of columns [c0, c0 + cols), panel after panel. */
+static inline void gemm_pack_b(float *to, const td_gemm_f32_args *args, int64_t k0, int64_t k,
+                               int64_t c0, int64_t cols) {
+    for (int64_t j = 0; j < cols; j += GEMM_NR, to += k * GEMM_NR) {
+        int64_t some = cols - j < GEMM_NR ? cols - j : GEMM_NR;
+        if (args->b_trans) {
+            gemm_pack_panel_turned(to, args->b + (c0 + j) * args->ldb + k0, args->ldb, k, some);
+        } else {
+            gemm_pack_panel_rows(to, args->b + k0 * args->ldb + c0 + j, args->ldb, k, some);
+        }
+    }
+}
+
+/* A stored (k, m): `rows` columns from `a`, side by side per k. A whole vector is read where the
+ * matrix has one (`room` columns are left) and written where the panel has; the next k overwrites
+ * what is too much. */
+static inline void gemm_pack_a(float *to, const float *a, int64_t lda, int64_t k, int64_t rows,
+                               int64_t room) {
+    for (int64_t p = 0; p < k; p++, a += lda, to += rows) {
+        td_v16_store(to, room >= TD_LANES ? td_v16_load(a) : td_v16_load_part(a, rows, 0.0f));
+    }
+}
+
+/* A stored (m, k): the rows side by side, GEMM_DEPTH + TD_GEMM_PANEL_PAD floats apart. */
+static inline void gemm_copy_a(float *to, const float *a, int64_t lda, int64_t k, int64_t rows) {
+    for (int64_t i = 0; i < rows; i++, a += lda, to += GEMM_DEPTH + TD_GEMM_PANEL_PAD) {
+        int64_t p = 0;
+        for (; p + TD_LANES <= k; p += TD_LANES) {
+            td_v16_store(to + p, td_v16_load(a + p));
+        }
+        td_v16_store_part(to + p, td_v16_load_part(a + p, k - p, 0.0f), k - p);
+    }
+}
+
+#endif

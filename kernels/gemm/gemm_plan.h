@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How a GEMM is cut: tiles (part of the contract: from the shape alone) and passes over k (free: a
+ * pass continues every chain where the last one left it, so they change no bit).
+ *
+ * Order over k. Block b of k_blocks covers k * b / k_blocks .. k * (b + 1) / k_blocks and is one
+ * FMA chain from zero (an empty block is zero). Blocks are joined by a binary counter: finished
+ * blocks wait on a stack; after block b as many pairs are joined, older + newer, as b has trailing
+ * one bits; after the last block what is left is joined newest first. For a power of two this is
+ * the balanced tree over consecutive pairs. k_blocks = 1 is a single chain, from C if accumulating.
+ */
+#ifndef TD_KERNELS_GEMM_PLAN_H
+#define TD_KERNELS_GEMM_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/args.h"
+
+/* 64 rows: small enough to share among many workers; a run of tiles of one strip is computed as one
+ * block, so the height costs nothing. Strips of at most 384 columns: with 384 k they are 576 KiB of
+ * packed B, which leaves room for A and C in a 1 MiB L2. */
+enum { TD_GEMM_TILE_ROWS = 64, TD_GEMM_STRIP = 384, TD_GEMM_STRIP_STEP = 32 };
+
+/* Partial results of one block of rows wait in scratch between passes; 1,536 rows of a strip are
+ * 2.25 MiB, and packing B once per 1,536 rows costs about 2 %. */
+enum { TD_GEMM_BLOCK_ROWS = 1536 };
+
+/* Bounds over every ISA, for scratch: rows and columns of a register tile, depth of a pass. */
+enum { TD_GEMM_MAX_MR = 16, TD_GEMM_MAX_NR = 32 };
+
+/* The depth of a pass, by ISA: every one an ISA may use is listed, so that scratch fits all. */
+enum { TD_GEMM_DEPTH_AVX512 = 384, TD_GEMM_DEPTH_AVX2 = 256, TD_GEMM_DEPTH_PORTABLE = 256 };
+
+/* Floats between the rows of a copied A panel beyond the depth: rows in different L1 sets. */
+enum { TD_GEMM_PANEL_PAD = 16 };
+
+enum { TD_GEMM_MAX_SEGMENTS = 16, TD_GEMM_MAX_STACK = 40 };
+
+static inline int64_t td_gemm_ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+typedef struct td_gemm_grid {
+    int64_t rows, strips, strip_cols; /* tiles in a strip, strips, columns of all but the last */
+} td_gemm_grid;
+
+/* Strips are equally wide and even in number: two workers get the same work to within a register
+ * tile. */
+static inline td_gemm_grid td_gemm_grid_of(const td_gemm_f32_args *args) {
+    td_gemm_grid grid;
+    int64_t strips = td_gemm_ceil_div(args->n, TD_GEMM_STRIP);
+    strips += strips > 1 ? strips & 1 : 0;
+    int64_t steps = td_gemm_ceil_div(args->n, TD_GEMM_STRIP_STEP);
+    grid.strip_cols = strips > 0 ? td_gemm_ceil_div(steps, strips) * TD_GEMM_STRIP_STEP : 0;
+    grid.strips = strips > 0 ? td_gemm_ceil_div(args->n, grid.strip_cols) : 0;
+    grid.rows = td_gemm_ceil_div(args->m, TD_GEMM_TILE_ROWS);
+    return grid;
+}
+
+/* One chain, or a part of one, inside a pass. Slots are places on the stack of finished blocks; a
+ * slot that is filled and emptied within the pass is local: it lives in L1. */
+typedef struct td_gemm_segment {
+    int64_t first, count; /* k */
+    int8_t from;          /* slot of the chain's partial; -1: starts fresh */
+    int8_t to;            /* slot that receives the result; -1: it is the result */
+    int8_t top, n_older;  /* older partials to add: slots top - 1, top - 2, ... */
+    uint64_t older_local; /* bit s: slot s is local */
+    bool to_local;
+} td_gemm_segment;
+
+typedef struct td_gemm_pass {
+    int64_t first, count; /* k */
+    int n_segments;
+    bool last;
+    td_gemm_segment segments[TD_GEMM_MAX_SEGMENTS];
+} td_gemm_pass;
+
+/* Where the walk over k stands: the next block, k inside it, partials on the stack. */
+typedef struct td_gemm_walk {
+    int64_t block, done;
+    int8_t depth;
+    bool finished;
+} td_gemm_walk;
+
+static inline int64_t td_gemm_block_start(const td_gemm_f32_args *args, int64_t block) {
+    return args->k * block / args->k_blocks;
+}
+
+/* Whole blocks of a pass: a power of two that fits, so that few partials outlive the pass. */
+static inline int64_t td_gemm_blocks_per_pass(const td_gemm_f32_args *args, int64_t depth) {
+    int64_t longest = td_gemm_ceil_div(args->k, args->k_blocks), blocks = 1;
+    while (blocks * 2 <= TD_GEMM_MAX_SEGMENTS && blocks * 2 * longest <= depth) {
+        blocks *= 2;
+    }
+    return blocks;
+}
+
+/* Marks what is filled and emptied within the pass. */
+static inline void td_gemm_pass_locals(td_gemm_pass *pass) {
+    uint64_t filled = 0;
+    for (int i = 0; i < pass->n_segments; i++) {
+        td_gemm_segment *s = &pass->segments[i];
+        for (int slot = s->top - s->n_older; slot < s->top; slot++) {
+            s->older_local |= filled & UINT64_C(1) << slot;
+        }
+        if (s->to >= 0) {
+            filled |= UINT64_C(1) << s->to;
+            for (int j = i + 1; j < pass->n_segments && !s->to_local; j++) {
+                const td_gemm_segment *later = &pass->segments[j];
+                s->to_local = s->to < later->top && s->to >= later->top - later->n_older;
+            }
+        }
+    }
+}
+
+/* The next pass of at most `depth` k; false when k is used up. */
+static inline bool td_gemm_next_pass(const td_gemm_f32_args *args, int64_t depth,
+                                     td_gemm_walk *walk, td_gemm_pass *pass) {
+    if (walk->finished) {
+        return false;
+    }
+    int64_t blocks = td_gemm_blocks_per_pass(args, depth);
+    *pass = (td_gemm_pass){.first = td_gemm_block_start(args, walk->block) + walk->done};
+    for (int64_t i = 0; i < blocks && !walk->finished; i++) {
+        int64_t start = td_gemm_block_start(args, walk->block);
+        int64_t size = td_gemm_block_start(args, walk->block + 1) - start;
+        /* A block deeper than a pass is cut into equal parts, whole cache lines of k. */
+        int64_t parts = size > depth ? td_gemm_ceil_div(size, depth) : 1;
+        int64_t part = parts > 1 ? (td_gemm_ceil_div(size, parts) + 15) / 16 * 16 : size;
+        int64_t count = size - walk->done < part ? size - walk->done : part;
+        td_gemm_segment *s = &pass->segments[pass->n_segments++];
+        *s = (td_gemm_segment){.first = start + walk->done,
+                               .count = count,
+                               .from = walk->done > 0 ? walk->depth : -1,
+                               .to = walk->depth,
+                               .top = walk->depth};
+        pass->count += count;
+        walk->done += count;
+        if (walk->done < size) {
+            break;
+        }
+        bool last = walk->block + 1 == args->k_blocks;
+        while (last ? s->n_older < s->top : (walk->block >> s->n_older & 1) != 0) {
+            s->n_older++;
+        }
+        s->to = last ? -1 : (int8_t)(s->top - s->n_older);
+        walk->depth = (int8_t)(s->to + 1);
+        walk->done = 0;
+        walk->block++;
+        walk->finished = last;
+    }
+    pass->last = walk->finished;
+    td_gemm_pass_locals(pass);
+    return true;
+}
+
+/* Slots that outlive a pass, each as large as a block of rows of a strip. */
+static inline int64_t td_gemm_kept_slots(const td_gemm_f32_args *args, int64_t depth) {
+    td_gemm_walk walk = {0};
+    td_gemm_pass pass;
+    int64_t kept = 0;
+    while (td_gemm_next_pass(args, depth, &walk, &pass)) {
+        for (int i = 0; i < pass.n_segments; i++) {
+            const td_gemm_segment *s = &pass.segments[i];
+            kept = !s->to_local && s->to >= kept ? s->to + 1 : kept;
+        }
+    }
+    return kept;
+}
+
+/* Slots of a pass that are local. */
+static inline int64_t td_gemm_local_slots(const td_gemm_f32_args *args) {
+    int64_t levels = 1;
+    while (args->k_blocks >> levels != 0) {
+        levels++;
+    }
+    return levels + 1;
+}
+
+/* Scratch of one worker, as offsets in floats from a 64-byte boundary. */
+typedef struct td_gemm_layout {
+    int64_t packed_b, panel_a, edge, local, kept;
+    int64_t kept_slots, kept_stride; /* slots, floats from one to the next */
+    int64_t bytes;                   /* all of it, alignment included */
+} td_gemm_layout;
+
+static inline td_gemm_layout td_gemm_layout_of(const td_gemm_f32_args *args, int64_t depth) {
+    const int64_t tile = TD_GEMM_MAX_MR * TD_GEMM_MAX_NR;
+    td_gemm_layout layout = {0};
+    int64_t cols = td_gemm_grid_of(args).strip_cols;
+    int64_t rows = args->m < TD_GEMM_BLOCK_ROWS ? args->m : TD_GEMM_BLOCK_ROWS;
+    layout.panel_a = layout.packed_b + cols * depth;
+    layout.edge = layout.panel_a + TD_GEMM_MAX_MR * (depth + TD_GEMM_PANEL_PAD);
+    layout.local = layout.edge + tile;
+    layout.kept = layout.local + td_gemm_local_slots(args) * tile;
+    layout.kept_slots = td_gemm_kept_slots(args, depth);
+    layout.kept_stride = (rows + TD_GEMM_MAX_MR) * cols;
+    layout.bytes =
+        (layout.kept + layout.kept_slots * layout.kept_stride) * (int64_t)sizeof(float) + 64;
+    return layout;
+}
+
+#endif

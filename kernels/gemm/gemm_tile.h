@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Register tiles: MR rows x NV vectors of C, one broadcast of A and NV vectors of B per step of k.
+ *
+ * AVX-512 14 x 32: 28 accumulators + 2 of B + 1 of A = 31 of 32 zmm, 0.57 loads per FMA.
+ * AVX2 6 x 16: 12 + 2 + 1 = 15 of 16 ymm, 0.67 loads per FMA; 7 x 16 would spill.
+ * Both have more accumulators than 2 FMA ports x 4 cycles need, down to 4 x 32 and 4 x 16.
+ * Portable 4 x 16: any shape gives the same bits; small, because its accumulators live in memory.
+ */
+#ifndef TD_KERNELS_GEMM_TILE_H
+#define TD_KERNELS_GEMM_TILE_H
+
+#include "kernels/gemm/gemm_plan.h"
+#include "kernels/simd.h"
+
+/* clang-format off */
+#define GEMM_HEIGHTS_4(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)
+#define GEMM_HEIGHTS_6(X, ...) GEMM_HEIGHTS_4(X, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__)
+#define GEMM_HEIGHTS_14(X, ...)                                                                     \
+    GEMM_HEIGHTS_6(X, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__)            \
+    X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__)
+/* clang-format on */
+
+#if defined(__AVX512F__)
+enum { GEMM_MR = 14, GEMM_NV = 2, GEMM_DEPTH = TD_GEMM_DEPTH_AVX512 };
+#define GEMM_HEIGHTS GEMM_HEIGHTS_14
+#elif defined(__AVX2__)
+enum { GEMM_MR = 6, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_AVX2 };
+#define GEMM_HEIGHTS GEMM_HEIGHTS_6
+#else
+enum { GEMM_MR = 4, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_PORTABLE };
+#define GEMM_HEIGHTS GEMM_HEIGHTS_4
+#endif
+enum { GEMM_NR = GEMM_NV * TD_LANES };
+
+/* A tile in memory: rows `ld` floats apart, GEMM_NR columns. */
+typedef struct gemm_place {
+    float *p;
+    int64_t ld;
+} gemm_place;
+
+typedef struct gemm_work {
+    int64_t k;
+    const float *a;
+    int64_t lda;     /* rows of A; not used when packed */
+    const float *b;  /* packed: GEMM_NR floats per k */
+    gemm_place from; /* the chain's partial; p NULL: the chain starts at zero */
+    gemm_place to;
+    int n_older;
+    gemm_place older[TD_GEMM_MAX_STACK]; /* added in order: older + value */
+} gemm_work;
+
+typedef void gemm_tile_fn(const gemm_work *work);
+
+#define GEMM_EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13)
+
+#define GEMM_ZERO(i)                                                                               \
+    if ((i) < mr) {                                                                                \
+        acc[i][0] = td_v16_zero();                                                                 \
+        acc[i][nv - 1] = td_v16_zero();                                                            \
+    }
+#define GEMM_LOAD(i)                                                                               \
+    if ((i) < mr) {                                                                                \
+        const float *row = w->from.p + (i)*w->from.ld;                                             \
+        acc[i][0] = td_v16_load(row);                                                              \
+        acc[i][nv - 1] = td_v16_load(row + (nv - 1) * TD_LANES);                                   \
+    }
+#define GEMM_FMA(i)                                                                                \
+    if ((i) < mr) {                                                                                \
+        td_v16 x = td_v16_set1(packed ? a[i] : base[(i) / 3][((i) % 3) * lda]);                    \
+        acc[i][0] = td_v16_fma(x, b0, acc[i][0]);                                                  \
+        if (nv > 1) {                                                                              \
+            acc[i][nv - 1] = td_v16_fma(x, b1, acc[i][nv - 1]);                                    \
+        }                                                                                          \
+    }
+#define GEMM_ADD(i)                                                                                \
+    if ((i) < mr) {                                                                                \
+        const float *row = w->older[t].p + (i)*w->older[t].ld;                                     \
+        acc[i][0] = td_v16_add(td_v16_load(row), acc[i][0]);                                       \
+        if (nv > 1) {                                                                              \
+            acc[i][nv - 1] = td_v16_add(td_v16_load(row + (nv - 1) * TD_LANES), acc[i][nv - 1]);   \
+        }                                                                                          \
+    }
+#define GEMM_STORE(i)                                                                              \
+    if ((i) < mr) {                                                                                \
+        float *row = w->to.p + (i)*w->to.ld;                                                       \
+        td_v16_store(row, acc[i][0]);                                                              \
+        if (nv > 1) {                                                                              \
+            td_v16_store(row + (nv - 1) * TD_LANES, acc[i][nv - 1]);                               \
+        }                                                                                          \
+    }
+
+/* The template of every tile; mr, nv and packed are constants at each use. A in place is read
+ * through a pointer per three rows, so that the rows' addresses fit in registers. */
+TD_SIMD void gemm_tile(const gemm_work *w, const int mr, const int nv, const bool packed) {
+    td_v16 acc[14][GEMM_NV];
+    const float *a = w->a, *b = w->b;
+    const int64_t lda = w->lda;
+    const float *base[5] = {a, mr > 3 ? a + 3 * lda : a, mr > 6 ? a + 6 * lda : a,
+                            mr > 9 ? a + 9 * lda : a, mr > 12 ? a + 12 * lda : a};
+    if (w->from.p == NULL) {
+        GEMM_EACH_ROW(GEMM_ZERO)
+    } else {
+        GEMM_EACH_ROW(GEMM_LOAD)
+    }
+#pragma GCC unroll 4
+    for (int64_t k = w->k; k > 0; k--) {
+        td_v16 b0 = td_v16_load(b), b1 = nv > 1 ? td_v16_load(b + TD_LANES) : b0;
+        GEMM_EACH_ROW(GEMM_FMA)
+        b += GEMM_NR;
+        a += mr;
+        base[0]++;
+        base[1]++;
+        base[2]++;
+        base[3]++;
+        base[4]++;
+    }
+    for (int t = 0; t < w->n_older; t++) {
+        GEMM_EACH_ROW(GEMM_ADD)
+    }
+    GEMM_EACH_ROW(GEMM_STORE)
+}
+
+#define GEMM_DEFINE(mr, nv, name, packed)                                                          \
+    static void gemm_##name##_##nv##_##mr(const gemm_work *work) {                                 \
+        gemm_tile(work, mr, nv, packed);                                                           \
+    }
+GEMM_HEIGHTS(GEMM_DEFINE, 1, rows, false)
+GEMM_HEIGHTS(GEMM_DEFINE, 1, packed, true)
+#if defined(__AVX512F__)
+GEMM_HEIGHTS(GEMM_DEFINE, 2, rows, false)
+GEMM_HEIGHTS(GEMM_DEFINE, 2, packed, true)
+#endif
+
+/* gemm_tiles[A is packed][vectors - 1][rows] */
+#define GEMM_ROW(mr, nv, name) [mr] = gemm_##name##_##nv##_##mr,
+static gemm_tile_fn *const gemm_tiles[2][GEMM_NV][GEMM_MR + 1] = {
+#if defined(__AVX512F__)
+    {{GEMM_HEIGHTS(GEMM_ROW, 1, rows)}, {GEMM_HEIGHTS(GEMM_ROW, 2, rows)}},
+    {{GEMM_HEIGHTS(GEMM_ROW, 1, packed)}, {GEMM_HEIGHTS(GEMM_ROW, 2, packed)}},
+#else
+    {{GEMM_HEIGHTS(GEMM_ROW, 1, rows)}},
+    {{GEMM_HEIGHTS(GEMM_ROW, 1, packed)}},
+#endif
+};
+
+#endif

@@ -32,6 +32,9 @@ int64_t td_pairs_count(const td_pairs *pairs);
  * record that cannot be decoded is TD_EINPUT with file, offset, record and reason. */
 td_status td_pairs_text(td_pairs *pairs, int64_t index, char **caption, char **label);
 
+/* The pair's key: equal on every machine, and what the hold-out hashes. Freed with td_free. */
+td_status td_pairs_key(td_pairs *pairs, int64_t index, char **key);
+
 /* Decodes, resizes (antialiased bicubic), crops and normalises one image with CLIP's mean and std
  * into (3, size, size). */
 td_status td_pairs_image(td_pairs *pairs, int64_t index, int64_t size, float *out);
@@ -47,9 +50,12 @@ typedef struct td_loader_options {
     const td_tokenizer *tokenizer;
     int64_t batch, first_row, rows, image_size, context;
     uint64_t seed;
-    int64_t first_step; /* > 0 when resuming */
-    int prefetch;       /* batches kept ready, >= 1 */
-    int pu;             /* PU of the prefetching worker, -1: not bound */
+    int64_t first_step;  /* > 0 when resuming */
+    int prefetch;        /* batches kept ready, >= 1 */
+    int pu;              /* PU of the prefetching worker, -1: where the creating thread may run */
+    int64_t cache_bytes; /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits
+                          * into this much, it is kept in memory by the set, so later epochs neither
+                          * read nor decode; same bits either way */
 } td_loader_options;
 
 td_status td_loader_create(const td_loader_options *options, td_loader **out);
@@ -60,6 +66,8 @@ void td_loader_destroy(td_loader *loader);
 td_status td_loader_next(td_loader *loader, const float **images, const int32_t **tokens,
                          int64_t *wait_ns);
 
+/* Of the batches handed out so far. bad_samples: samples whose place another pair took; decode_ns:
+ * the worker's time. */
 typedef struct td_loader_stats {
     int64_t batches, samples, bad_samples, wait_ns, decode_ns;
 } td_loader_stats;

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/pair.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "data/resize.h"
+#include "data/synth.h"
+
+void td_pair_destroy(td_pair *pair) {
+    td_text_destroy(&pair->caption);
+    td_text_destroy(&pair->label);
+    td_text_destroy(&pair->key);
+    td_image_destroy(&pair->picture);
+    td_buffer_destroy(&pair->record);
+    td_example_destroy(&pair->example);
+    *pair = (td_pair){.item = -1};
+}
+
+static void set_text(td_text *text, const void *bytes, size_t size) {
+    text->size = 0;
+    td_text_append(text, bytes, size);
+}
+
+/* Adds where a record is to the message of what is wrong with it. */
+static td_status locate(const td_pair_source *source, int64_t item, td_status status) {
+    if (status != TD_EINPUT || source->shards == NULL) {
+        return status;
+    }
+    td_shard_place place = td_shards_place(source->shards, item);
+    return td_fail(TD_EINPUT, "%.600s: record %lld at byte %lld: %s", place.path,
+                   (long long)place.number, (long long)place.offset, td_error());
+}
+
+/* One byte string; absent is fine unless it is required. */
+static td_status find_bytes(const td_example *example, const char *name, bool required,
+                            td_span *out) {
+    const td_feature *feature = td_example_find(example, name);
+    *out = (td_span){(const uint8_t *)"", 0};
+    if (feature == NULL || feature->kind == TD_FEATURE_NONE) {
+        return required ? td_fail(TD_EINPUT, "no feature \"%s\"", name) : TD_OK;
+    }
+    if (feature->kind != TD_FEATURE_BYTES || feature->count != 1) {
+        return td_fail(TD_EINPUT, "feature \"%s\" is %s with %lld values, expected one byte string",
+                       name, feature->kind == TD_FEATURE_BYTES ? "bytes" : "a list of numbers",
+                       (long long)feature->count);
+    }
+    *out = feature->bytes[0];
+    return TD_OK;
+}
+
+void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out) {
+    td_shard_place place = td_shards_place(source->shards, item);
+    const char *slash = strrchr(place.path, '/');
+    out->size = 0;
+    td_text_printf(out, "%s#%lld", slash == NULL ? place.path : slash + 1, (long long)place.number);
+}
+
+static td_status unpack(const td_tfrecord *record, td_pair *pair) {
+    td_span caption, label, key;
+    TD_TRY(td_example_decode(record->data, record->size, &pair->example));
+    TD_TRY(find_bytes(&pair->example, TD_PAIR_KEY, false, &key));
+    TD_TRY(find_bytes(&pair->example, TD_PAIR_LABEL, false, &label));
+    TD_TRY(find_bytes(&pair->example, TD_PAIR_CAPTION, true, &caption));
+    TD_TRY(find_bytes(&pair->example, TD_PAIR_IMAGE, true, &pair->encoded));
+    set_text(&pair->caption, caption.data, caption.size);
+    set_text(&pair->label, label.data, label.size);
+    set_text(&pair->key, key.data, key.size);
+    return TD_OK;
+}
+
+static td_status fetch_record(const td_pair_source *source, int64_t item, td_pair *pair) {
+    td_tfrecord record;
+    TD_TRY(td_shards_read(source->shards, item, &pair->record, &record));
+    td_status status = unpack(&record, pair);
+    if (status != TD_OK) {
+        return locate(source, item, status);
+    }
+    if (pair->key.size == 0) {
+        td_pair_place_key(source, item, &pair->key);
+    }
+    return TD_OK;
+}
+
+static td_status fetch_procedural(const td_pair_source *source, int64_t item, td_pair *pair) {
+    char *caption = NULL, *label = NULL;
+    td_image_destroy(&pair->picture);
+    TD_TRY(td_synth_pair(source->seed, item, &pair->picture, &caption, &label));
+    set_text(&pair->caption, caption, strlen(caption));
+    set_text(&pair->label, label, strlen(label));
+    pair->key.size = 0;
+    td_pair_synthetic_key(source->seed, item, &pair->key);
+    td_free(caption);
+    td_free(label);
+    return TD_OK;
+}
+
+td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pair) {
+    TD_ASSERT(item >= 0 && item < source->count);
+    if (pair->item == item) {
+        return TD_OK;
+    }
+    pair->item = -1;
+    TD_TRY(source->shards == NULL ? fetch_procedural(source, item, pair)
+                                  : fetch_record(source, item, pair));
+    TD_TRY(td_text_status(&pair->caption));
+    TD_TRY(td_text_status(&pair->label));
+    TD_TRY(td_text_status(&pair->key));
+    pair->item = item;
+    return TD_OK;
+}
+
+td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
+                         td_image *out) {
+    TD_ASSERT(pair->item >= 0);
+    if (source->shards == NULL) {
+        return td_image_fit(&pair->picture, size, out);
+    }
+    td_image decoded = {0};
+    td_status status = td_image_decode(pair->encoded.data, pair->encoded.size, &decoded);
+    if (status == TD_OK) {
+        status = td_image_fit(&decoded, size, out);
+    }
+    td_image_destroy(&decoded);
+    return locate(source, pair->item, status);
+}
+
+td_status td_pair_encode(const void *image, size_t image_bytes, const char *caption,
+                         const char *label, const char *key, td_text *out) {
+    const td_span values[] = {
+        {image, image_bytes}, td_span_text(caption), td_span_text(label), td_span_text(key)};
+    const char *const names[] = {TD_PAIR_IMAGE, TD_PAIR_CAPTION, TD_PAIR_LABEL, TD_PAIR_KEY};
+    enum { N = sizeof names / sizeof names[0], ALWAYS = 2 };
+    td_feature features[N];
+    int64_t count = 0;
+    for (int i = 0; i < N; i++) {
+        if (i < ALWAYS || values[i].size > 0) {
+            features[count++] = (td_feature){.key = td_span_text(names[i]),
+                                             .kind = TD_FEATURE_BYTES,
+                                             .count = 1,
+                                             .bytes = &values[i]};
+        }
+    }
+    return td_example_encode(features, count, out);
+}
+
+void td_pair_synthetic_key(uint64_t seed, int64_t index, td_text *out) {
+    td_text_printf(out, "synth/%llu/%lld", (unsigned long long)seed, (long long)index);
+}

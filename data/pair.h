@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One image-caption pair as a record: a tf.Example with the bytes features below, and what reading
+ * one costs.
+ */
+#ifndef TD_DATA_PAIR_H
+#define TD_DATA_PAIR_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/text.h"
+#include "data/example.h"
+#include "data/image.h"
+#include "data/shards.h"
+
+#define TD_PAIR_IMAGE   "image/encoded" /* a PNG or JPEG file */
+#define TD_PAIR_CAPTION "caption"
+#define TD_PAIR_LABEL   "label" /* class; may be absent */
+#define TD_PAIR_KEY                                                                                \
+    "key" /* names the pair for ever; may be absent, then file name and record number do */
+
+/* Where pairs come from: shards, or with shards NULL the procedural set of a seed. */
+typedef struct td_pair_source {
+    td_shards *shards;
+    uint64_t seed;
+    int64_t count;
+} td_pair_source;
+
+/* One pair, and the memory that reading the next one reuses. Zero-initialise once, item = -1. */
+typedef struct td_pair {
+    int64_t item; /* what is here; -1: nothing */
+    td_text caption, label, key;
+    td_span encoded;  /* from shards: points into record */
+    td_image picture; /* procedural */
+    td_buffer record;
+    td_example example;
+} td_pair;
+
+void td_pair_destroy(td_pair *pair);
+
+/* Reads pair `item` of the source unless it is there already. TD_EINPUT: file, record, byte and
+ * reason. */
+td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pair);
+
+/* The image of the pair that was fetched, decoded, its shortest side brought to size, the centre
+ * cropped. */
+td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
+                         td_image *out);
+
+/* Appends the record of a pair. label and key may be "" to leave them out. */
+td_status td_pair_encode(const void *image, size_t image_bytes, const char *caption,
+                         const char *label, const char *key, td_text *out);
+
+/* The key of a record that has none: its file's name and its number there. */
+void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out);
+
+/* The key of a procedural pair, the same whether it is made in memory or read from shards. */
+void td_pair_synthetic_key(uint64_t seed, int64_t index, td_text *out);
+
+#endif

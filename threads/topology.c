@@ -83,8 +83,10 @@ static void read_caches(hwloc_topology_t tree, td_topology_info *info) {
 static void count_caches(hwloc_topology_t tree, td_topology_info *info) {
     for (int i = 0; i < info->n_caches; i++) {
         td_cache_info *cache = &info->caches[i];
-        hwloc_obj_type_t type =
-            cache->instruction ? HWLOC_OBJ_L1ICACHE : HWLOC_OBJ_L1CACHE + cache->level - 1;
+        hwloc_obj_type_t type = HWLOC_OBJ_L1ICACHE;
+        if (!cache->instruction) {
+            type = (hwloc_obj_type_t)((int)HWLOC_OBJ_L1CACHE + cache->level - 1);
+        }
         cache->count = hwloc_get_nbobjs_by_type(tree, type);
     }
 }

@@ -54,15 +54,17 @@ struct hwloc_topology *td_topology_tree(const td_topology *topology);
 /* One line: "AMD EPYC: 1 package, 2 cores, 2 PUs, 1 NUMA node, 5.6 GiB". */
 void td_topology_summary(const td_topology *topology, char *text, size_t bytes);
 
-/* The drawing that `tandem topo` prints: packages, NUMA nodes and shared caches as boxes, cores with their PUs inside.
- * pu (n_workers entries, worker w of rank r at r * workers_per_rank + w) writes each worker beside its PU; NULL draws
- * the machine alone. color: ranks in colours of the terminal. */
+/* The drawing that `tandem topo` prints: packages, NUMA nodes and shared caches as boxes, cores
+ * with their PUs inside. pu (n_workers entries, worker w of rank r at r * workers_per_rank + w)
+ * writes each worker beside its PU; NULL draws the machine alone. color: ranks in colours of the
+ * terminal. */
 typedef struct td_topology_drawing {
     const int *pu;
     int n_workers, workers_per_rank;
     int columns; /* width to stay within, 100 when 0 */
     bool color;
 } td_topology_drawing;
-td_status td_topology_print(const td_topology *topology, const td_topology_drawing *drawing, FILE *out);
+td_status td_topology_print(const td_topology *topology, const td_topology_drawing *drawing,
+                            FILE *out);
 
 #endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Images in memory, as 8-bit RGB: decoded from PNG and JPEG, encoded to both. Whatever the bytes
+ * are, decoding ends with an image or with TD_EINPUT and a reason.
+ */
+#ifndef TD_DATA_IMAGE_H
+#define TD_DATA_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Checked against the header before anything is allocated. 2^26 pixels decode in 256 MiB;
+ * photographs and clip art are far below, what is above is an accident or an attack. */
+enum { TD_IMAGE_SIDE_MAX = 65535, TD_IMAGE_PIXELS_MAX = 1 << 26 };
+
+/* pixels: height rows of width RGB triples, no padding. Zero-initialise to start; owned by whoever
+ * called. */
+typedef struct td_image {
+    int64_t width, height;
+    unsigned char *pixels;
+} td_image;
+
+/* All pixels zero. Sides outside [1, TD_IMAGE_SIDE_MAX] or too many pixels are TD_EINPUT. */
+td_status td_image_create(int64_t width, int64_t height, td_image *out);
+void td_image_destroy(td_image *image);
+
+/* PNG: every colour type and bit depth; 16-bit samples keep their high byte; transparency is laid
+ * over white. Gamma and colour profiles are ignored. JPEG: grey, YCbCr, RGB, CMYK and YCCK (as
+ * Adobe stores them, inverted); the EXIF orientation is ignored. A file that ends early or whose
+ * data do not decode to the end is TD_EINPUT, not a partly grey image. */
+td_status td_image_decode(const void *bytes, size_t size, td_image *out);
+
+/* The encoded bytes are freed with td_free. quality: 1 to 100; chroma is halved in both directions
+ * (4:2:0). */
+td_status td_image_encode_png(const td_image *image, void **bytes, size_t *size);
+td_status td_image_encode_jpeg(const td_image *image, int quality, void **bytes, size_t *size);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * between kernel_example.c, which places, fills and checks buffers, and kernel_example_cases.c,
+ * which says what buffers a case has.
+ */
+#ifndef TD_KERNELS_KERNEL_EXAMPLE_BUILD_H
+#define TD_KERNELS_KERNEL_EXAMPLE_BUILD_H
+
+#include "base/memory.h"
+#include "kernels/kernel_example.h"
+
+enum { EXAMPLE_DIMS = 8, EXAMPLE_BUFFERS = 16, EXAMPLE_SLOTS = 24, EXAMPLE_SHAPE = 96 };
+
+/* One row of the list of cases; what the numbers mean is the builder's business. */
+typedef struct example_case {
+    td_op_id op;
+    td_kernel_example_size size;
+    int64_t d[EXAMPLE_DIMS];
+} example_case;
+
+/* How a buffer's elements start: f32 of random sign in +-scale * [1/8, 2), the same without sign,
+ * i32 in [0, scale), any finite bf16, or left to the operation's finish function. */
+typedef enum example_fill {
+    FILL_LATER,
+    FILL_SIGNED,
+    FILL_POSITIVE,
+    FILL_IDS,
+    FILL_BF16
+} example_fill;
+
+typedef struct example_buffer {
+    td_kernel_example_buffer shown;
+    example_fill fill;
+    float scale;
+    size_t offset, bytes; /* in the arena; from the first element to the last */
+    unsigned char *start_copy, *kept_copy;
+    uint64_t hash;
+} example_buffer;
+
+/* A pointer of the arguments that receives buffer's address plus `elements`. */
+typedef struct example_slot {
+    void *pointer;
+    int buffer;
+    int64_t elements;
+} example_slot;
+
+typedef union example_args {
+#define TD_OP(op, doc) td_##op##_args op;
+#define TD_KERNEL(op, isa, suffix)
+#include "kernels/kernels.inc"
+#undef TD_OP
+#undef TD_KERNEL
+} example_args;
+
+struct td_kernel_example {
+    td_op_id op;
+    const example_case *spec;
+    example_args args;
+    char shape[EXAMPLE_SHAPE];
+    example_buffer buffers[EXAMPLE_BUFFERS];
+    td_kernel_example_buffer shown[EXAMPLE_BUFFERS];
+    example_slot slots[EXAMPLE_SLOTS];
+    int n_buffers, n_slots, scratch;
+    td_arena arena;
+    td_kernel_example_placement placement;
+    uint64_t seed;
+};
+
+/* In kernel_example.c, for builders. `pointer` is the address of a pointer inside example->args. */
+int example_add(td_kernel_example *example, const char *name, td_kernel_example_role role,
+                int64_t rows, int64_t cols, int64_t ld, example_fill fill, float scale,
+                void *pointer);
+int example_add_bytes(td_kernel_example *example, const char *name, td_kernel_example_role role,
+                      int64_t count, size_t element_bytes, example_fill fill, float scale,
+                      void *pointer);
+void example_point(td_kernel_example *example, void *pointer, int buffer, int64_t elements);
+void example_shape(td_kernel_example *example, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Runs the portable row of an operation over all its tiles, for quantities a case needs. */
+td_status example_compute(td_op_id op, const void *args);
+
+/* In kernel_example_cases.c. */
+const example_case *example_case_find(td_op_id op, int size, int64_t index);
+void example_build(td_kernel_example *example);
+td_status example_finish(td_kernel_example *example);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Every row of every operation against its portable row, bit for bit: all edge cases, tiles cut
+ * into 1, 2, 3 and 7 calls, buffers aligned, one element off, and ending at a page without access.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/kernel_example.h"
+
+enum { MAX_ROWS = 256, SEED = 20 };
+
+static const int64_t parts[] = {1, 2, 3, 7};
+
+/* Runs one case as placed, cut every way, and compares with what `kept` holds. */
+static void run_placed(const td_kernel *row, int64_t index, td_example_placement placement,
+                       const td_kernel_example *kept) {
+    td_kernel_example *example;
+    cr_assert_eq(
+        td_kernel_example_create_at(row->op, TD_EXAMPLE_EDGE, index, SEED, placement, &example),
+        TD_OK, "%s", td_error());
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        td_kernel_example_reset(example);
+        td_kernel_example_run(example, row, parts[i]);
+        td_status status = td_kernel_example_check(example, kept);
+        cr_expect_eq(status, TD_OK, "%s, placement %d, %d parts: %s", row->name, (int)placement,
+                     (int)parts[i], status == TD_OK ? "" : td_error());
+    }
+    td_kernel_example_destroy(example);
+}
+
+ParameterizedTestParameters(kernel_rows, equal_portable) {
+    static int indices[MAX_ROWS];
+    int count;
+    td_kernels(&count);
+    for (int i = 0; i < count; i++) {
+        indices[i] = i;
+    }
+    return cr_make_param_array(int, indices, (size_t)count);
+}
+
+ParameterizedTest(int *index, kernel_rows, equal_portable) {
+    int count;
+    const td_kernel *row = &td_kernels(&count)[*index];
+    cr_assert_leq(count, MAX_ROWS);
+    const char *op = td_ops[row->op].name;
+    if (row->isa > td_isa_native()) {
+        cr_log_warn("td_%s__%s not run: this CPU offers %s", op, row->name,
+                    td_isa_name(td_isa_native()));
+        cr_skip_test("td_%s__%s needs %s", op, row->name, td_isa_name(row->isa));
+    }
+    int64_t cases = td_kernel_example_cases(row->op, TD_EXAMPLE_EDGE), tiles = 0;
+    for (int64_t i = 0; i < cases; i++) {
+        td_kernel_example *reference;
+        cr_assert_eq(td_kernel_example_create(row->op, TD_EXAMPLE_EDGE, i, SEED, &reference), TD_OK,
+                     "%s", td_error());
+        tiles += td_ops[row->op].tiles(td_kernel_example_args(reference));
+        td_kernel_example_run(reference, td_kernel_example_portable(row->op), 1);
+        cr_assert_eq(td_kernel_example_keep(reference), TD_OK, "%s", td_error());
+        for (int placement = TD_EXAMPLE_ALIGNED; placement <= TD_EXAMPLE_GUARDED; placement++) {
+            run_placed(row, i, (td_example_placement)placement, reference);
+        }
+        td_kernel_example_destroy(reference);
+    }
+    cr_expect_gt(tiles, 0, "td_%s__%s was never run", op, row->name);
+}
+
+Test(kernel_examples, every_operation_has_cases_with_shapes_of_their_own) {
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        cr_expect_gt(td_kernel_example_cases((td_op_id)op, TD_EXAMPLE_QUICK), 0, "%s",
+                     td_ops[op].name);
+        int64_t n = td_kernel_example_cases((td_op_id)op, TD_EXAMPLE_EDGE);
+        cr_expect_gt(n, 3, "%s", td_ops[op].name);
+        char shapes[32][96];
+        cr_assert_leq(n, 32);
+        for (int64_t i = 0; i < n; i++) {
+            td_kernel_example *example;
+            cr_assert_eq(td_kernel_example_create((td_op_id)op, TD_EXAMPLE_EDGE, i, SEED, &example),
+                         TD_OK);
+            const void *args = td_kernel_example_args(example);
+            cr_expect(td_ops[op].flops(args) >= 0 && td_ops[op].bytes(args) > 0);
+            strcpy(shapes[i], td_kernel_example_shape(example));
+            for (int64_t j = 0; j < i; j++) {
+                cr_expect_str_neq(shapes[i], shapes[j], "%s", td_ops[op].name);
+            }
+            td_kernel_example_destroy(example);
+        }
+    }
+}
+
+/* The checker itself: each way of being wrong is rejected. */
+static td_kernel_example *checked_layernorm(void) {
+    td_kernel_example *example;
+    cr_assert_eq(td_kernel_example_create(TD_OP_layernorm_f32, TD_EXAMPLE_EDGE, 2, SEED, &example),
+                 TD_OK);
+    td_kernel_example_run(example, td_kernel_example_portable(TD_OP_layernorm_f32), 1);
+    cr_assert_eq(td_kernel_example_keep(example), TD_OK);
+    cr_assert_eq(td_kernel_example_check(example, example), TD_OK, "%s", td_error());
+    return example;
+}
+
+static void expect_rejected(td_kernel_example *example, const char *word) {
+    cr_expect_eq(td_kernel_example_check(example, example), TD_ECHECK, "%s", word);
+    cr_expect(strstr(td_error(), word) != NULL, "%s", td_error());
+}
+
+Test(kernel_examples, checker_rejects_wrong_results) {
+    td_kernel_example *example = checked_layernorm();
+    const td_layernorm_f32_args *args = td_kernel_example_args(example);
+    float *y = args->y, first = y[0];
+    uint32_t bits;
+    memcpy(&bits, &first, sizeof bits);
+    bits ^= 1;
+    memcpy(y, &bits, sizeof bits);
+    expect_rejected(example, "y[0][0]");
+    y[0] = -first;
+    expect_rejected(example, "y[0][0]");
+    y[0] = first;
+    y[args->ldy * 3 + 2] = NAN;
+    expect_rejected(example, "y[3][2]");
+    td_kernel_example_reset(example);
+    expect_rejected(example, "y[0][0]");
+    td_kernel_example_run(example, td_kernel_example_portable(TD_OP_layernorm_f32), 1);
+    float *gamma = (float *)args->gamma, kept = gamma[1];
+    gamma[1] = gamma[0];
+    expect_rejected(example, "input gamma was changed");
+    gamma[1] = kept;
+    args->mean[args->rows] = 0; /* one element behind */
+    expect_rejected(example, "outside of mean");
+    args->mean[args->rows] = args->mean[args->rows + 1];
+    y[args->cols] = 0; /* between two rows */
+    expect_rejected(example, "outside of y");
+    td_kernel_example_destroy(example);
+}
+
+Test(kernel_examples, checker_rejects_what_nobody_wrote) {
+    td_kernel_example *example;
+    cr_assert_eq(td_kernel_example_create(TD_OP_colsum_f32, TD_EXAMPLE_EDGE, 1, SEED, &example),
+                 TD_OK);
+    cr_assert_eq(td_kernel_example_keep(example), TD_OK);
+    expect_rejected(example, "was not written");
+    td_kernel_example_destroy(example);
+}
+
+Test(kernel_examples, equal_seeds_give_equal_inputs) {
+    td_kernel_example *a, *b;
+    cr_assert_eq(td_kernel_example_create(TD_OP_adamw_f32, TD_EXAMPLE_EDGE, 3, SEED, &a), TD_OK);
+    cr_assert_eq(td_kernel_example_create_at(TD_OP_adamw_f32, TD_EXAMPLE_EDGE, 3, SEED,
+                                             TD_EXAMPLE_OFFSET, &b),
+                 TD_OK);
+    const td_adamw_f32_args *x = td_kernel_example_args(a), *y = td_kernel_example_args(b);
+    cr_expect_eq(memcmp(x->g, y->g, (size_t)x->n * sizeof(float)), 0);
+    cr_expect_eq((uintptr_t)x->g % TD_ALIGN, 0);
+    cr_expect_eq((uintptr_t)y->g % TD_ALIGN, sizeof(float));
+    td_kernel_example_destroy(b);
+    cr_assert_eq(td_kernel_example_create(TD_OP_adamw_f32, TD_EXAMPLE_EDGE, 3, SEED + 1, &b),
+                 TD_OK);
+    y = td_kernel_example_args(b);
+    cr_expect_neq(memcmp(x->g, y->g, (size_t)x->n * sizeof(float)), 0);
+    td_kernel_example_destroy(a);
+    td_kernel_example_destroy(b);
+}
+
+Test(kernel_examples, a_case_that_is_not_there_is_named) {
+    td_kernel_example *example;
+    cr_expect_eq(td_kernel_example_create(TD_OP_colsum_f32, TD_EXAMPLE_EDGE, 1000, SEED, &example),
+                 TD_EUSAGE);
+    cr_expect(strstr(td_error(), "colsum_f32") != NULL, "%s", td_error());
+}

@@ -32,9 +32,8 @@ static td_status locate(const td_pair_source *source, int64_t item, td_status st
                    (long long)place.number, (long long)place.offset, td_error());
 }
 
-/* One byte string; absent is fine unless it is required. */
-static td_status find_bytes(const td_example *example, const char *name, bool required,
-                            td_span *out) {
+td_status td_pair_feature(const td_example *example, const char *name, bool required,
+                          td_span *out) {
     const td_feature *feature = td_example_find(example, name);
     *out = (td_span){(const uint8_t *)"", 0};
     if (feature == NULL || feature->kind == TD_FEATURE_NONE) {
@@ -59,10 +58,10 @@ void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out)
 static td_status unpack(const td_tfrecord *record, td_pair *pair) {
     td_span caption, label, key;
     TD_TRY(td_example_decode(record->data, record->size, &pair->example));
-    TD_TRY(find_bytes(&pair->example, TD_PAIR_KEY, false, &key));
-    TD_TRY(find_bytes(&pair->example, TD_PAIR_LABEL, false, &label));
-    TD_TRY(find_bytes(&pair->example, TD_PAIR_CAPTION, true, &caption));
-    TD_TRY(find_bytes(&pair->example, TD_PAIR_IMAGE, true, &pair->encoded));
+    TD_TRY(td_pair_feature(&pair->example, TD_PAIR_KEY, false, &key));
+    TD_TRY(td_pair_feature(&pair->example, TD_PAIR_LABEL, false, &label));
+    TD_TRY(td_pair_feature(&pair->example, TD_PAIR_CAPTION, true, &caption));
+    TD_TRY(td_pair_feature(&pair->example, TD_PAIR_IMAGE, true, &pair->encoded));
     set_text(&pair->caption, caption.data, caption.size);
     set_text(&pair->label, label.data, label.size);
     set_text(&pair->key, key.data, key.size);

@@ -5,6 +5,7 @@
 #ifndef TD_DATA_PAIR_H
 #define TD_DATA_PAIR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -46,6 +47,10 @@ td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pai
  * cropped. */
 td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
                          td_image *out);
+
+/* The one byte string of a feature. An absent one is empty, or TD_EINPUT when it is required; so is
+ * any other shape. */
+td_status td_pair_feature(const td_example *example, const char *name, bool required, td_span *out);
 
 /* Appends the record of a pair. label and key may be "" to leave them out. */
 td_status td_pair_encode(const void *image, size_t image_bytes, const char *caption,

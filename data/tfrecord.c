@@ -26,6 +26,15 @@ struct td_tfrecord_reader {
     int64_t window_start, window_bytes;
 };
 
+const char *td_damage_text(td_damage_kind kind) {
+    static const char *const texts[TD_DAMAGE_COUNT] = {
+#define TEXT(name, text) [name] = text,
+        TD_DAMAGE_MAP(TEXT)
+#undef TEXT
+    };
+    return texts[kind];
+}
+
 static uint32_t load_u32(const uint8_t *at) {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }

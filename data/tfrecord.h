@@ -36,6 +36,8 @@ typedef enum td_damage_kind {
         TD_DAMAGE_COUNT
 } td_damage_kind;
 
+const char *td_damage_text(td_damage_kind kind);
+
 /* Strict: the first damaged record is TD_EINPUT, and so is every further read. Skip: damage is
  * reported to on_damage and counted, and reading goes on at the next intact record: behind the
  * payload when only that is bad, otherwise at the first later byte where a whole record fits and

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "base/progress.h"
+#include "bench/verb_data.h"
+#include "data/example.h"
+#include "data/image.h"
+#include "data/pair.h"
+#include "data/shards.h"
+#include "data/tfrecord.h"
+
+/* Bytes as a person reads them. */
+static const char *human(double bytes, char text[16]) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int unit = 0;
+    while (bytes >= 1024 && unit < 4) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(text, 16, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+    return text;
+}
+
+/* What happens to each file of the command line; a status other than TD_OK ends the walk. */
+typedef td_status file_fn(void *arg, const char *path);
+
+/* Calls each for every file that the words mean. */
+static td_status for_each_file(const char **words, size_t n_words, file_fn *each, void *arg) {
+    for (size_t w = 0; w < n_words; w++) {
+        td_file_list files;
+        TD_TRY(td_file_list_find(words[w], &files));
+        td_status status = TD_OK;
+        for (int64_t i = 0; i < files.count && status == TD_OK; i++) {
+            status = each(arg, files.paths[i]);
+        }
+        td_file_list_destroy(&files);
+        TD_TRY(status);
+    }
+    return TD_OK;
+}
+
+typedef struct common_options {
+    bool deep;
+    int64_t limit;
+} common_options;
+
+/* The files named on a command line, for td_free; none when only help was asked for and printed. */
+static td_status parse_files(const td_option *table, size_t n_options, const td_verb_help *verb,
+                             int argc, char **argv, common_options *options, const char ***words,
+                             size_t *n_words) {
+    int help = 0;
+    const char **found = td_alloc((size_t)argc * sizeof *found);
+    if (found == NULL) {
+        return td_fail(TD_ENOMEM, "no memory for the names of files");
+    }
+    td_status status = td_options_parse(table, n_options, argc, argv, options, found, (size_t)argc,
+                                        n_words, &help);
+    if (status == TD_OK && help) {
+        td_options_help(stdout, verb, table, n_options);
+        *n_words = 0;
+    } else if (status == TD_OK && *n_words == 0) {
+        status = td_fail(TD_EUSAGE, "%s: expected files, directories or patterns", verb->usage);
+    }
+    if (status != TD_OK) {
+        td_free(found);
+        return status;
+    }
+    *words = found;
+    return TD_OK;
+}
+
+typedef struct verification {
+    bool deep;
+    int64_t files, bad_files, records, bytes, damaged, lost_bytes, bad_pairs;
+    int64_t kinds[TD_DAMAGE_COUNT];
+    td_progress progress;
+} verification;
+
+static void print_damage(void *arg, const td_tfrecord_damage *damage) {
+    verification *all = arg;
+    all->kinds[damage->kind]++;
+    td_progress_clear(&all->progress);
+    printf("DAMAGED  %s (%lld bytes lost)\n", damage->message, (long long)damage->lost_bytes);
+}
+
+/* A record that is framed well must also be a pair whose image decodes. */
+static void verify_pair(verification *all, const char *path, const td_tfrecord *record,
+                        td_example *example) {
+    td_image image = {0};
+    td_span bytes = {0};
+    td_status status = td_example_decode(record->data, record->size, example);
+    if (status == TD_OK) {
+        status = td_pair_feature(example, TD_PAIR_CAPTION, true, &bytes);
+    }
+    if (status == TD_OK) {
+        status = td_pair_feature(example, TD_PAIR_IMAGE, true, &bytes);
+    }
+    if (status == TD_OK) {
+        status = td_image_decode(bytes.data, bytes.size, &image);
+    }
+    td_image_destroy(&image);
+    if (status != TD_OK) {
+        all->bad_pairs++;
+        td_progress_clear(&all->progress);
+        printf("BAD PAIR %s: record %lld at byte %lld: %s\n", path, (long long)record->number,
+               (long long)record->offset, td_error());
+    }
+}
+
+static td_status verify_records(verification *all, td_tfrecord_reader *reader,
+                                td_example *example) {
+    const char *path = td_tfrecord_path(reader);
+    for (;;) {
+        td_tfrecord record;
+        bool end;
+        TD_TRY(td_tfrecord_next(reader, &record, &end));
+        if (end) {
+            return TD_OK;
+        }
+        if (td_interrupted()) {
+            return td_fail(TD_EINTERRUPTED, "interrupted in %s at byte %lld", path,
+                           (long long)record.offset);
+        }
+        if (all->deep) {
+            verify_pair(all, path, &record, example);
+        }
+        td_progress_show(&all->progress, 0, "%s, record %lld", path, (long long)record.number);
+    }
+}
+
+static td_status verify_file(void *arg, const char *path) {
+    verification *all = arg;
+    td_tfrecord_options options = {TD_TFRECORD_SKIP, false, print_damage, all};
+    td_tfrecord_reader *reader;
+    TD_TRY(td_tfrecord_open(path, &options, &reader));
+    td_example example = {0};
+    int64_t bad_before = all->bad_pairs;
+    td_status status = verify_records(all, reader, &example);
+    td_example_destroy(&example);
+    td_tfrecord_stats stats = td_tfrecord_get_stats(reader);
+    td_tfrecord_close(reader);
+    TD_TRY(status);
+    char size[16];
+    bool bad = stats.damaged > 0 || all->bad_pairs > bad_before;
+    td_progress_clear(&all->progress);
+    printf("%-8s %s: %lld records, %s\n", bad ? "BAD" : "ok", path, (long long)stats.records,
+           human((double)stats.payload_bytes, size));
+    all->files++;
+    all->bad_files += bad;
+    all->records += stats.records;
+    all->bytes += stats.payload_bytes;
+    all->damaged += stats.damaged;
+    all->lost_bytes += stats.lost_bytes;
+    return TD_OK;
+}
+
+static td_status conclude(const verification *all) {
+    char size[16], lost[16];
+    printf("%lld files, %lld good records, %s\n", (long long)all->files, (long long)all->records,
+           human((double)all->bytes, size));
+    for (int kind = TD_DAMAGE_NONE + 1; kind < TD_DAMAGE_COUNT; kind++) {
+        if (all->kinds[kind] > 0) {
+            printf("  %6lld x %s\n", (long long)all->kinds[kind],
+                   td_damage_text((td_damage_kind)kind));
+        }
+    }
+    if (all->bad_files == 0) {
+        return TD_OK;
+    }
+    return td_fail(TD_ECHECK,
+                   "%lld of %lld files are bad: %lld damaged stretches (%s lost), %lld bad pairs",
+                   (long long)all->bad_files, (long long)all->files, (long long)all->damaged,
+                   human((double)all->lost_bytes, lost), (long long)all->bad_pairs);
+}
+
+td_status td_verb_data_verify(int argc, char **argv) {
+    static const td_option table[] = {
+        {"deep", TD_OPTION_FLAG, offsetof(common_options, deep), 0, 0, NULL, NULL,
+         "also parse every record as an image-caption pair and decode its image"},
+    };
+    static const td_verb_help verb = {"tandem data verify FILES [--deep]",
+                                      "Reads TFRecord files (directories and patterns too), checks "
+                                      "both checksums of every record, names every damaged "
+                                      "stretch with file, record, byte and reason, and goes on "
+                                      "behind it. Exit code 1 when anything is damaged.",
+                                      "  tandem data verify shards/ --deep\n"};
+    common_options options = {0};
+    const char **words;
+    size_t n_words;
+    TD_TRY(parse_files(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &words,
+                       &n_words));
+    td_interrupt_install();
+    verification all = {.deep = options.deep, .progress = td_progress_start()};
+    td_status status = for_each_file(words, n_words, verify_file, &all);
+    td_progress_clear(&all.progress);
+    if (status == TD_OK && n_words > 0) {
+        status = conclude(&all);
+    }
+    td_free(words);
+    return status;
+}
+
+static const char *const kind_names[] = {"none", "bytes", "float", "int64"};
+
+static bool is_printable(td_span span) {
+    for (size_t i = 0; i < span.size; i++) {
+        if (span.data[i] < 0x20 || span.data[i] == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Text as it is, cut at a length that fits a terminal; an image by its size; other bytes by their
+ * number. */
+static void print_bytes(td_span span) {
+    enum { SHOWN = 200 };
+    td_image image = {0};
+    if (span.size >= 16 && td_image_decode(span.data, span.size, &image) == TD_OK) {
+        printf(" <%s, %lld x %lld, %zu bytes>", span.data[0] == 0x89 ? "PNG" : "JPEG",
+               (long long)image.width, (long long)image.height, span.size);
+        td_image_destroy(&image);
+    } else if (is_printable(span)) {
+        printf(" \"%.*s\"%s", (int)(span.size < SHOWN ? span.size : SHOWN), (const char *)span.data,
+               span.size > SHOWN ? "..." : "");
+    } else {
+        printf(" <%zu bytes>", span.size);
+    }
+}
+
+static void print_feature(const td_feature *feature) {
+    enum { SHOWN = 16 };
+    printf("  %.*s: %s[%lld]", (int)feature->key.size, (const char *)feature->key.data,
+           kind_names[feature->kind], (long long)feature->count);
+    for (int64_t v = 0; v < feature->count && v < SHOWN; v++) {
+        if (feature->kind == TD_FEATURE_BYTES) {
+            print_bytes(feature->bytes[v]);
+        } else if (feature->kind == TD_FEATURE_FLOAT) {
+            printf(" %.9g", (double)feature->floats[v]);
+        } else {
+            printf(" %lld", (long long)feature->ints[v]);
+        }
+    }
+    printf("%s\n", feature->count > SHOWN ? " ..." : "");
+}
+
+typedef struct printing {
+    int64_t limit, printed, damaged;
+    td_example example;
+} printing;
+
+static void note_damage(void *arg, const td_tfrecord_damage *damage) {
+    *(int64_t *)arg += 1;
+    td_note(NULL, "%s; %lld bytes passed over", damage->message, (long long)damage->lost_bytes);
+}
+
+static td_status print_file(void *arg, const char *path) {
+    printing *all = arg;
+    td_tfrecord_options options = {TD_TFRECORD_SKIP, false, note_damage, &all->damaged};
+    td_tfrecord_reader *reader;
+    TD_TRY(td_tfrecord_open(path, &options, &reader));
+    td_status status = TD_OK;
+    while (status == TD_OK && all->printed < all->limit && !td_interrupted()) {
+        td_tfrecord record;
+        bool end;
+        status = td_tfrecord_next(reader, &record, &end);
+        if (status != TD_OK || end) {
+            break;
+        }
+        printf("%s#%lld, byte %lld, %zu bytes\n", path, (long long)record.number,
+               (long long)record.offset, record.size);
+        if (td_example_decode(record.data, record.size, &all->example) != TD_OK) {
+            printf("  not an Example: %s\n", td_error());
+        }
+        for (int64_t i = 0; i < all->example.count; i++) {
+            print_feature(&all->example.features[i]);
+        }
+        all->printed++;
+    }
+    td_tfrecord_close(reader);
+    return status;
+}
+
+static td_status damage_verdict(int64_t damaged) {
+    return damaged == 0
+               ? TD_OK
+               : td_fail(TD_ECHECK, "damage was passed over in %lld places", (long long)damaged);
+}
+
+td_status td_verb_data_cat(int argc, char **argv) {
+    static const td_option table[] = {
+        {"limit", TD_OPTION_INT, offsetof(common_options, limit), 1, 9e15, NULL, "N",
+         "records to print (default 10)"},
+    };
+    static const td_verb_help verb = {
+        "tandem data cat FILES [--limit N]",
+        "Prints the features of the first records of TFRecord files: texts and numbers as they "
+        "are, images by format and "
+        "size. Damage is named on stderr, passed over, and makes the exit code 1.",
+        "  tandem data cat shards/ --limit 3\n"};
+    common_options options = {.limit = 10};
+    const char **words;
+    size_t n_words;
+    TD_TRY(parse_files(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &words,
+                       &n_words));
+    td_interrupt_install();
+    printing all = {.limit = options.limit};
+    td_status status = for_each_file(words, n_words, print_file, &all);
+    td_example_destroy(&all.example);
+    td_free(words);
+    return status == TD_OK ? damage_verdict(all.damaged) : status;
+}
+
+/* What the records say about one feature name, or one class label. */
+typedef struct tally {
+    char *name;
+    td_feature_kind kind;
+    int64_t records, values, bytes, min_bytes, max_bytes;
+} tally;
+
+typedef struct tallies {
+    tally *rows;
+    int64_t count, capacity;
+} tallies;
+
+enum {
+    TALLIES_MAX = 10000
+}; /* names beyond these are not told apart: a look at a data set, not a data base */
+
+static td_status find_tally(tallies *all, td_span name, td_feature_kind kind, tally **out) {
+    *out = NULL;
+    for (int64_t i = 0; i < all->count; i++) {
+        tally *row = &all->rows[i];
+        if (row->kind == kind && strlen(row->name) == name.size &&
+            memcmp(row->name, name.data, name.size) == 0) {
+            *out = row;
+            return TD_OK;
+        }
+    }
+    if (all->count == TALLIES_MAX) {
+        return TD_OK;
+    }
+    if (all->count == all->capacity) {
+        int64_t capacity = all->capacity == 0 ? 16 : 2 * all->capacity;
+        tally *moved = td_realloc(all->rows, (size_t)capacity * sizeof *moved);
+        if (moved == NULL) {
+            return td_fail(TD_ENOMEM, "no memory for %lld names", (long long)capacity);
+        }
+        all->rows = moved;
+        all->capacity = capacity;
+    }
+    char *copy = td_alloc(name.size + 1);
+    if (copy == NULL) {
+        return td_fail(TD_ENOMEM, "no memory for a name");
+    }
+    memcpy(copy, name.data, name.size);
+    copy[name.size] = '\0';
+    all->rows[all->count] = (tally){.name = copy, .kind = kind, .min_bytes = INT64_MAX};
+    *out = &all->rows[all->count++];
+    return TD_OK;
+}
+
+static void tallies_destroy(tallies *all) {
+    for (int64_t i = 0; i < all->count; i++) {
+        td_free(all->rows[i].name);
+    }
+    td_free(all->rows);
+}
+
+typedef struct statistics {
+    int64_t files, records, bytes, min_bytes, max_bytes, damaged, not_examples;
+    tallies features, labels;
+    td_example example;
+    td_progress progress;
+} statistics;
+
+static td_status count_feature(statistics *all, const td_feature *feature) {
+    tally *row;
+    TD_TRY(find_tally(&all->features, feature->key, feature->kind, &row));
+    if (row != NULL) {
+        row->records++;
+        row->values += feature->count;
+        for (int64_t v = 0; v < feature->count && feature->kind == TD_FEATURE_BYTES; v++) {
+            int64_t bytes = (int64_t)feature->bytes[v].size;
+            row->bytes += bytes;
+            row->min_bytes = bytes < row->min_bytes ? bytes : row->min_bytes;
+            row->max_bytes = bytes > row->max_bytes ? bytes : row->max_bytes;
+        }
+    }
+    return TD_OK;
+}
+
+static td_status count_record(statistics *all, const td_tfrecord *record) {
+    int64_t bytes = (int64_t)record->size;
+    all->records++;
+    all->bytes += bytes;
+    all->min_bytes = bytes < all->min_bytes ? bytes : all->min_bytes;
+    all->max_bytes = bytes > all->max_bytes ? bytes : all->max_bytes;
+    if (td_example_decode(record->data, record->size, &all->example) != TD_OK) {
+        all->not_examples++;
+        return TD_OK;
+    }
+    for (int64_t i = 0; i < all->example.count; i++) {
+        TD_TRY(count_feature(all, &all->example.features[i]));
+    }
+    td_span label;
+    if (td_pair_feature(&all->example, TD_PAIR_LABEL, false, &label) == TD_OK && label.size > 0) {
+        tally *row;
+        TD_TRY(find_tally(&all->labels, label, TD_FEATURE_BYTES, &row));
+        if (row != NULL) {
+            row->records++;
+        }
+    }
+    return TD_OK;
+}
+
+static td_status count_file(void *arg, const char *path) {
+    statistics *all = arg;
+    td_tfrecord_options options = {TD_TFRECORD_SKIP, false, note_damage, &all->damaged};
+    td_tfrecord_reader *reader;
+    TD_TRY(td_tfrecord_open(path, &options, &reader));
+    td_status status = TD_OK;
+    while (status == TD_OK && !td_interrupted()) {
+        td_tfrecord record;
+        bool end;
+        status = td_tfrecord_next(reader, &record, &end);
+        if (status != TD_OK || end) {
+            break;
+        }
+        status = count_record(all, &record);
+        td_progress_show(&all->progress, 0, "%s, record %lld", path, (long long)record.number);
+    }
+    td_tfrecord_close(reader);
+    all->files++;
+    return status;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const tally *)a)->name, ((const tally *)b)->name);
+}
+
+static int by_records(const void *a, const void *b) {
+    const tally *x = a, *y = b;
+    return x->records != y->records ? (x->records < y->records) - (x->records > y->records)
+                                    : by_name(a, b);
+}
+
+static void sort_tallies(tallies *all, int (*order)(const void *, const void *)) {
+    if (all->count > 0) {
+        qsort(all->rows, (size_t)all->count, sizeof *all->rows, order);
+    }
+}
+
+static void print_statistics(statistics *all) {
+    enum { LABELS_SHOWN = 10 };
+    char total[16], least[16], mean[16], most[16];
+    printf("%lld files, %lld records, %s", (long long)all->files, (long long)all->records,
+           human((double)all->bytes, total));
+    if (all->records > 0) {
+        printf(" (a record: %s to %s, mean %s)", human((double)all->min_bytes, least),
+               human((double)all->max_bytes, most),
+               human((double)all->bytes / (double)all->records, mean));
+    }
+    printf("\n%s",
+           all->features.count > 0
+               ? "\nfeature               kind   records    values  bytes: least, mean, most\n"
+               : "");
+    sort_tallies(&all->features, by_name);
+    for (int64_t i = 0; i < all->features.count; i++) {
+        const tally *row = &all->features.rows[i];
+        printf("%-20s  %-5s  %8lld  %8lld", row->name, kind_names[row->kind],
+               (long long)row->records, (long long)row->values);
+        if (row->kind == TD_FEATURE_BYTES && row->values > 0) {
+            printf("  %s, %s, %s", human((double)row->min_bytes, least),
+                   human((double)row->bytes / (double)row->values, mean),
+                   human((double)row->max_bytes, most));
+        }
+        printf("\n");
+    }
+    sort_tallies(&all->labels, by_records);
+    printf("%s",
+           all->labels.count > 0 ? "\nlabel                                     records\n" : "");
+    for (int64_t i = 0; i < all->labels.count && i < LABELS_SHOWN; i++) {
+        printf("%-40s  %7lld\n", all->labels.rows[i].name, (long long)all->labels.rows[i].records);
+    }
+    if (all->labels.count > LABELS_SHOWN) {
+        printf("... and %lld further labels\n", (long long)(all->labels.count - LABELS_SHOWN));
+    }
+    if (all->not_examples > 0) {
+        printf("\n%lld records are not Examples\n", (long long)all->not_examples);
+    }
+}
+
+td_status td_verb_data_stat(int argc, char **argv) {
+    static const td_verb_help verb = {"tandem data stat FILES",
+                                      "Counts the records of TFRecord files, their sizes, the "
+                                      "features in them, and the class labels of pairs. Damage is "
+                                      "named on stderr, passed over, and makes the exit code 1.",
+                                      "  tandem data stat shards/\n"};
+    common_options options = {0};
+    const char **words;
+    size_t n_words;
+    TD_TRY(parse_files(NULL, 0, &verb, argc, argv, &options, &words, &n_words));
+    td_interrupt_install();
+    statistics all = {.min_bytes = INT64_MAX, .progress = td_progress_start()};
+    td_status status = for_each_file(words, n_words, count_file, &all);
+    td_progress_clear(&all.progress);
+    if (status == TD_OK && n_words > 0) {
+        print_statistics(&all);
+        status = damage_verdict(all.damaged);
+    }
+    tallies_destroy(&all.features);
+    tallies_destroy(&all.labels);
+    td_example_destroy(&all.example);
+    td_free(words);
+    return status;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Backward attention of one head, in strips of query rows in ascending order: P again from the
+ * saved log-sum-exp, dP = dO V^T, dS = P (dP - D) scale with D = rowsum(dO O); dQ = dS K, and
+ * dV += P^T dO, dK += dS^T Q continue their chains in place from strip to strip.
+ */
+#include "kernels/attention/strip.h"
+#include "kernels/kernel.h"
+#include "kernels/row.h"
+#include "kernels/vmath.h"
+
+typedef struct head {
+    const td_attention_f32_args *args;
+    const float *q, *k, *v, *o, *d_o, *lse;
+    float *dq, *dk, *dv;
+    float *kt, *vt, *p, *ds; /* scratch */
+} head;
+
+/* One row: p from scores, ds from dp, both in place, zero from `seen` on. */
+TD_SIMD void row_gradient(float *p, float *ds, int64_t seen, int64_t width, float scale, float lse,
+                          float d) {
+    td_v16 factor = td_v16_set1(scale), log_sum = td_v16_set1(lse), mean = td_v16_set1(d);
+    for (int64_t c = 0; c < width; c += TD_LANES) {
+        td_v16 e = td_v16_zero(), g = td_v16_zero();
+        if (c < seen) {
+            e = td_v16_exp(td_v16_sub(td_v16_mul(td_v16_load(p + c), factor), log_sum));
+            g = td_v16_sub(td_v16_load(ds + c), mean);
+            g = td_v16_mul(td_v16_mul(e, g), factor);
+            if (seen - c < TD_LANES) {
+                e = td_v16_select(td_m16_first(seen - c), e, td_v16_zero());
+                g = td_v16_select(td_m16_first(seen - c), g, td_v16_zero());
+            }
+        }
+        td_v16_store(p + c, e);
+        td_v16_store(ds + c, g);
+    }
+}
+
+static void backward_strip(const td_attention_grad_f32_args *grad, const head *at, int64_t i,
+                           int64_t rows) {
+    const td_attention_f32_args *args = at->args;
+    int64_t ld = td_attention_pad(args->n_k), keys = td_strip_keys(args, i, rows);
+    float scale = td_attention_scale(args);
+    const float *q = at->q + i * args->q_row, *d_o = at->d_o + i * args->o_row;
+    td_strip_scores(args, q, args->q_row, rows, keys, at->kt, at->p);
+    td_strip_scores(args, d_o, args->o_row, rows, keys, at->vt, at->ds);
+    for (int64_t r = 0; r < rows; r++) {
+        float d = td_row_dot(d_o + r * args->o_row, at->o + (i + r) * args->o_row, args->head);
+        row_gradient(at->p + r * ld, at->ds + r * ld, td_row_keys(args, i + r),
+                     td_attention_pad(keys), scale, at->lse[i + r], d);
+    }
+    td_product_run(&(td_product){.m = rows,
+                                 .n = args->head,
+                                 .k = keys,
+                                 .a = at->ds,
+                                 .a_row = ld,
+                                 .a_col = 1,
+                                 .b = at->k,
+                                 .ldb = args->kv_row,
+                                 .c = at->dq + i * grad->dq_row,
+                                 .ldc = grad->dq_row});
+    td_product columns = {.m = keys,
+                          .n = args->head,
+                          .k = rows,
+                          .a = at->p,
+                          .a_row = 1,
+                          .a_col = ld,
+                          .b = d_o,
+                          .ldb = args->o_row,
+                          .c = at->dv,
+                          .ldc = grad->dkv_row,
+                          .accumulate = true};
+    td_product_run(&columns);
+    columns.a = at->ds;
+    columns.b = q;
+    columns.ldb = args->q_row;
+    columns.c = at->dk;
+    td_product_run(&columns);
+}
+
+static void backward_head(const td_attention_grad_f32_args *grad, int64_t s, int64_t h,
+                          float *scratch) {
+    const td_attention_f32_args *args = &grad->forward;
+    int64_t ld = td_attention_pad(args->n_k), shift = h * args->head;
+    head at = {.args = args,
+               .q = args->q + s * args->q_seq + shift,
+               .k = args->k + s * args->kv_seq + shift,
+               .v = args->v + s * args->kv_seq + shift,
+               .o = args->o + s * args->o_seq + shift,
+               .d_o = grad->d_o + s * args->o_seq + shift,
+               .lse = args->lse + (s * args->heads + h) * args->n_q,
+               .dq = grad->dq + s * grad->dq_seq + shift,
+               .dk = grad->dk + s * grad->dkv_seq + shift,
+               .dv = grad->dv + s * grad->dkv_seq + shift,
+               .kt = scratch};
+    at.vt = at.kt + args->head * ld;
+    at.p = at.vt + args->head * ld;
+    at.ds = at.p + TD_STRIP_ROWS * ld;
+    td_product_transpose(at.kt, ld, at.k, args->kv_row, args->n_k, args->head);
+    td_product_transpose(at.vt, ld, at.v, args->kv_row, args->n_k, args->head);
+    for (int64_t j = 0; j < args->n_k; j++) {
+        memset(at.dk + j * grad->dkv_row, 0, (size_t)args->head * sizeof *at.dk);
+        memset(at.dv + j * grad->dkv_row, 0, (size_t)args->head * sizeof *at.dv);
+    }
+    for (int64_t i = 0; i < args->n_q; i += TD_STRIP_ROWS) {
+        backward_strip(grad, &at, i, args->n_q - i < TD_STRIP_ROWS ? args->n_q - i : TD_STRIP_ROWS);
+    }
+}
+
+void TD_FN(attention_grad_f32)(const td_attention_grad_f32_args *args, int64_t first, int64_t last,
+                               void *scratch) {
+    int64_t heads = args->forward.heads;
+    for (int64_t tile = first; tile < last; tile++) {
+        backward_head(args, tile / heads, tile % heads, scratch);
+    }
+}

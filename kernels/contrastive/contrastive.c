@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The softmax loss by tiles of 64 own rows against the whole batch. Both passes compute the same
+ * scores with the same chain, so each direction sees exactly the other's numbers.
+ */
+#include "base/math.h"
+#include "kernels/contrastive/contrastive_plan.h"
+#include "kernels/kernel.h"
+#include "kernels/product.h"
+#include "kernels/vmath.h"
+
+/* strip (rows, ld) = scale * x y^T, transposing y in chunks of TD_LOSS_COLS rows. */
+static void scores(const float *x, const float *y, int64_t rows, int64_t batch, int64_t dim,
+                   float scale, float *strip, int64_t ld, float *transposed) {
+    td_v16 factor = td_v16_set1(scale);
+    for (int64_t j = 0; j < batch; j += TD_LOSS_COLS) {
+        int64_t cols = batch - j < TD_LOSS_COLS ? batch - j : TD_LOSS_COLS;
+        td_product_transpose(transposed, TD_LOSS_COLS, y + j * dim, dim, cols, dim);
+        td_product_run(&(td_product){.m = rows,
+                                     .n = td_loss_pad(cols),
+                                     .k = dim,
+                                     .a = x,
+                                     .a_row = dim,
+                                     .a_col = 1,
+                                     .b = transposed,
+                                     .ldb = TD_LOSS_COLS,
+                                     .c = strip + j,
+                                     .ldc = ld});
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t c = 0; c < ld; c += TD_LANES) {
+            float *at = strip + r * ld + c;
+            td_v16_store(at, td_v16_mul(td_v16_load(at), factor));
+        }
+    }
+}
+
+TD_SIMD td_v16 seen_or(td_v16 v, int64_t left, float otherwise) {
+    return left >= TD_LANES ? v : td_v16_select(td_m16_first(left), v, td_v16_set1(otherwise));
+}
+
+TD_SIMD float row_lse(const float *row, int64_t n) {
+    td_v16 max = td_v16_set1(-INFINITY), sum = td_v16_zero();
+    for (int64_t c = 0; c < n; c += TD_LANES) {
+        max = td_v16_max(max, seen_or(td_v16_load(row + c), n - c, -INFINITY));
+    }
+    float top = td_v16_reduce_max(max);
+    for (int64_t c = 0; c < n; c += TD_LANES) {
+        td_v16 e = td_v16_exp(td_v16_sub(td_v16_load(row + c), td_v16_set1(top)));
+        sum = td_v16_add(sum, seen_or(e, n - c, 0));
+    }
+    return top + (float)td_log((double)td_v16_sum(sum));
+}
+
+void TD_FN(contrastive_lse_f32)(const td_contrastive_lse_f32_args *args, int64_t first,
+                                int64_t last, void *scratch) {
+    int64_t ld = td_loss_pad(args->batch);
+    float *strip = scratch, *transposed = strip + TD_LOSS_ROWS * ld;
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t i = tile * TD_LOSS_ROWS;
+        int64_t rows = args->rows - i < TD_LOSS_ROWS ? args->rows - i : TD_LOSS_ROWS;
+        scores(args->x + i * args->dim, args->y, rows, args->batch, args->dim, *args->scale, strip,
+               ld, transposed);
+        for (int64_t r = 0; r < rows; r++) {
+            args->lse[i + r] = row_lse(strip + r * ld, args->batch);
+            args->diag[i + r] = strip[r * ld + args->offset + i + r];
+        }
+    }
+}
+
+/* One row of scores to one row of gradients, in place, except the own column's label; returns the
+ * row's sum of G S with the label's share left out too. */
+TD_SIMD float row_gradient(float *row, const float *col_lse, float own_lse, int64_t n,
+                           float inverse) {
+    td_v16 sum = td_v16_zero(), own = td_v16_set1(own_lse), by = td_v16_set1(inverse);
+    for (int64_t c = 0; c < n; c += TD_LANES) {
+        int64_t left = n - c;
+        td_v16 s = td_v16_load(row + c);
+        td_v16 other =
+            left >= TD_LANES ? td_v16_load(col_lse + c) : td_v16_load_part(col_lse + c, left, 0);
+        td_v16 both = td_v16_add(td_v16_exp(td_v16_sub(s, own)), td_v16_exp(td_v16_sub(s, other)));
+        td_v16 g = seen_or(td_v16_mul(both, by), left, 0);
+        sum = td_v16_add(sum, seen_or(td_v16_mul(g, s), left, 0));
+        td_v16_store(row + c, g);
+    }
+    return td_v16_sum(sum);
+}
+
+void TD_FN(contrastive_grad_f32)(const td_contrastive_grad_f32_args *args, int64_t first,
+                                 int64_t last, void *scratch) {
+    int64_t ld = td_loss_pad(args->batch), dim = args->dim;
+    float *strip = scratch, *transposed = strip + TD_LOSS_ROWS * ld;
+    float scale = *args->scale, inverse = 1.0f / (float)(2 * args->batch);
+    td_v16 factor = td_v16_set1(scale);
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t i = tile * TD_LOSS_ROWS;
+        int64_t rows = args->rows - i < TD_LOSS_ROWS ? args->rows - i : TD_LOSS_ROWS;
+        scores(args->x + i * dim, args->y, rows, args->batch, dim, scale, strip, ld, transposed);
+        for (int64_t r = 0; r < rows; r++) {
+            float *row = strip + r * ld, *label = row + args->offset + i + r, own_score = *label;
+            float lse = args->row_lse[i + r];
+            float sum = row_gradient(row, args->col_lse, lse, args->batch, inverse);
+            args->row_loss[i + r] = (lse - own_score) * inverse;
+            /* The label's -2 / (2 batch) joins last: exact where the batch is a power of two. */
+            args->row_dscale[i + r] = fmaf(-2.0f * inverse, own_score, sum);
+            *label -= 2.0f * inverse;
+        }
+        td_product_run(&(td_product){.m = rows,
+                                     .n = dim,
+                                     .k = args->batch,
+                                     .a = strip,
+                                     .a_row = ld,
+                                     .a_col = 1,
+                                     .b = args->y,
+                                     .ldb = dim,
+                                     .c = args->dx + i * dim,
+                                     .ldc = dim});
+        for (int64_t c = 0; c < rows * dim; c += TD_LANES) {
+            int64_t left = rows * dim - c;
+            float *at = args->dx + i * dim + c;
+            if (left >= TD_LANES) {
+                td_v16_store(at, td_v16_mul(td_v16_load(at), factor));
+            } else {
+                td_v16_store_part(at, td_v16_mul(td_v16_load_part(at, left, 0), factor), left);
+            }
+        }
+    }
+}

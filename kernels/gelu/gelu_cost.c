@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tiles, work and traffic of the activation alone. exp, division and each FMA of the polynomials
+ * count once per element: the erf form has 30, the sigmoid forms 22.
+ */
+#include "kernels/kernel.h"
+#include "kernels/tiles.h"
+
+int64_t td_gelu_f32_tiles(const td_gelu_f32_args *args) {
+    return td_tiles_of(args->n, TD_TILE_FLAT);
+}
+
+double td_gelu_f32_flops(const td_gelu_f32_args *args) {
+    double each = args->act == TD_ACT_GELU_ERF ? 30 : args->act == TD_ACT_NONE ? 0 : 22;
+    return (each + (args->dy == NULL ? 1 : 4)) * (double)args->n;
+}
+
+double td_gelu_f32_bytes(const td_gelu_f32_args *args) {
+    return (args->dy == NULL ? 8.0 : 12.0) * (double)args->n;
+}
+
+int64_t td_gelu_f32_scratch(const td_gelu_f32_args *args) {
+    (void)args;
+    return 0;
+}

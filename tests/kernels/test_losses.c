@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Both contrastive losses against float64 twins that use the full matrix, for any split into ranks
+ * and blocks; start values; and equality of every row with the portable one.
+ */
+#include "twin.h"
+
+typedef struct batch {
+    int64_t n, dim;
+    float *x, *y, scale, bias;
+} batch;
+
+static batch make_batch(int64_t n, int64_t dim, float scale, float bias, double closeness) {
+    batch b = {n, dim, twin_new(n * dim, 1, 1), twin_new(n * dim, 2, 1), scale, bias};
+    for (int64_t i = 0; i < n; i++) {
+        double norms[2] = {0, 0};
+        for (int64_t c = 0; c < dim; c++) {
+            b.y[i * dim + c] += (float)closeness * b.x[i * dim + c];
+            norms[0] += (double)b.x[i * dim + c] * (double)b.x[i * dim + c];
+            norms[1] += (double)b.y[i * dim + c] * (double)b.y[i * dim + c];
+        }
+        for (int64_t c = 0; c < dim; c++) {
+            b.x[i * dim + c] = (float)((double)b.x[i * dim + c] / sqrt(norms[0]));
+            b.y[i * dim + c] = (float)((double)b.y[i * dim + c] / sqrt(norms[1]));
+        }
+    }
+    return b;
+}
+
+static void free_batch(batch *b) {
+    td_free(b->x);
+    td_free(b->y);
+}
+
+typedef struct answer {
+    double loss, dscale, dbias;
+    double *dx, *dy;
+} answer;
+
+static double dot(const batch *b, int64_t i, int64_t j) {
+    double sum = 0;
+    for (int64_t c = 0; c < b->dim; c++) {
+        sum += (double)b->x[i * b->dim + c] * (double)b->y[j * b->dim + c];
+    }
+    return sum;
+}
+
+static answer empty_answer(const batch *b) {
+    return (answer){.dx = td_alloc_zero((size_t)(b->n * b->dim) * sizeof(double)),
+                    .dy = td_alloc_zero((size_t)(b->n * b->dim) * sizeof(double))};
+}
+
+static void add_gradient(const batch *b, answer *a, int64_t i, int64_t j, double g) {
+    for (int64_t c = 0; c < b->dim; c++) {
+        a->dx[i * b->dim + c] += (double)b->scale * g * (double)b->y[j * b->dim + c];
+        a->dy[j * b->dim + c] += (double)b->scale * g * (double)b->x[i * b->dim + c];
+    }
+}
+
+static answer softmax_twin(const batch *b) {
+    answer a = empty_answer(b);
+    int64_t n = b->n;
+    double *s = td_alloc((size_t)(n * n) * sizeof *s), *lse = td_alloc((size_t)(2 * n) * sizeof *s);
+    for (int64_t i = 0; i < n * n; i++) {
+        s[i] = (double)b->scale * dot(b, i / n, i % n);
+    }
+    for (int64_t i = 0; i < 2 * n; i++) {
+        double max = -INFINITY, sum = 0;
+        for (int64_t j = 0; j < n; j++) {
+            max = fmax(max, i < n ? s[i * n + j] : s[j * n + i - n]);
+        }
+        for (int64_t j = 0; j < n; j++) {
+            sum += exp((i < n ? s[i * n + j] : s[j * n + i - n]) - max);
+        }
+        lse[i] = max + log(sum);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        a.loss += (lse[i] - s[i * n + i] + lse[n + i] - s[i * n + i]) / (2 * (double)n);
+        for (int64_t j = 0; j < n; j++) {
+            double g = exp(s[i * n + j] - lse[i]) + exp(s[i * n + j] - lse[n + j]);
+            g = (g - (i == j ? 2 : 0)) / (2 * (double)n);
+            a.dscale += g * s[i * n + j];
+            add_gradient(b, &a, i, j, g);
+        }
+    }
+    td_free(s);
+    td_free(lse);
+    return a;
+}
+
+static answer sigmoid_twin(const batch *b) {
+    answer a = empty_answer(b);
+    for (int64_t i = 0; i < b->n; i++) {
+        for (int64_t j = 0; j < b->n; j++) {
+            double s = (double)b->scale * dot(b, i, j), l = s + (double)b->bias;
+            double z = i == j ? -l : l; /* softplus(-label * l) */
+            a.loss += (fmax(z, 0) + log1p(exp(-fabs(z)))) / (double)b->n;
+            double g = i == j ? -1 / (1 + exp(l)) : 1 / (1 + exp(-l));
+            g /= (double)b->n;
+            a.dscale += g * s;
+            a.dbias += g;
+            add_gradient(b, &a, i, j, g);
+        }
+    }
+    return a;
+}
+
+static void free_answer(answer *a) {
+    td_free(a->dx);
+    td_free(a->dy);
+}
+
+typedef struct result {
+    double loss, dscale, dbias;
+    float *dx, *dy;
+} result;
+
+static const td_kernel *row_of(td_op_id op, td_isa isa) {
+    TWIN_EACH_ROW(row, op) {
+        if (row->isa == isa) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+/* One direction of the softmax loss, in `ranks` slices of own rows. */
+static void softmax_direction(td_isa isa, const batch *b, const float *x, const float *y,
+                              int64_t ranks, float *lse, float *diag, const float *other_lse,
+                              float *dx, float *row_loss, float *row_dscale) {
+    for (int64_t r = 0; r < ranks; r++) {
+        int64_t first = b->n * r / ranks, rows = b->n * (r + 1) / ranks - first;
+        td_contrastive_lse_f32_args one = {
+            rows, b->n, b->dim, first, x + first * b->dim, y, &b->scale, lse + first, diag + first};
+        td_contrastive_grad_f32_args two = {rows,
+                                            b->n,
+                                            b->dim,
+                                            first,
+                                            x + first * b->dim,
+                                            y,
+                                            &b->scale,
+                                            lse + first,
+                                            other_lse,
+                                            dx + first * b->dim,
+                                            row_loss + first,
+                                            row_dscale + first};
+        void *scratch = td_alloc((size_t)td_contrastive_grad_f32_scratch(&two));
+        if (other_lse == NULL) {
+            row_of(TD_OP_contrastive_lse_f32, isa)
+                ->run(&one, 0, td_contrastive_lse_f32_tiles(&one), scratch);
+        } else {
+            row_of(TD_OP_contrastive_grad_f32, isa)
+                ->run(&two, 0, td_contrastive_grad_f32_tiles(&two), scratch);
+        }
+        td_free(scratch);
+    }
+}
+
+static result softmax_run(td_isa isa, const batch *b, int64_t ranks) {
+    result got = {.dx = twin_new(b->n * b->dim, 5, 1), .dy = twin_new(b->n * b->dim, 6, 1)};
+    float *rows = twin_new(7 * b->n, 7, 1), *lse_x = rows, *lse_y = rows + b->n;
+    float *diag = rows + 2 * b->n, *loss_x = rows + 3 * b->n, *loss_y = rows + 4 * b->n;
+    float *scale_x = rows + 5 * b->n, *scale_y = rows + 6 * b->n;
+    softmax_direction(isa, b, b->x, b->y, ranks, lse_x, diag, NULL, got.dx, loss_x, scale_x);
+    softmax_direction(isa, b, b->y, b->x, ranks, lse_y, diag, NULL, got.dy, loss_y, scale_y);
+    softmax_direction(isa, b, b->x, b->y, ranks, lse_x, diag, lse_y, got.dx, loss_x, scale_x);
+    softmax_direction(isa, b, b->y, b->x, ranks, lse_y, diag, lse_x, got.dy, loss_y, scale_y);
+    for (int64_t i = 0; i < b->n; i++) {
+        got.loss += (double)loss_x[i] + (double)loss_y[i];
+        got.dscale += (double)scale_x[i];
+    }
+    td_free(rows);
+    return got;
+}
+
+/* The Latin square over `blocks` blocks: in phase p, image block i meets text block i + p. */
+static result sigmoid_run(td_isa isa, const batch *b, int64_t blocks) {
+    result got = {.dx = td_alloc_zero((size_t)(b->n * b->dim) * sizeof(float)),
+                  .dy = td_alloc_zero((size_t)(b->n * b->dim) * sizeof(float))};
+    int64_t rows = b->n / blocks, first[2][16];
+    float *into[2][16], slots[16 * 3];
+    for (int64_t phase = 0; phase < blocks; phase++) {
+        for (int64_t i = 0; i < blocks; i++) {
+            first[0][i] = i * rows;
+            first[1][i] = (i + phase) % blocks * rows;
+            into[0][i] = got.dx + first[0][i] * b->dim;
+            into[1][i] = got.dy + first[1][i] * b->dim;
+        }
+        td_sigmoid_loss_f32_args args = {blocks,    rows,     b->dim,   b->n,    first[0],
+                                         first[1],  first[0], first[1], b->x,    b->y,
+                                         &b->scale, &b->bias, into[0],  into[1], slots};
+        void *scratch = td_alloc((size_t)td_sigmoid_loss_f32_scratch(&args));
+        row_of(TD_OP_sigmoid_loss_f32, isa)->run(&args, 0, blocks, scratch);
+        td_free(scratch);
+        for (int64_t i = 0; i < blocks; i++) {
+            got.loss += (double)slots[3 * i];
+            got.dscale += (double)slots[3 * i + 1];
+            got.dbias += (double)slots[3 * i + 2];
+        }
+    }
+    return got;
+}
+
+static void free_result(result *r) {
+    td_free(r->dx);
+    td_free(r->dy);
+}
+
+/* Scores carry an error of about scale * dim * 2^-24 in the worst case, 1e-4 of a unit at scale
+ * 100; gradients inherit it relative to their size, which is at most scale. */
+static void check(const batch *b, const result *got, const answer *want, const char *what) {
+    double slack = 4e-7 * (1 + (double)b->scale);
+    cr_assert(fabs(got->loss - want->loss) <= slack * (1 + fabs(want->loss)),
+              "%s loss %.9g, not %.9g", what, got->loss, want->loss);
+    cr_assert(fabs(got->dscale - want->dscale) <= 10 * slack, "%s dscale %g, not %g", what,
+              got->dscale, want->dscale);
+    cr_assert(fabs(got->dbias - want->dbias) <= slack, "%s dbias", what);
+    cr_assert(twin_gap(got->dx, want->dx, b->n * b->dim) <= slack, "%s dx", what);
+    cr_assert(twin_gap(got->dy, want->dy, b->n * b->dim) <= slack, "%s dy", what);
+}
+
+static void same(const batch *b, const result *one, const result *two) {
+    cr_assert_arr_eq(one->dx, two->dx, (size_t)(b->n * b->dim) * sizeof(float));
+    cr_assert_arr_eq(one->dy, two->dy, (size_t)(b->n * b->dim) * sizeof(float));
+    cr_assert_eq(one->loss, two->loss);
+    cr_assert_eq(one->dscale, two->dscale);
+}
+
+static const int64_t sizes[][2] = {{1, 7}, {8, 48}, {48, 64}, {72, 33}, {130, 20}, {192, 96}};
+
+Test(losses, softmax_is_near_the_twin_for_every_row_and_split) {
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        batch b = make_batch(sizes[s][0], sizes[s][1], s % 2 ? 100 : 14.3f, 0, 0.5);
+        answer want = softmax_twin(&b);
+        result reference = softmax_run(TD_ISA_PORTABLE, &b, 1);
+        TWIN_EACH_ROW(row, TD_OP_contrastive_grad_f32) {
+            for (int64_t ranks = 1; ranks <= 4; ranks++) {
+                result got = softmax_run(row->isa, &b, ranks);
+                check(&b, &got, &want, row->name);
+                same(&b, &got, &reference);
+                free_result(&got);
+            }
+        }
+        free_result(&reference);
+        free_answer(&want);
+        free_batch(&b);
+    }
+}
+
+Test(losses, sigmoid_is_near_the_twin_for_every_row) {
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        batch b = make_batch(sizes[s][0], sizes[s][1], s % 2 ? 40 : 10, -10, 0.5);
+        int64_t blocks = b.n % 8 == 0 ? 8 : 1;
+        answer want = sigmoid_twin(&b);
+        result reference = sigmoid_run(TD_ISA_PORTABLE, &b, blocks);
+        TWIN_EACH_ROW(row, TD_OP_sigmoid_loss_f32) {
+            result got = sigmoid_run(row->isa, &b, blocks);
+            check(&b, &got, &want, row->name);
+            same(&b, &got, &reference);
+            free_result(&got);
+        }
+        free_result(&reference);
+        free_answer(&want);
+        free_batch(&b);
+    }
+}
+
+/* ln B for features without a relation and a small scale; softplus(10) + (B - 1) softplus(-10) for
+ * orthogonal features. */
+Test(losses, start_values) {
+    batch b = make_batch(64, 512, 0.01f, 0, 0);
+    result got = softmax_run(TD_ISA_PORTABLE, &b, 1);
+    cr_assert_float_eq(got.loss, log(64), 1e-3);
+    free_result(&got);
+    free_batch(&b);
+    b = make_batch(64, 512, 1e-6f, -10, 0);
+    got = sigmoid_run(TD_ISA_PORTABLE, &b, 8);
+    cr_assert_float_eq(got.loss, 10.003, 1e-3);
+    free_result(&got);
+    free_batch(&b);
+}
+
+/* Scale 100 and equal features: an exp without its shift overflows at 88.7. */
+Test(losses, duplicates_at_the_largest_scale_stay_finite) {
+    batch b = make_batch(16, 32, 100, 0, 1e9);
+    memcpy(b.y, b.x, (size_t)(16 * 32) * sizeof(float));
+    result got = softmax_run(TD_ISA_PORTABLE, &b, 2);
+    answer want = softmax_twin(&b);
+    cr_assert(isfinite(got.loss));
+    check(&b, &got, &want, "duplicates");
+    free_answer(&want);
+    free_result(&got);
+    free_batch(&b);
+}

@@ -41,8 +41,9 @@ const char *td_damage_text(td_damage_kind kind);
 /* Strict: the first damaged record is TD_EINPUT, and so is every further read. Skip: damage is
  * reported to on_damage and counted, and reading goes on at the next intact record: behind the
  * payload when only that is bad, otherwise at the first later byte where a whole record fits and
- * both its checksums hold. (Such a byte inside a lost payload that itself holds TFRecords is taken
- * for a record.) */
+ * both its checksums hold. Such a byte inside a lost payload that itself holds TFRecords is taken
+ * for a record. A search that has checked four times the file's bytes gives up: the rest is lost.
+ */
 typedef enum td_tfrecord_policy { TD_TFRECORD_STRICT, TD_TFRECORD_SKIP } td_tfrecord_policy;
 
 typedef struct td_tfrecord_damage {

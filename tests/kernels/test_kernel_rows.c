@@ -4,6 +4,7 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -14,7 +15,7 @@ enum { MAX_ROWS = 256, SEED = 20 };
 static const int64_t parts[] = {1, 2, 3, 7};
 
 /* Runs one case as placed, cut every way, and compares with what `kept` holds. */
-static void run_placed(const td_kernel *row, int64_t index, td_example_placement placement,
+static void run_placed(const td_kernel *row, int64_t index, td_kernel_example_placement placement,
                        const td_kernel_example *kept) {
     td_kernel_example *example;
     cr_assert_eq(
@@ -59,7 +60,7 @@ ParameterizedTest(int *index, kernel_rows, equal_portable) {
         td_kernel_example_run(reference, td_kernel_example_portable(row->op), 1);
         cr_assert_eq(td_kernel_example_keep(reference), TD_OK, "%s", td_error());
         for (int placement = TD_EXAMPLE_ALIGNED; placement <= TD_EXAMPLE_GUARDED; placement++) {
-            run_placed(row, i, (td_example_placement)placement, reference);
+            run_placed(row, i, (td_kernel_example_placement)placement, reference);
         }
         td_kernel_example_destroy(reference);
     }

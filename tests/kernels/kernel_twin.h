@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Kernels against independent twins: naive code in f64, or in f32 where the contract fixes every
+ * rounding. All rows of an operation share one source, so comparing rows with each other cannot
+ * find a mistake in it; these tests can.
+ */
+#ifndef TD_TESTS_KERNEL_TWIN_H
+#define TD_TESTS_KERNEL_TWIN_H
+
+#include "kernels/kernel_example.h"
+
+/* The unit roundoff of f32: one operation's relative error is at most this. */
+#define TWIN_U 0x1p-24
+
+/* Compares what a row has computed: `before` holds the arguments of an equal example that was never
+ * run. */
+typedef void twin_check_fn(const void *before, const void *after);
+
+/* Runs every row that this CPU offers on every edge case of an operation. */
+void twin_each_case(td_op_id op, twin_check_fn *check);
+
+/* Calls every row that this CPU offers over all tiles, then check(args, args). */
+void twin_each_row(td_op_id op, const void *args, twin_check_fn *check);
+
+/* n floats of full significands, sign random, magnitude in scale * [1/8, 2). Freed with td_free. */
+float *twin_floats(int64_t n, uint64_t id, float scale);
+
+/* Fails unless |got - want| <= bound; a NaN passes only where one is wanted. */
+void twin_near(const char *what, int64_t i, double got, double want, double bound);
+
+/* Fails unless the bits are equal. */
+void twin_same(const char *what, int64_t i, float got, float want);
+
+/* The sum of n partials in the order of the block tree, by its recursive definition: the largest
+ * power of two less than n on the left, the rest on the right. */
+float twin_tree(const float *partials, int64_t n);
+
+/* 16 lanes joined: i with i + 8, then 4, 2, 1. */
+float twin_lanes(const float lanes[16]);
+
+/* The number of the row under test, for messages. */
+const char *twin_row(void);
+
+#endif

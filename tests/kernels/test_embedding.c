@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <math.h>
+
+#include "base/memory.h"
+#include "kernel_twin.h"
+
+static void check_embedding(const void *before, const void *after) {
+    const td_embedding_f32_args *args = before;
+    const float *got = ((const td_embedding_f32_args *)after)->x;
+    for (int64_t i = 0; i < args->batch * args->tokens * args->width; i++) {
+        int64_t c = i % args->width, place = i / args->width;
+        float want = args->table[args->ids[place] * args->width + c] +
+                     args->pos[place % args->tokens * args->width + c];
+        twin_same("x", i, got[i], want);
+    }
+}
+
+Test(embedding, rows_of_the_table_plus_positions) {
+    twin_each_case(TD_OP_embedding_f32, check_embedding);
+}
+
+static void check_sort(const void *before, const void *after) {
+    const td_embedding_sort_i32_args *args = before;
+    const td_embedding_sort_i32_args *done = after;
+    int64_t n = 0;
+    for (int32_t v = 0; v < args->vocab; v++) {
+        cr_expect_eq(done->start[v], n, "%s: start[%d] is %d, expected %d", twin_row(), v,
+                     done->start[v], (int)n);
+        for (int32_t i = 0; i < args->n; i++) {
+            if (args->ids[i] == v) {
+                cr_expect_eq(done->order[n], i, "%s: order[%d] is %d, expected %d", twin_row(),
+                             (int)n, done->order[n], i);
+                n++;
+            }
+        }
+    }
+    cr_expect_eq(done->start[args->vocab], args->n);
+}
+
+Test(embedding, sort_is_stable_and_complete) {
+    twin_each_case(TD_OP_embedding_sort_i32, check_sort);
+}
+
+/* Serially, from the definition: per block from zero in ascending order, then the tree over all
+ * blocks. */
+static void check_grad(const void *before, const void *after) {
+    const td_embedding_grad_f32_args *args = before;
+    const float *got = ((const td_embedding_grad_f32_args *)after)->dtable;
+    int64_t per_block = args->n / args->blocks;
+    float partials[16];
+    cr_assert_leq(args->blocks, 16);
+    for (int64_t v = 0; v < args->vocab; v++) {
+        for (int64_t c = 0; c < args->width; c++) {
+            double sum = 0, size = 0;
+            for (int64_t b = 0; b < args->blocks; b++) {
+                partials[b] = 0;
+            }
+            for (int32_t i = args->start[v]; i < args->start[v + 1]; i++) {
+                float x = args->dx[args->order[i] * args->width + c];
+                partials[args->order[i] / per_block] += x;
+                sum += (double)x;
+                size += fabs((double)x);
+            }
+            float value = got[v * args->width + c];
+            twin_same("dtable", v * args->width + c, value, twin_tree(partials, args->blocks));
+            twin_near("dtable", v * args->width + c, (double)value, sum,
+                      (double)(per_block + args->blocks) * TWIN_U * size);
+        }
+    }
+}
+
+Test(embedding, gradient_is_the_serial_sum_bit_for_bit) {
+    twin_each_case(TD_OP_embedding_grad_f32, check_grad);
+}
+
+/* One id everywhere; one id nowhere; a gradient of -0, which a block without positions turns into
+ * +0. */
+Test(embedding, gradient_of_one_id_and_of_none) {
+    enum { N = 32, WIDTH = 19, VOCAB = 3 };
+    float *dx = twin_floats(N * WIDTH, 1, 1), dtable[VOCAB * WIDTH];
+    int32_t order[N], start[VOCAB + 1] = {0, 31, 31, 32};
+    for (int32_t i = 0; i < N; i++) {
+        order[i] = i;
+    }
+    for (int64_t c = 0; c < WIDTH; c++) {
+        dx[31 * WIDTH + c] = -0.0f;
+    }
+    td_embedding_grad_f32_args args = {.n = N,
+                                       .vocab = VOCAB,
+                                       .width = WIDTH,
+                                       .blocks = 8,
+                                       .order = order,
+                                       .start = start,
+                                       .dx = dx,
+                                       .dtable = dtable};
+    twin_each_row(TD_OP_embedding_grad_f32, &args, check_grad);
+    td_free(dx);
+}

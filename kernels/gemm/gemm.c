@@ -89,12 +89,73 @@ static bool strides_collide(int64_t lda) {
     return lda * (int64_t)sizeof(float) % 2048 == 0;
 }
 
+/* The part of A that one panel of rows needs in a pass, as lines that are asked for a share at a
+ * time while the panel before is computed: rows lie too far apart for the hardware to look ahead.
+ * Into L2, because L1 is busy with B. */
+typedef struct gemm_fetch {
+    const char *from;
+    int64_t stride, rows, lines; /* bytes between rows; lines of each row */
+    int64_t row, line;           /* where it stands */
+} gemm_fetch;
+
+static int64_t panel_start(const gemm_block *block, int64_t panel) {
+    return block->rows * panel / block->panels_m;
+}
+
+static gemm_fetch fetch_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel) {
+    const td_gemm_f32_args *args = block->args;
+    if (panel >= block->panels_m) {
+        return (gemm_fetch){.rows = 0};
+    }
+    int64_t row = block->row + panel_start(block, panel);
+    int64_t rows = block->row + panel_start(block, panel + 1) - row;
+    int64_t outer = args->a_trans ? pass->first : row, inner = args->a_trans ? row : pass->first;
+    int64_t run = args->a_trans ? rows : pass->count;
+    const char *from = (const char *)(args->a + outer * args->lda + inner);
+    int64_t skew = (int64_t)((uintptr_t)from % 64);
+    return (gemm_fetch){.from = from - skew,
+                        .stride = args->lda * (int64_t)sizeof(float),
+                        .rows = args->a_trans ? pass->count : rows,
+                        .lines = (skew + run * (int64_t)sizeof(float) + 63) / 64};
+}
+
+static void fetch_some(gemm_fetch *fetch, int64_t lines) {
+    while (lines > 0 && fetch->row < fetch->rows) {
+        __builtin_prefetch(fetch->from + fetch->row * fetch->stride + fetch->line * 64, 0, 2);
+        lines--;
+        if (++fetch->line == fetch->lines) {
+            fetch->line = 0;
+            fetch->row++;
+        }
+    }
+}
+
+/* Asks for what the tile after `spot` will read and write outside L1 in this pass. */
+static void fetch_spot(const gemm_block *block, const td_gemm_pass *pass, const gemm_spot *spot) {
+    const td_gemm_f32_args *args = block->args;
+    gemm_spot next = *spot;
+    next.index++;
+    for (int slot = 0; slot < pass->n_kept; slot++) {
+        const float *p = slot_place(block, &next, slot, false).p;
+        for (int64_t i = 0; i < GEMM_TILE_FLOATS; i += 16) {
+            __builtin_prefetch(p + i, 1, 2);
+        }
+    }
+    if (pass->last && spot->col + 2 * GEMM_NR <= args->n) {
+        float *c = args->c + spot->row * args->ldc + spot->col + GEMM_NR;
+        for (int64_t i = 0; i < spot->rows; i++, c += args->ldc) {
+            __builtin_prefetch(c, 1, 2);
+            __builtin_prefetch(c + GEMM_NR - 1, 1, 2);
+        }
+    }
+}
+
 /* One pass over one panel of rows: A made ready once, then used for every panel of B. */
 static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const float *packed_b,
                       int64_t panel) {
     const td_gemm_f32_args *args = block->args;
-    int64_t first = block->rows * panel / block->panels_m;
-    int64_t rows = block->rows * (panel + 1) / block->panels_m - first;
+    int64_t first = panel_start(block, panel);
+    int64_t rows = panel_start(block, panel + 1) - first;
     int64_t row = block->row + first;
     float *panel_a = block->scratch + block->layout.panel_a;
     gemm_work work;
@@ -110,10 +171,14 @@ static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const f
         work.lda = args->lda;
     }
     const float *a = work.a;
+    gemm_fetch next = fetch_of(block, pass, panel + 1);
+    int64_t share = td_gemm_ceil_div(next.rows * next.lines, block->panels_n);
     for (int64_t j = 0; j < block->panels_n; j++) {
         int64_t left = block->cols - j * GEMM_NR, cols = left < GEMM_NR ? left : GEMM_NR;
         gemm_spot spot = {row, rows, block->col + j * GEMM_NR, cols, panel * block->panels_n + j};
         int64_t vectors = td_gemm_ceil_div(cols, TD_LANES);
+        fetch_some(&next, share);
+        fetch_spot(block, pass, &spot);
         work.a = a;
         work.b = packed_b + j * GEMM_NR * pass->count;
         run_spot(block, pass, &spot, gemm_tiles[args->a_trans][vectors - 1][rows], &work,

@@ -71,6 +71,7 @@ typedef struct td_gemm_segment {
 typedef struct td_gemm_pass {
     int64_t first, count; /* k */
     int n_segments;
+    int n_kept; /* slots 0..n_kept - 1 that outlive a pass are read or written here */
     bool last;
     td_gemm_segment segments[TD_GEMM_MAX_SEGMENTS];
 } td_gemm_pass;
@@ -95,20 +96,25 @@ static inline int64_t td_gemm_blocks_per_pass(const td_gemm_f32_args *args, int6
     return blocks;
 }
 
-/* Marks what is filled and emptied within the pass. */
+/* Marks what is filled and emptied within the pass, and counts the other slots. */
 static inline void td_gemm_pass_locals(td_gemm_pass *pass) {
     uint64_t filled = 0;
     for (int i = 0; i < pass->n_segments; i++) {
         td_gemm_segment *s = &pass->segments[i];
         for (int slot = s->top - s->n_older; slot < s->top; slot++) {
             s->older_local |= filled & UINT64_C(1) << slot;
+            if ((filled >> slot & 1) == 0) {
+                pass->n_kept = slot >= pass->n_kept ? slot + 1 : pass->n_kept;
+            }
         }
+        pass->n_kept = s->from >= pass->n_kept ? s->from + 1 : pass->n_kept;
         if (s->to >= 0) {
             filled |= UINT64_C(1) << s->to;
             for (int j = i + 1; j < pass->n_segments && !s->to_local; j++) {
                 const td_gemm_segment *later = &pass->segments[j];
                 s->to_local = s->to < later->top && s->to >= later->top - later->n_older;
             }
+            pass->n_kept = !s->to_local && s->to >= pass->n_kept ? s->to + 1 : pass->n_kept;
         }
     }
 }
@@ -160,10 +166,7 @@ static inline int64_t td_gemm_kept_slots(const td_gemm_f32_args *args, int64_t d
     td_gemm_pass pass;
     int64_t kept = 0;
     while (td_gemm_next_pass(args, depth, &walk, &pass)) {
-        for (int i = 0; i < pass.n_segments; i++) {
-            const td_gemm_segment *s = &pass.segments[i];
-            kept = !s->to_local && s->to >= kept ? s->to + 1 : kept;
-        }
+        kept = pass.n_kept > kept ? pass.n_kept : kept;
     }
     return kept;
 }

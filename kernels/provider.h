@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Other libraries' kernels, measured beside ours: loaded at run time when installed, never linked
+ * and never needed. A library is a row of the table in provider.c.
+ */
+#ifndef TD_KERNELS_PROVIDER_H
+#define TD_KERNELS_PROVIDER_H
+
+#include <stdbool.h>
+
+#include "base/cpu.h"
+#include "base/status.h"
+#include "kernels/args.h"
+
+typedef struct td_provider {
+    const char *name, *version, *core; /* core: the kernel family the library chose for this CPU */
+} td_provider;
+
+/* The names of the table, in order; NULL ends it. */
+const char *const *td_provider_names(void);
+
+/* Loads a library once per process and asks it for its best kernels of at most level `isa`, unless
+ * the user's environment already chose. One thread until told otherwise. Call before workers run.
+ * TD_ESKIP says why it is not available, TD_EUSAGE that the name is unknown. */
+td_status td_provider_open(const char *name, td_isa isa, const td_provider **out);
+
+void td_provider_set_threads(const td_provider *provider, int threads);
+
+/* Whether the library can do this GEMM: no epilogue, one k block, dimensions that fit its int. */
+bool td_provider_gemm_fits(const td_gemm_f32_args *args);
+
+/* C = A B (+ C), all of it, on the library's threads. The order of its sums is its own. */
+void td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The table and what is chosen from it.
+ */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/kernel.h"
+#include "kernels/kernel_example.h"
+
+/* What the order of the table means, told independently of td_kernels_select. */
+static const td_kernel *first_fit(td_op_id op, td_isa isa) {
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (int i = 0; i < count; i++) {
+        if (rows[i].op == op && rows[i].isa <= isa) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+Test(dispatch, each_level_takes_the_first_row_that_fits) {
+    for (int isa = TD_ISA_PORTABLE; isa <= (int)td_isa_native(); isa++) {
+        cr_assert_eq(td_kernels_select((td_isa)isa), TD_OK, "%s", td_error());
+        for (int op = 0; op < TD_OP_COUNT; op++) {
+            cr_expect_eq(td_kernel_selected((td_op_id)op), first_fit((td_op_id)op, (td_isa)isa),
+                         "%s at %s", td_ops[op].name, td_isa_name((td_isa)isa));
+        }
+    }
+}
+
+Test(dispatch, tandem_isa_lowers_the_level) {
+    td_isa isa;
+    setenv("TANDEM_ISA", "portable", 1);
+    cr_assert_eq(td_isa_active(&isa), TD_OK);
+    cr_assert_eq(td_kernels_select(isa), TD_OK);
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        cr_expect_str_eq(td_kernel_selected((td_op_id)op)->name, "portable");
+    }
+}
+
+Test(dispatch, a_level_above_the_cpu_is_refused) {
+    if (td_isa_native() + 1 == TD_ISA_COUNT) {
+        cr_skip_test("this CPU has every level");
+    }
+    cr_expect_eq(td_kernels_select((td_isa)(td_isa_native() + 1)), TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "this CPU offers"));
+}
+
+/* Rows of an operation are consecutive in falling order of level and end with a portable one, so
+ * that every CPU finds a row. Names and levels belong together. */
+Test(dispatch, the_table_is_in_order_and_complete) {
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (int op = 0, i = 0; op < TD_OP_COUNT; op++) {
+        cr_expect_gt(td_ops[op].args_bytes, 0);
+        cr_expect_gt(strlen(td_ops[op].doc), 0);
+        cr_assert_lt(i, count);
+        for (; i < count && (int)rows[i].op == op; i++) {
+            const char *level = td_isa_name(rows[i].isa);
+            cr_expect_eq(strncmp(rows[i].name, level, strlen(level)), 0, "%s", rows[i].name);
+            bool more = i + 1 < count && rows[i + 1].op == rows[i].op;
+            cr_expect(!more || rows[i + 1].isa <= rows[i].isa, "%s", td_ops[op].name);
+        }
+        cr_expect_eq((int)rows[i - 1].op, op, "rows of %s", td_ops[op].name);
+        cr_expect_eq(rows[i - 1].isa, TD_ISA_PORTABLE, "%s", td_ops[op].name);
+    }
+}
+
+/* td_ops[op].run reaches the chosen row: the result is the portable row's, at every level. */
+Test(dispatch, every_operation_runs_at_every_level) {
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        td_kernel_example *example;
+        cr_assert_eq(td_kernel_example_create((td_op_id)op, TD_EXAMPLE_EDGE, 1, 5, &example), TD_OK,
+                     "%s", td_error());
+        td_kernel_example_run(example, td_kernel_example_portable((td_op_id)op), 1);
+        cr_assert_eq(td_kernel_example_keep(example), TD_OK);
+        for (int isa = TD_ISA_PORTABLE; isa <= (int)td_isa_native(); isa++) {
+            cr_assert_eq(td_kernels_select((td_isa)isa), TD_OK);
+            td_kernel through_ops = *td_kernel_selected((td_op_id)op);
+            through_ops.run = td_ops[op].run;
+            td_kernel_example_reset(example);
+            td_kernel_example_run(example, &through_ops, 2);
+            cr_expect_eq(td_kernel_example_check(example, example), TD_OK, "%s at %s: %s",
+                         td_ops[op].name, td_isa_name((td_isa)isa), td_error());
+        }
+        td_kernel_example_destroy(example);
+    }
+}

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/options.h"
 
 /* Longest first, so that names are built in one array. */
 enum { NAME = TD_TENSOR_NAME + 8, N_FLATS = 3 };
@@ -114,6 +115,24 @@ static td_status same_number(const td_safetensors *file, const char *key, uint64
     return TD_OK;
 }
 
+static td_status read_step(const td_safetensors *file, int64_t *step) {
+    const char *text = td_safetensors_metadata(file, "step");
+    long long value;
+    if (text == NULL || td_parse_int(text, "step", 0, 1e15, &value) != TD_OK) {
+        return td_fail(TD_EINPUT, "%s: no number of steps in its metadata", file->path);
+    }
+    *step = value;
+    return TD_OK;
+}
+
+td_status td_checkpoint_step(const char *path, int64_t *step) {
+    td_safetensors file;
+    TD_TRY(td_safetensors_open(path, &file));
+    td_status status = read_step(&file, step);
+    td_safetensors_close(&file);
+    return status;
+}
+
 static td_status resume(const td_safetensors *file, td_train *train) {
     const td_train_options *options = td_train_get_options(train);
     td_model_config config;
@@ -133,16 +152,14 @@ static td_status resume(const td_safetensors *file, td_train *train) {
     TD_TRY(same_number(file, "batch", (uint64_t)options->batch));
     TD_TRY(same_number(file, "blocks", (uint64_t)options->blocks));
     TD_TRY(same_number(file, "seed", options->seed));
-    const char *step = td_safetensors_metadata(file, "step");
-    if (step == NULL) {
-        return td_fail(TD_EINPUT, "%s: no step in its metadata", file->path);
-    }
+    int64_t step = 0;
+    TD_TRY(read_step(file, &step));
     float *flats[N_FLATS] = {td_train_params(train), td_train_moments(train, 1),
                              td_train_moments(train, 2)};
     for (int i = 0; i < N_FLATS; i++) {
         TD_TRY(load_flat(file, td_train_tensors(train), prefixes[i], flats[i]));
     }
-    td_train_set_steps_done(train, strtoll(step, NULL, 10));
+    td_train_set_steps_done(train, step);
     return TD_OK;
 }
 

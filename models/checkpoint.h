@@ -23,6 +23,9 @@ td_status td_checkpoint_load_weights(const td_safetensors *file, const td_tensor
  * TD_EUSAGE names the one that differs. */
 td_status td_checkpoint_resume(const char *path, td_train *train);
 
+/* How many steps the run had done that wrote the file. */
+td_status td_checkpoint_step(const char *path, int64_t *step);
+
 /* The configuration, loss and tokenizer ("" when built in) that a checkpoint's metadata names;
  * TD_EINPUT when the file holds none, as open_clip's do not. tokenizer is borrowed from the file.
  */

@@ -127,7 +127,7 @@ static td_status read_tower(json_t *object, const char *where, bool vision, td_t
     TD_TRY(read_int(object, "layers", where, -1, 1, TD_MODEL_MAX_LAYERS, &out->layers));
     TD_TRY(read_int(object, "width", where, -1, 1, 1 << 16, &out->width));
     if (vision) {
-        int64_t head_width;
+        int64_t head_width = 0;
         TD_TRY(read_int(object, "head_width", where, 64, 1, 1 << 12, &head_width));
         out->heads = out->width / head_width;
     } else {

@@ -32,9 +32,9 @@ int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, co
                 const char *name) {
     char full[TD_NODE_NAME];
     if (at->block >= 0) {
-        snprintf(full, sizeof(full), "%c.%" PRId64 ".%s", at->tag, at->block, name);
+        snprintf(full, sizeof(full), "%c.%" PRId64 ".%.16s", at->tag, at->block, name);
     } else {
-        snprintf(full, sizeof(full), "%c.%s", at->tag, name);
+        snprintf(full, sizeof(full), "%c.%.36s", at->tag, name);
     }
     return td_program_kernel(at->build->program, phase, op, args, family, full);
 }
@@ -43,7 +43,7 @@ int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, co
 static int suffixed_op(const td_layer *at, int phase, td_op_id op, const void *args,
                        const char *family, const char *name, const char *suffix) {
     char full[TD_NODE_NAME];
-    snprintf(full, sizeof(full), "%s%s", name, suffix);
+    snprintf(full, sizeof(full), "%.24s%.8s", name, suffix);
     return td_layer_op(at, phase, op, args, family, full);
 }
 
@@ -69,8 +69,8 @@ int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, 
     return td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
 }
 
-int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                           int64_t n, const float *x, const float *dy, td_role weight) {
+static int weight_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                       int64_t n, const float *x, const float *dy, td_role weight) {
     td_gemm_f32_args gemm = {.m = n,
                              .n = k,
                              .k = m,
@@ -82,16 +82,38 @@ int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int6
                              .c = weight_in(at, at->build->grads, weight),
                              .ldc = k,
                              .k_blocks = at->build->blocks};
-    if (td_tensors_has(at->build->tensors, (td_role)(weight + 1))) {
-        td_colsum_f32_args sum = {.rows = m,
-                                  .cols = n,
-                                  .blocks = at->build->blocks,
-                                  .x = dy,
-                                  .ldx = n,
-                                  .out = bias_in(at, at->build->grads, weight)};
-        suffixed_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name, ".db");
-    }
     return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dw");
+}
+
+/* Columns [first, first + cols) of dy (m, n) summed into the same part of the bias's gradient. */
+static void bias_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t n,
+                      int64_t first, int64_t cols, const float *dy, td_role weight) {
+    td_colsum_f32_args sum = {.rows = m,
+                              .cols = cols,
+                              .blocks = at->build->blocks,
+                              .x = dy == NULL ? NULL : dy + first,
+                              .ldx = n,
+                              .out = td_at(bias_in(at, at->build->grads, weight), first)};
+    suffixed_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name, ".db");
+}
+
+int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
+                           int64_t n, const float *x, const float *dy, td_role weight) {
+    if (td_tensors_has(at->build->tensors, (td_role)(weight + 1))) {
+        bias_grad(at, phase, name, m, n, 0, n, dy, weight);
+    }
+    return weight_grad(at, phase, name, m, k, n, x, dy, weight);
+}
+
+int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name, int64_t m,
+                                 int64_t width, int64_t parts, const float *x, const float *dy,
+                                 td_role weight) {
+    for (int64_t part = 0; part < parts; part++) {
+        if (part != parts - 2) {
+            bias_grad(at, phase, name, m, parts * width, part * width, width, dy, weight);
+        }
+    }
+    return weight_grad(at, phase, name, m, width, parts * width, x, dy, weight);
 }
 
 int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,

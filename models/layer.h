@@ -45,6 +45,14 @@ int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int6
                            int64_t n, const float *dy, td_role weight, float *dx, td_act act,
                            const float *preact);
 
+/* The same for an attention's input projection, packed [q | k | v] or [k | v]. The bias of the keys
+ * adds the same to all scores of a query, which softmax does not see: its gradient is zero.
+ * Computed, it would be rounding noise, and AdamW, which divides by the noise's own size, would
+ * make a drift of it. It is left at the zero that the buffer starts with. */
+int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name, int64_t m,
+                                 int64_t width, int64_t parts, const float *x, const float *dy,
+                                 td_role weight);
+
 /* A projection whose weight is stored (in, out), without bias: open_clip's proj and
  * text_projection. */
 bool td_layer_stored_in_out(const td_build *build, td_role weight);

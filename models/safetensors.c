@@ -109,7 +109,7 @@ static td_status read_entries(td_safetensors *file, int64_t data_bytes) {
             continue;
         }
         td_file_tensor *tensor = &file->tensors[file->count];
-        int64_t first, last;
+        int64_t first = 0, last = 0;
         TD_TRY(read_entry(file->path, name, entry, data_bytes, tensor, &first, &last));
         tensor->data = data + first;
         covered += last - first;

@@ -115,8 +115,8 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
                                             .dkv_row = 3 * width};
     phase = td_layer_op(&at, phase, TD_OP_attention_grad_f32, &attention, "attention",
                         "attention.grad");
-    td_layer_linear_grad_w(&at, phase, "qkv", m, width, 3 * width, s->h1, tower->dwide,
-                           block_role(tower, QKV_W));
+    td_layer_attention_in_grad_w(&at, phase, "qkv", m, width, 3, s->h1, tower->dwide,
+                                 block_role(tower, QKV_W));
     phase = td_layer_linear_grad_x(&at, phase, "qkv", m, width, 3 * width, tower->dwide,
                                    block_role(tower, QKV_W), tower->dh, TD_ACT_NONE, NULL);
     return td_layer_norm_grad(&at, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
@@ -300,8 +300,8 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
     phase = td_layer_op(&at, phase, TD_OP_attention_grad_f32, &attention, "attention",
                         "map.attention.grad");
     map_probe_backward(build, tower, phase, dq);
-    td_layer_linear_grad_w(&at, phase, "map.kv", m, width, 2 * width, tower->normed, dkv,
-                           TD_ROLE_v_map_kv_w);
+    td_layer_attention_in_grad_w(&at, phase, "map.kv", m, width, 2, tower->normed, dkv,
+                                 TD_ROLE_v_map_kv_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.kv", m, width, 2 * width, dkv,
                                    TD_ROLE_v_map_kv_w, tower->dh, TD_ACT_NONE, NULL);
     return td_layer_norm_grad(&at, phase, "post", m, width, tower->dh, tower->out, tower->mean_post,

@@ -31,6 +31,9 @@ typedef struct td_optimizer {
  * to zero. */
 double td_optimizer_lr(const td_optimizer *optimizer, int64_t step);
 
+/* The scalars of AdamW for a step, counted from 0. */
+td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, double grad_scale);
+
 typedef struct td_train_options {
     td_model_config config;
     td_loss loss;

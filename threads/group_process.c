@@ -19,26 +19,31 @@ enum { IDLE_MS = 250, BUSY_MS = 20 };
 
 static const int interrupt_signals[] = {SIGINT, SIGTERM};
 
-/* In a rank: who may interrupt it, and what to call then. */
-static pid_t supervisor_pid;
+/* In a rank: where the parent counts interrupts, how many were taken from there, what to call. */
+static const td_group_control *listened_to;
+static int taken;
 static void (*count_interrupt)(int);
 
-/* A terminal sends Ctrl-C to parent and ranks alike, kill to one of them. A rank listens to its
- * parent only, which forwards what it got: so every rank counts each interrupt once, and the second
- * one, which ends the program, is the second one for all. */
-static void on_forwarded(int number, siginfo_t *info, void *context) {
-    (void)context;
-    if (info->si_code <= 0 && info->si_pid == supervisor_pid) {
+/* A terminal sends Ctrl-C to parent and ranks alike, kill to one of them. A rank believes its
+ * parent only, which writes down what it got and then signals: so every rank counts each interrupt
+ * once, and the second one, which ends the program, is the second one for all. The sender of the
+ * signal says nothing, because two that are pending become one. */
+static void on_interrupt(int number) {
+    while (taken < atomic_load_explicit(&listened_to->interrupts, memory_order_acquire)) {
+        taken++;
         count_interrupt(number);
     }
 }
 
-static void listen_to_parent(pid_t parent) {
-    supervisor_pid = parent;
+static void listen_to_parent(const td_group_control *control) {
+    listened_to = control;
     struct sigaction action, installed;
     memset(&action, 0, sizeof action);
-    action.sa_sigaction = on_forwarded;
-    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    action.sa_handler = on_interrupt;
+    action.sa_flags = SA_RESTART;
+    for (size_t i = 0; i < sizeof interrupt_signals / sizeof interrupt_signals[0]; i++) {
+        sigaddset(&action.sa_mask, interrupt_signals[i]);
+    }
     for (size_t i = 0; i < sizeof interrupt_signals / sizeof interrupt_signals[0]; i++) {
         sigaction(interrupt_signals[i], NULL, &installed);
         count_interrupt = installed.sa_handler;
@@ -54,7 +59,7 @@ static void child_main(td_rank *rank, pid_t parent, const sigset_t *mask) {
     char name[16];
     snprintf(name, sizeof name, "rank-%d", rank->rank);
     prctl(PR_SET_NAME, name);
-    listen_to_parent(parent);
+    listen_to_parent(rank->group->control);
     sigprocmask(SIG_SETMASK, mask, NULL);
     td_status status = td_group_run_rank(rank);
     fflush(NULL);
@@ -145,7 +150,7 @@ static void wait_for_news(const td_group *group, const int *pidfds, bool hurry,
 /* Until all ranks are gone. Signals are delivered inside the poll only, so none is missed between
  * look and sleep. */
 static void supervise(td_group *group, const sigset_t *mask) {
-    int pidfds[TD_MAX_RANKS], forwarded = td_interrupted();
+    int pidfds[TD_MAX_RANKS], seen = td_interrupted();
     int64_t waited_ns = 0, last_ns = 0, failed_ns = 0;
     bool killed = false;
     for (int i = 0; i < group->count; i++) {
@@ -162,7 +167,11 @@ static void supervise(td_group *group, const sigset_t *mask) {
             killed = true;
         }
         wait_for_news(group, pidfds, failed || last_ns > 0, mask);
-        for (; forwarded < td_interrupted(); forwarded++) {
+        int now = td_interrupted();
+        if (now > seen) {
+            atomic_fetch_add_explicit(&group->control->interrupts, now - seen,
+                                      memory_order_release);
+            seen = now;
             signal_all(group, SIGINT);
         }
     }

@@ -39,6 +39,7 @@ typedef struct td_group_control {
     _Alignas(64) _Atomic int claim; /* 0, 1 + claimer, or that and TD_CLAIM_PUBLISHED */
     td_status status;
     char text[1024];
+    _Atomic int interrupts; /* that the parent of process ranks has had */
     td_rank_slot slots[TD_MAX_RANKS];
 } td_group_control;
 

@@ -29,7 +29,7 @@ static int start_threads(td_group *group) {
                           strerror(error));
             break;
         }
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "rank-%d", started);
         pthread_setname_np(group->threads[started], name);
     }

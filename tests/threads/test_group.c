@@ -104,7 +104,7 @@ ParameterizedTest(setting *s, group, ranks_meet) {
 }
 
 /* The file behind an address, as the kernel names it; "" when there is none. */
-static void mapped_file(const void *address, char *path, size_t path_bytes) {
+static void mapped_file(const void *address, char path[256]) {
     FILE *maps = fopen("/proc/self/maps", "re");
     char line[512];
     path[0] = '\0';
@@ -113,7 +113,7 @@ static void mapped_file(const void *address, char *path, size_t path_bytes) {
         char name[256] = "";
         if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %255s", &from, &to, name) >= 2 &&
             from <= (unsigned long)address && (unsigned long)address < to) {
-            snprintf(path, path_bytes, "%s", name);
+            memcpy(path, name, sizeof name);
         }
     }
     if (maps != NULL) {
@@ -134,8 +134,8 @@ static td_status look_at_place(td_rank *rank, void *arg) {
         return td_fail(TD_ECHECK, "segment %p of %zu", (void *)rank->segment, rank->segment_bytes);
     }
     /* A memfd has no name in any file system, so nothing can stay behind in /dev/shm. */
-    char path[64];
-    mapped_file(rank->segment, path, sizeof path);
+    char path[256];
+    mapped_file(rank->segment, path);
     if (strcmp(path, rank->kind == TD_RANK_PROCESS ? "/memfd:tandem-heap" : "") != 0) {
         return td_fail(TD_ECHECK, "the heap is in \"%s\"", path);
     }

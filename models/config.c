@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 
 /* clang-format off */
 #define CLIP_KIND                                                                                  \
@@ -51,6 +52,19 @@ td_status td_model_config_find(const char *name, td_model_config *out) {
     return td_fail(TD_EUSAGE,
                    "model %s is unknown; expected one of %s, or a file that ends in .json", name,
                    names);
+}
+
+td_status td_model_config_load(const char *name_or_path, td_model_config *out) {
+    size_t length = strlen(name_or_path);
+    if (length < 5 || strcmp(name_or_path + length - 5, ".json") != 0) {
+        return td_model_config_find(name_or_path, out);
+    }
+    char *json;
+    size_t size;
+    TD_TRY(td_file_read(name_or_path, &json, &size));
+    td_status status = td_model_config_parse(json, name_or_path, out);
+    td_free(json);
+    return status;
 }
 
 static bool tower_equal(const td_tower_config *a, const td_tower_config *b) {

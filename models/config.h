@@ -41,6 +41,9 @@ const td_model_config *td_model_configs(int *count);
 /* TD_EUSAGE lists the names when there is no such model. */
 td_status td_model_config_find(const char *name, td_model_config *out);
 
+/* A name of the table, or the path of an open_clip configuration that ends in .json. */
+td_status td_model_config_load(const char *name_or_path, td_model_config *out);
+
 /* From an open_clip configuration, as its model_configs/<name>.json holds it (a member "model_cfg"
  * is entered). `where` names the source in messages. Values that cannot be trained here are
  * TD_EINPUT: a ResNet or timm trunk other than SigLIP's, sizes out of range, widths that the heads

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/verbs.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "base/text.h"
+#include "bench/ceiling.h"
+#include "data/pairs.h"
+#include "models/checkpoint.h"
+#include "models/train.h"
+#include "models/verify.h"
+
+typedef struct train_cli {
+    const char *model, *loss, *data, *layout, *schedule, *tokenizer, *save, *resume, *verify, *out;
+    const char *precision;
+    int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch;
+    double lr, weight_decay, beta1, beta2, eps, grad_clip, holdout;
+} train_cli;
+
+#define AT(field) offsetof(train_cli, field)
+static const td_option options_table[] = {
+    {"model", TD_OPTION_TEXT, AT(model), 0, 0, NULL, "NAME",
+     "a configuration of `tandem list`, or an open_clip .json file"},
+    {"loss", TD_OPTION_CHOICE, AT(loss), 0, 0, "softmax|sigmoid", NULL,
+     "CLIP's symmetric softmax, or SigLIP's sigmoid"},
+    {"data", TD_OPTION_TEXT, AT(data), 0, 0, NULL, "PATH",
+     "TFRecord shards (directory or glob); the embedded procedural set without"},
+    {"synthetic", TD_OPTION_INT, AT(synthetic), 1, 1e9, NULL, "N", "pairs of the embedded set"},
+    {"holdout", TD_OPTION_REAL, AT(holdout), 0, 0.9, NULL, "SHARE",
+     "share of pairs kept out of training, for `tandem eval --held-out`"},
+    {"layout", TD_OPTION_TEXT, AT(layout), 0, 0, NULL, "LAYOUT",
+     "ranks x workers, as p2xt1:process"},
+    {"steps", TD_OPTION_INT, AT(steps), 1, 1e9, NULL, "N", "steps in all, also when resuming"},
+    {"batch", TD_OPTION_INT, AT(batch), 1, 1 << 20, NULL, "N", "pairs per step, over all ranks"},
+    {"blocks", TD_OPTION_INT, AT(blocks), 1, TD_MAX_BLOCKS, NULL, "G",
+     "logical blocks of the batch, a power of two: they fix the order of sums, and so the answer"},
+    {"lr", TD_OPTION_REAL, AT(lr), 0, 10, NULL, "RATE", "learning rate after warm-up"},
+    {"warmup", TD_OPTION_INT, AT(warmup), -1, 1e9, NULL, "N",
+     "steps of linear warm-up; -1: a tenth of the steps"},
+    {"schedule", TD_OPTION_CHOICE, AT(schedule), 0, 0, "cosine|const", NULL, "after warm-up"},
+    {"weight-decay", TD_OPTION_REAL, AT(weight_decay), 0, 10, NULL, "RATE", "decoupled, times lr"},
+    {"beta1", TD_OPTION_REAL, AT(beta1), 0, 0.9999999, NULL, "B", "AdamW's first moment"},
+    {"beta2", TD_OPTION_REAL, AT(beta2), 0, 0.9999999, NULL, "B", "AdamW's second moment"},
+    {"eps", TD_OPTION_REAL, AT(eps), 0, 1, NULL, "EPS", "AdamW's epsilon"},
+    {"grad-clip", TD_OPTION_REAL, AT(grad_clip), 0, 1e9, NULL, "NORM",
+     "largest norm of all gradients; 0: none"},
+    {"seed", TD_OPTION_INT, AT(seed), 0, 1e15, NULL, "N", "of weights and of the order of pairs"},
+    {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, "f32", NULL, "arithmetic"},
+    {"tokenizer", TD_OPTION_TEXT, AT(tokenizer), 0, 0, NULL, "FILE",
+     "CLIP's merges file; a small built-in vocabulary without"},
+    {"prefetch", TD_OPTION_INT, AT(prefetch), 1, 64, NULL, "N", "batches kept ready"},
+    {"data-cache", TD_OPTION_INT, AT(cache), 0, 1e15, NULL, "BYTES",
+     "keep decoded images in memory when all fit, over all ranks"},
+    {"save", TD_OPTION_TEXT, AT(save), 0, 0, NULL, "FILE", "weights and state, as safetensors"},
+    {"save-every", TD_OPTION_INT, AT(save_every), 0, 1e9, NULL, "N",
+     "also during training; 0: at the end"},
+    {"resume", TD_OPTION_TEXT, AT(resume), 0, 0, NULL, "FILE", "go on from a saved file"},
+    {"log-every", TD_OPTION_INT, AT(log_every), 1, 1e9, NULL, "N", "steps between lines"},
+    {"out", TD_OPTION_TEXT, AT(out), 0, 0, NULL, "DIR",
+     "write train.jsonl (a line per logged step), and weights.safetensors without --save"},
+    {"verify", TD_OPTION_TEXT, AT(verify), 0, 0, NULL, "DIR",
+     "instead of training, check the steps another implementation recorded in DIR"},
+};
+enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]), PATH = 4096 };
+
+static const td_verb_help verb_help = {
+    "tandem train [--options]",
+    "Trains an image and a text tower on pairs. The last line, weights_sha256, depends on options "
+    "and data only: every layout whose ranks divide the blocks, and every instruction set, gives "
+    "the same.",
+    "  tandem train --model ti-32 --steps 200 --layout p1xt2\n"
+    "  tandem train --model vit-s-32-alt --loss sigmoid --data shards --save w.safetensors\n"
+    "  tandem train --verify DIR --layout p2xt1:process\n"};
+
+/* What a rank leaves for the process that started it, at the start of segment 0. */
+typedef struct train_result {
+    int64_t steps_done;
+    td_status check; /* a failed check is a result, not a failed rank */
+    bool interrupted, saved;
+    char sha256[TD_SHA256_HEX];
+    char message[512];
+} train_result;
+_Static_assert(sizeof(train_result) <= TD_TRAIN_RESULT, "results fit the reserved bytes");
+
+/* Shared by all ranks, set before they start. */
+typedef struct train_job {
+    const train_cli *cli;
+    td_train_options options;
+    td_layout layout;
+    const char *save; /* or NULL */
+    const td_tokenizer *tokenizer;
+    double peak_gflops; /* of all workers, measured before; 0: unknown */
+} train_job;
+
+/* One rank's run. */
+typedef struct train_run {
+    const train_job *job;
+    td_rank *rank;
+    td_train *train;
+    td_pairs *pairs;
+    td_loader *loader;
+    FILE *log;
+    int64_t log_start_ns, log_wait_ns, log_steps;
+    train_result *result;
+} train_run;
+
+static const char *loss_name(td_loss loss) {
+    return loss == TD_LOSS_SIGMOID ? "sigmoid" : "softmax";
+}
+
+static td_status open_data(train_run *run, int64_t first_step) {
+    const train_cli *cli = run->job->cli;
+    const td_train_options *options = &run->job->options;
+    td_split split = {.batch = options->batch,
+                      .blocks = options->blocks,
+                      .rank = run->rank->rank,
+                      .ranks = run->rank->count};
+    td_pairs_options pairs = {.path = cli->data,
+                              .n_synthetic = cli->synthetic,
+                              .seed = (uint64_t)cli->seed,
+                              .holdout = cli->holdout};
+    TD_TRY(td_pairs_open(&pairs, &run->pairs));
+    td_loader_options loader = {.pairs = run->pairs,
+                                .tokenizer = run->job->tokenizer,
+                                .batch = options->batch,
+                                .first_row = td_split_first_row(&split, split.rank),
+                                .rows = td_split_rows(&split, split.rank),
+                                .image_size = options->config.image_size,
+                                .context = options->config.context,
+                                .seed = options->seed,
+                                .first_step = first_step,
+                                .prefetch = (int)cli->prefetch,
+                                .pu = -1,
+                                .cache_bytes = cli->cache / run->rank->count};
+    return td_loader_create(&loader, &run->loader);
+}
+
+static void print_header(const train_run *run) {
+    const td_train_options *o = &run->job->options;
+    char layout[TD_LAYOUT_TEXT];
+    td_layout_print(&run->job->layout, layout);
+    td_isa isa = TD_ISA_PORTABLE;
+    (void)td_isa_active(&isa); /* main has already refused a bad TANDEM_ISA */
+    printf("model %s, %.2f M parameters, loss %s, %.2f GFLOP a pair\n", o->config.name,
+           (double)td_train_tensors(run->train)->n_elements / 1e6, loss_name(o->loss),
+           td_model_nominal_flops(&o->config) / 1e9);
+    printf("layout %s, isa %s, workers bound %d of %d, batch %" PRId64 " in %" PRId64
+           " blocks, answer class %s\n",
+           layout, td_isa_name(isa), td_team_bound(td_train_team(run->train)), run->rank->workers,
+           o->batch, o->blocks, td_split_even(td_train_split(run->train)) ? "one" : "p3");
+    printf("data %s, %" PRId64 " pairs", run->job->cli->data ? run->job->cli->data : "(embedded)",
+           td_pairs_count(run->pairs));
+    if (run->job->peak_gflops > 0) {
+        printf(", FMA peak %.0f GFLOP/s", run->job->peak_gflops);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+/* Rates since the last line, not since the start: they show what happens now. */
+static void log_step(train_run *run, const td_step_result *step) {
+    const td_train_options *o = &run->job->options;
+    int64_t now = td_now_ns();
+    double seconds = (double)(now - run->log_start_ns) * 1e-9, steps = (double)run->log_steps;
+    double pairs_s = steps * (double)o->batch / seconds;
+    double gflops = pairs_s * td_model_nominal_flops(&o->config) * 1e-9;
+    double wait_ms = (double)run->log_wait_ns * 1e-6 / steps;
+    double wait_share = (double)run->log_wait_ns * 1e-9 / seconds;
+    double mfu = run->job->peak_gflops > 0 ? gflops / run->job->peak_gflops : 0;
+    printf("step %" PRId64 " loss %.6f lr %.3e scale %.3f pairs/s %.1f GFLOP/s %.1f", step->step,
+           step->loss, step->lr, step->scale, pairs_s, gflops);
+    if (mfu > 0) {
+        printf(" mfu %.1f%%", mfu * 100);
+    }
+    printf(" data_wait %.2f ms (%.1f%%)\n", wait_ms, wait_share * 100);
+    fflush(stdout);
+    if (run->log != NULL) {
+        fprintf(run->log,
+                "{\"step\": %" PRId64 ", \"loss\": %.9g, \"lr\": %.9g, \"scale\": %.9g, "
+                "\"bias\": %.9g, \"grad_norm\": %.9g, \"pairs_per_s\": %.6g, \"gflops\": %.6g, "
+                "\"mfu\": %.6g, \"data_wait_ms\": %.6g}\n",
+                step->step, step->loss, step->lr, step->scale, step->bias, step->grad_norm, pairs_s,
+                gflops, mfu, wait_ms);
+        fflush(run->log);
+    }
+    run->log_start_ns = now;
+    run->log_wait_ns = run->log_steps = 0;
+}
+
+/* Rank 0 writes; the others have the same weights and go on. */
+static td_status save(train_run *run) {
+    if (run->rank->rank != 0 || run->job->save == NULL) {
+        return TD_OK;
+    }
+    TD_TRY(td_checkpoint_save(run->job->save, run->train, run->job->cli->tokenizer));
+    run->result->saved = true;
+    return TD_OK;
+}
+
+static td_status one_step(train_run *run, bool *stop) {
+    const train_cli *cli = run->job->cli;
+    const float *images;
+    const int32_t *tokens;
+    int64_t wait_ns;
+    TD_TRY(td_loader_next(run->loader, &images, &tokens, &wait_ns));
+    if (td_interrupted()) {
+        td_train_ask_stop(run->train);
+    }
+    td_step_result step;
+    TD_TRY(td_train_step(run->train, images, tokens, &step));
+    run->log_wait_ns += wait_ns;
+    run->log_steps++;
+    if (!isfinite(step.loss)) {
+        return td_fail(TD_ECHECK,
+                       "step %" PRId64 ": the loss is %f; a lower --lr or --grad-clip 1 may help",
+                       step.step, step.loss);
+    }
+    bool last = step.step + 1 == cli->steps;
+    *stop = step.stop || (run->rank->count == 1 && td_interrupted());
+    if (run->rank->rank == 0 && (step.step % cli->log_every == 0 || last || *stop)) {
+        log_step(run, &step);
+    }
+    if (cli->save_every > 0 && (step.step + 1) % cli->save_every == 0 && !last && !*stop) {
+        TD_TRY(save(run));
+    }
+    return TD_OK;
+}
+
+static td_status train_loop(train_run *run) {
+    const train_cli *cli = run->job->cli;
+    bool stop = false;
+    run->log_start_ns = td_now_ns();
+    while (!stop && td_train_steps_done(run->train) < cli->steps) {
+        TD_TRY(one_step(run, &stop));
+    }
+    TD_TRY(save(run));
+    run->result->steps_done = td_train_steps_done(run->train);
+    run->result->interrupted = stop && run->result->steps_done < cli->steps;
+    return td_train_sha256(run->train, run->result->sha256);
+}
+
+static td_status open_log(train_run *run) {
+    if (run->job->cli->out == NULL || run->rank->rank != 0) {
+        return TD_OK;
+    }
+    char path[PATH];
+    snprintf(path, sizeof(path), "%s/train.jsonl", run->job->cli->out);
+    run->log = fopen(path, run->job->cli->resume == NULL ? "w" : "a");
+    return run->log == NULL ? td_fail(TD_EIO, "%s cannot be written", path) : TD_OK;
+}
+
+static td_status train_in_rank(train_run *run) {
+    const char *resume = run->job->cli->resume;
+    int64_t first_step = 0;
+    if (resume != NULL) {
+        TD_TRY(td_checkpoint_step(resume, &first_step));
+    }
+    /* The loader first: its worker inherits where this thread may run, and creating the team binds
+     * this thread to one PU. */
+    TD_TRY(open_data(run, first_step));
+    TD_TRY(td_train_create(&run->job->options, run->rank, &run->train));
+    if (resume != NULL) {
+        TD_TRY(td_checkpoint_resume(resume, run->train));
+    }
+    TD_TRY(open_log(run));
+    if (run->rank->rank == 0) {
+        print_header(run);
+        if (resume != NULL) {
+            printf("resumed %s after %" PRId64 " steps\n", resume, first_step);
+        }
+    }
+    return train_loop(run);
+}
+
+static td_status verify_in_rank(train_run *run) {
+    TD_TRY(td_train_create(&run->job->options, run->rank, &run->train));
+    td_verify_worst worst;
+    td_status status = td_verify_run(run->job->cli->verify, run->train, stdout, &worst);
+    if (run->rank->rank == 0 && (status == TD_OK || status == TD_ECHECK)) {
+        printf("worst relative error: loss %.2e (bound %.0e), gradients %.2e (%.0e), weights %.2e "
+               "(%.0e)\n",
+               worst.loss, TD_VERIFY_LOSS, worst.grad, TD_VERIFY_GRAD, worst.weights,
+               TD_VERIFY_WEIGHTS);
+        fflush(stdout);
+    }
+    TD_TRY(status);
+    run->result->steps_done = td_train_steps_done(run->train);
+    return td_train_sha256(run->train, run->result->sha256);
+}
+
+/* A failed check is reported through the result, so that it ends as such and not as a lost rank;
+ * every rank finds the same. */
+static td_status rank_main(td_rank *rank, void *arg) {
+    train_run run = {.job = arg, .rank = rank, .result = (train_result *)(void *)rank->segment};
+    td_status status = run.job->cli->verify ? verify_in_rank(&run) : train_in_rank(&run);
+    if (status == TD_ECHECK) {
+        run.result->check = status;
+        snprintf(run.result->message, sizeof(run.result->message), "%s", td_error());
+        status = TD_OK;
+    }
+    if (run.log != NULL) {
+        fclose(run.log);
+    }
+    if (run.loader != NULL) {
+        td_loader_destroy(run.loader);
+    }
+    if (run.pairs != NULL) {
+        td_pairs_close(run.pairs);
+    }
+    td_train_destroy(run.train);
+    return status;
+}
+
+static td_status make_options(const train_cli *cli, td_train_options *out) {
+    if (cli->verify != NULL) {
+        return td_verify_options(cli->verify, cli->blocks, out);
+    }
+    *out = (td_train_options){
+        .loss = strcmp(cli->loss, "sigmoid") == 0 ? TD_LOSS_SIGMOID : TD_LOSS_SOFTMAX,
+        .optimizer = {.lr = cli->lr,
+                      .beta1 = cli->beta1,
+                      .beta2 = cli->beta2,
+                      .eps = cli->eps,
+                      .weight_decay = cli->weight_decay,
+                      .grad_clip = cli->grad_clip,
+                      .schedule = strcmp(cli->schedule, "const") == 0 ? TD_SCHEDULE_CONST
+                                                                      : TD_SCHEDULE_COSINE,
+                      .warmup = cli->warmup < 0 ? cli->steps / 10 : cli->warmup,
+                      .steps = cli->steps},
+        .batch = cli->batch,
+        .blocks = cli->blocks == 0 ? 8 : cli->blocks,
+        .seed = (uint64_t)cli->seed,
+    };
+    return td_model_config_load(cli->model, &out->config);
+}
+
+static td_status check_tokenizer(const train_job *job) {
+    int32_t vocab = td_tokenizer_vocab(job->tokenizer);
+    if (vocab > job->options.config.vocab) {
+        return td_fail(TD_EUSAGE,
+                       "the tokenizer has %" PRId32 " ids, model %s a vocabulary of %" PRId64
+                       "; expected a smaller --tokenizer or another --model",
+                       vocab, job->options.config.name, job->options.config.vocab);
+    }
+    return TD_OK;
+}
+
+static td_status report(const train_job *job, const train_result *result) {
+    if (result->check != TD_OK) {
+        return td_fail(result->check, "%s", result->message);
+    }
+    if (result->saved) {
+        printf("saved %s after %" PRId64 " steps\n", job->save, result->steps_done);
+    }
+    printf("weights_sha256 %s\n", result->sha256);
+    fflush(stdout);
+    if (!result->interrupted) {
+        return TD_OK;
+    }
+    if (!result->saved) {
+        return td_fail(TD_EINTERRUPTED,
+                       "interrupted after %" PRId64 " steps; nothing was saved (no --save)",
+                       result->steps_done);
+    }
+    return td_fail(TD_EINTERRUPTED,
+                   "interrupted after %" PRId64
+                   " steps; repeat the command with --resume %s to go on",
+                   result->steps_done, job->save);
+}
+
+static td_status run_job(train_job *job) {
+    const train_cli *cli = job->cli;
+    td_isa isa;
+    TD_TRY(td_isa_active(&isa));
+    TD_TRY(td_kernels_select(isa));
+    TD_TRY(td_layout_parse(cli->layout, &job->layout));
+    TD_TRY(make_options(cli, &job->options));
+    td_train_needs needs;
+    TD_TRY(td_train_measure(&job->options, job->layout.ranks, &needs));
+    char path[PATH];
+    if (cli->out != NULL) {
+        TD_TRY(td_make_directory(cli->out));
+        if (cli->save == NULL) {
+            snprintf(path, sizeof(path), "%s/weights.safetensors", cli->out);
+            job->save = path;
+        }
+    }
+    if (cli->verify == NULL) {
+        TD_TRY(check_tokenizer(job));
+        job->peak_gflops = td_ceiling_fma_gflops(job->layout.ranks * job->layout.workers);
+    }
+    td_interrupt_install();
+    (void)td_tsc_hz(); /* calibrated once here, not in every rank */
+    fflush(stdout);
+    /* Two minutes: writing a large checkpoint keeps the other ranks waiting. */
+    td_group_options group = {.layout = job->layout,
+                              .segment_bytes = (size_t)needs.segment_bytes,
+                              .deadline_ns = INT64_C(120000000000)};
+    train_result result = {0};
+    TD_TRY(td_group_run_result(&group, rank_main, job, &result, sizeof(result)));
+    return report(job, &result);
+}
+
+td_status td_verb_train(int argc, char **argv) {
+    train_cli cli = {.model = "ti-32",
+                     .loss = "softmax",
+                     .layout = "p1xt1",
+                     .schedule = "cosine",
+                     .precision = "f32",
+                     .steps = 100,
+                     .batch = 64,
+                     .warmup = -1,
+                     .log_every = 10,
+                     .synthetic = 8192,
+                     .cache = INT64_C(2) << 30,
+                     .prefetch = 2,
+                     .lr = 5e-4,
+                     .weight_decay = 0.2,
+                     .beta1 = 0.9,
+                     .beta2 = 0.98,
+                     .eps = 1e-6,
+                     .holdout = 0.1};
+    size_t n_words;
+    int help = 0;
+    TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &cli, NULL, 0, &n_words, &help));
+    if (help) {
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        return TD_OK;
+    }
+    td_tokenizer *tokenizer = NULL;
+    if (cli.verify == NULL) {
+        TD_TRY(td_tokenizer_load(cli.tokenizer, &tokenizer));
+    }
+    train_job job = {.cli = &cli, .save = cli.save, .tokenizer = tokenizer};
+    td_status status = run_job(&job);
+    if (tokenizer != NULL) {
+        td_tokenizer_destroy(tokenizer);
+    }
+    return status;
+}

@@ -438,7 +438,7 @@ ParameterizedTestParameters(group, interrupts_reach_every_rank_once) {
     return cr_make_param_array(interrupt_plan, interrupt_plans, 4);
 }
 
-ParameterizedTest(interrupt_plan *p, group, interrupts_reach_every_rank_once) {
+ParameterizedTest(interrupt_plan *p, group, interrupts_reach_every_rank_once, .timeout = 60) {
     lead_own_process_group();
     interrupt_plan plan = *p;
     plan.witness = make_witness();
@@ -451,7 +451,7 @@ ParameterizedTest(interrupt_plan *p, group, interrupts_reach_every_rank_once) {
     cr_assert_eq(td_interrupted(), 1);
 }
 
-Test(group, interrupts_reach_thread_ranks) {
+Test(group, interrupts_reach_thread_ranks, .timeout = 60) {
     lead_own_process_group();
     interrupt_plan plan = {.signal = SIGINT, .witness = make_witness()};
     td_group_options options = options_for(3, TD_RANK_THREAD);
@@ -468,7 +468,7 @@ static td_status report_and_hang(td_rank *rank, void *arg) {
     return TD_OK;
 }
 
-Test(group, no_orphans_when_the_parent_is_killed) {
+Test(group, no_orphans_when_the_parent_is_killed, .timeout = 60) {
     witness *w = make_witness();
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* orphans come here, so that their end can be waited for */
     pid_t parent = fork();

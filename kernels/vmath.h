@@ -3,8 +3,8 @@
  * whether the thread flushes denormals or not. A NaN stays one. tests/kernels/test_vmath.c holds
  * these bounds against f64:
  *   exp 1 ULP, log 2, sigmoid 3, softplus 3, GELU erf 8, where the result is normal; GELU tanh and
- *   quick 4, where it is at least 2^-120; derivatives 5e-7 absolute. Smaller results are within 64
- *   denormal steps, or zero where the thread flushes denormals.
+ *   quick 4, where it is at least 2^-120; derivatives 5e-7 absolute. Smaller results are within
+ *   2^-142, or zero where the thread flushes denormals.
  * Polynomials are relative minimax fits (Sollya's fpminimax) on the reduced range.
  */
 #ifndef TD_KERNELS_VMATH_H
@@ -60,11 +60,12 @@ TD_SIMD td_v16 td_v16_log(td_v16 x) {
     return td_v16_select(as_is, x, p);
 }
 
-/* exp(-|x + low|), low being what the rounding of x lost: at x = -80 it is worth 60 ULP. */
+/* exp(-|x + low|), low being what the rounding of x lost: at x = -80 it is worth 60 ULP. A factor
+ * near 1 rather than a sum, whose small part would be flushed where e is near 2^-126. */
 TD_SIMD td_v16 td_v16_exp_minus_abs(td_v16 x, td_v16 low) {
-    td_v16 e = td_v16_exp(td_v16_neg(td_v16_abs(x)));
-    td_v16 step = td_v16_mul(e, low);
-    return td_v16_add(e, td_v16_select(td_v16_lt(x, td_v16_zero()), step, td_v16_neg(step)));
+    td_v16 e = td_v16_exp(td_v16_neg(td_v16_abs(x))), one = td_v16_set1(1.0f);
+    td_m16 negative = td_v16_lt(x, td_v16_zero());
+    return td_v16_mul(e, td_v16_select(negative, td_v16_add(one, low), td_v16_sub(one, low)));
 }
 
 /* sigmoid(x) from e = exp(-|x|): small relative error at either end. */
@@ -131,7 +132,7 @@ TD_SIMD td_normal td_v16_normal(td_v16 x) {
     td_v16 u = td_v16_div(one, td_v16_fma(td_v16_set1(0.35f), t, one));
     td_v16 h = td_v16_mul(t, t), low = td_v16_fms(t, t, h), half = td_v16_set1(-0.5f);
     td_v16 e = td_v16_exp(td_v16_mul(h, half));
-    e = td_v16_fma(td_v16_mul(e, low), half, e);
+    e = td_v16_mul(e, td_v16_fma(low, half, one)); /* not a sum: its small part may be flushed */
     td_v16 g = td_v16_set1(-0x1.ddeb5ep-6f);
     g = td_v16_fma(g, u, td_v16_set1(0x1.2715d4p-3f));
     g = td_v16_fma(g, u, td_v16_set1(-0x1.061538p-2f));

@@ -181,12 +181,39 @@ static int32_t straight_quote(int32_t code) {
     return code >= 0x201c && code <= 0x201f ? '"' : code;
 }
 
+static bool is_cased(int32_t code) {
+    utf8proc_category_t category = utf8proc_category(code);
+    return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
+}
+
+/* Characters that stand inside words without ending them: marks, modifiers, apostrophes, dots. */
+static bool is_case_ignorable(int32_t code) {
+    static const char *const marks = "'.:^`";
+    utf8proc_category_t category =
+        code == BAD_BYTE ? UTF8PROC_CATEGORY_CN : utf8proc_category(code);
+    return (code > 0 && code < 0x80 && strchr(marks, code) != NULL) || code == 0xb7 ||
+           code == 0x2019 || category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_ME ||
+           category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_LM ||
+           category == UTF8PROC_CATEGORY_SK;
+}
+
+/* Whether the next character that counts has case. */
+static bool cased_follows(const char *text, size_t left) {
+    for (size_t at = 0, taken = 0; at < left; at += taken) {
+        int32_t code = next_code(text + at, left - at, &taken);
+        if (!is_case_ignorable(code)) {
+            return code != BAD_BYTE && is_cased(code);
+        }
+    }
+    return false;
+}
+
 /* Full lower-casing: the simple mapping, but for the two letters whose mapping is not simple. */
-static void append_lower(td_text *out, int32_t code, bool after_letter, bool before_letter) {
+static void append_lower(td_text *out, int32_t code, bool word_final) {
     if (code == 0x130) {
         append_code(out, 'i');
         append_code(out, 0x307);
-    } else if (code == 0x3a3 && after_letter && !before_letter) {
+    } else if (code == 0x3a3 && word_final) {
         append_code(out, 0x3c2);
     } else {
         append_code(out, utf8proc_tolower(code));
@@ -194,9 +221,8 @@ static void append_lower(td_text *out, int32_t code, bool after_letter, bool bef
 }
 
 static void collapse_and_lower(const char *text, size_t size, td_text *out) {
-    bool space = false, after_letter = false;
-    for (size_t at = 0; at < size;) {
-        size_t taken = 0;
+    bool space = false, after_cased = false;
+    for (size_t at = 0, taken = 0; at < size; at += taken) {
         int32_t code = next_code(text + at, size - at, &taken);
         char_class class = class_of(code);
         if (class != CLASS_SPACE && space && out->size > 0) {
@@ -206,14 +232,13 @@ static void collapse_and_lower(const char *text, size_t size, td_text *out) {
         if (code == BAD_BYTE) {
             td_text_append(out, text + at, 1);
         } else if (!space) {
-            size_t next_size = 0;
             size_t next = at + taken;
-            bool before = next < size &&
-                          class_of(next_code(text + next, size - next, &next_size)) == CLASS_LETTER;
-            append_lower(out, code, after_letter, before);
+            bool final = code == 0x3a3 && after_cased && !cased_follows(text + next, size - next);
+            append_lower(out, code, final);
         }
-        after_letter = class == CLASS_LETTER;
-        at += taken;
+        if (!is_case_ignorable(code)) {
+            after_cased = code != BAD_BYTE && is_cased(code);
+        }
     }
 }
 

@@ -66,11 +66,14 @@ static bool is_printable(int byte) {
 
 /* Ids of bytes: first those that print, then the rest, each ascending. */
 static td_status enter_bytes(td_tokenizer *t) {
-    int32_t id = 0;
+    int32_t id = 0, character = 256;
+    memset(t->byte_of_character, 0xff, sizeof t->byte_of_character);
     for (int pass = 0; pass < 2; pass++) {
         for (int byte = 0; byte < 256; byte++) {
             if (is_printable(byte) == (pass == 0)) {
                 t->symbol_of_byte[byte] = id++;
+                t->character_of_byte[byte] = pass == 0 ? byte : character++;
+                t->byte_of_character[t->character_of_byte[byte]] = byte;
             }
         }
     }

@@ -16,7 +16,12 @@
 
 /* 48,894 = 49,408 - 512 - 2: what CLIP reads of its file. A built-in or learned vocabulary never
  * exceeds it either. */
-enum { TD_MERGES_MAX = 48894, TD_BYTE_SYMBOLS = 512, TD_NO_MERGE = INT32_MAX };
+enum {
+    TD_MERGES_MAX = 48894,
+    TD_BYTE_CHARACTERS = 256 + 68,
+    TD_BYTE_SYMBOLS = 512,
+    TD_NO_MERGE = INT32_MAX
+};
 
 /* Merging costs the square of a word's length, so longer words are cut; no symbol can be longer
  * either. */
@@ -44,6 +49,8 @@ struct td_tokenizer {
     int32_t *by_pair;   /* hash of (left, right) -> merge index, -1: free */
     uint32_t mask;      /* both tables have mask + 1 entries */
     int32_t symbol_of_byte[256];
+    /* In a file a byte is a character: itself if it prints, else one from 256 up. -1: no byte. */
+    int32_t character_of_byte[256], byte_of_character[TD_BYTE_CHARACTERS];
 };
 
 /* The 512 byte symbols and no merge. */

@@ -43,13 +43,6 @@ static td_status read_merges_file(const char *path, td_text *out) {
 static const char end_mark[] = "</w>";
 enum { END_MARK_SIZE = sizeof end_mark - 1 };
 
-/* The character that stands for a byte in a merges file: itself if it prints, else one from 256 up.
- */
-static int32_t character_of(const td_tokenizer *t, int byte) {
-    int32_t id = t->symbol_of_byte[byte];
-    return id < 188 ? byte : 256 + id - 188;
-}
-
 /* A field of the file back to bytes; -1 when it is not one of the tokenizer's symbols. */
 static int32_t parse_symbol(const td_tokenizer *t, const char *field, size_t size) {
     char bytes[TD_WORD_BYTES_MAX];
@@ -61,11 +54,8 @@ static int32_t parse_symbol(const td_tokenizer *t, const char *field, size_t siz
         utf8proc_int32_t code = 0;
         utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)field + at,
                                                  (utf8proc_ssize_t)(size - at), &code);
-        int byte = 0;
-        while (byte < 256 && character_of(t, byte) != code) {
-            byte++;
-        }
-        if (used < 1 || byte == 256 || n == sizeof bytes) {
+        int32_t byte = used < 1 || code >= TD_BYTE_CHARACTERS ? -1 : t->byte_of_character[code];
+        if (byte < 0 || n == sizeof bytes) {
             return -1;
         }
         bytes[n++] = (char)byte;
@@ -105,7 +95,8 @@ static td_status parse_merges(td_tokenizer *t, const td_text *text, const char *
         size_t size = newline == NULL ? text->size - at : (size_t)(newline - line);
         at += size + 1;
         size -= size > 0 && line[size - 1] == '\r';
-        bool version = number == 1 && size >= 8 && memcmp(line, "#version", 8) == 0;
+        /* CLIP's own file has a quotation mark and a file name before it. */
+        bool version = number == 1 && memmem(line, size, "#version", 8) != NULL;
         if (!version && size > 0) {
             TD_TRY(parse_line(t, line, size, path, number));
         }
@@ -160,7 +151,7 @@ static void append_symbol(const td_tokenizer *t, int32_t id, td_text *out) {
     const td_symbol *symbol = &t->symbols[id];
     for (uint32_t i = 0; i < symbol->size; i++) {
         utf8proc_uint8_t bytes[4];
-        int32_t code = character_of(t, (unsigned char)t->pool.data[symbol->offset + i]);
+        int32_t code = t->character_of_byte[(unsigned char)t->pool.data[symbol->offset + i]];
         td_text_append(out, (const char *)bytes, (size_t)utf8proc_encode_char(code, bytes));
     }
     td_text_puts(out, symbol->end ? end_mark : "");

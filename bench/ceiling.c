@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/ceiling.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "bench/peak.h"
+#include "threads/layout.h"
+#include "threads/team.h"
+
+enum { MAX_KNOWN = 96, MIN_SAMPLES = 8 };
+static const int64_t SAMPLE_NS = 4000000, CACHED_SAMPLE_NS = 1000000, SMALLEST_BYTES = 16 << 10;
+
+static td_peak known[MAX_KNOWN];
+static int n_known;
+
+/* What the workers of one measurement share. */
+typedef struct job {
+    td_peak *peak;
+    unsigned char *from, *to;
+    int64_t part_bytes; /* of one worker, one buffer */
+    int64_t repeat;
+    uint64_t expected; /* exclusive or of a part */
+    _Atomic int wrong;
+    int64_t start_ns, end_ns, clock_ns;
+} job;
+
+static void fill_region(void *arg, td_worker *worker) {
+    job *j = arg;
+    uint64_t *words = (uint64_t *)(j->from + worker->id * j->part_bytes);
+    uint64_t state = 0x9E3779B97F4A7C15u;
+    for (int64_t i = 0; i < j->part_bytes / 8; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        words[i] = state;
+    }
+    if (j->to) {
+        memset(j->to + worker->id * j->part_bytes, 0, (size_t)j->part_bytes);
+    }
+}
+
+static void work_once(job *j, const td_worker *worker) {
+    const td_peak *peak = j->peak;
+    const unsigned char *from = j->from + worker->id * j->part_bytes;
+    bool good = true;
+    switch (peak->kind) {
+    case TD_PEAK_FMA:
+        good = td_peak_fma(peak->isa, j->repeat);
+        break;
+    case TD_PEAK_READ:
+        for (int64_t r = 0; r < j->repeat; r++) {
+            good = good && td_peak_read(peak->isa, from, j->part_bytes) == j->expected;
+        }
+        break;
+    case TD_PEAK_COPY:
+        for (int64_t r = 0; r < j->repeat; r++) {
+            td_peak_copy(peak->isa, j->to + worker->id * j->part_bytes, from, j->part_bytes,
+                         peak->bytes >= td_ceiling_memory_bytes());
+        }
+        break;
+    }
+    if (!good) {
+        atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
+    }
+}
+
+enum { CLOCK_ITERATIONS = 1024 };
+
+static void sample_region(void *arg, td_worker *worker) {
+    job *j = arg;
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        j->start_ns = td_now_ns();
+    }
+    work_once(j, worker);
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        j->end_ns = td_now_ns();
+    }
+    /* The clock right after, while the core still runs at the frequency of the loop; all workers do
+     * it, so that the core is as loaded as before. */
+    if (j->peak->kind == TD_PEAK_FMA) {
+        uint64_t adds = td_peak_adds(CLOCK_ITERATIONS);
+        if (worker->id == 0) {
+            j->clock_ns = td_now_ns() - j->end_ns;
+        }
+        if (adds != (uint64_t)CLOCK_ITERATIONS * TD_PEAK_ADDS) {
+            atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
+        }
+    }
+}
+
+static double sample_work(const job *j) {
+    const td_peak *peak = j->peak;
+    double each = peak->kind == TD_PEAK_FMA
+                      ? (double)td_peak_loop_find(peak->isa)->flops
+                      : (double)j->part_bytes * (peak->kind == TD_PEAK_COPY ? 2 : 1);
+    return each * (double)j->repeat * peak->workers;
+}
+
+/* Doubles the repetitions until a sample is long enough to time. */
+static void calibrate(job *j, td_team *team, int64_t sample_ns) {
+    j->repeat = j->peak->kind == TD_PEAK_FMA ? 1000 : 1;
+    for (;;) {
+        td_team_run(team, sample_region, j);
+        int64_t took = j->end_ns - j->start_ns;
+        if (took >= sample_ns / 2 || j->repeat > (INT64_C(1) << 40)) {
+            return;
+        }
+        j->repeat *= took > sample_ns / 16 ? 2 : 4;
+    }
+}
+
+static void measure(job *j, td_team *team) {
+    td_peak *peak = j->peak;
+    bool cached = peak->kind != TD_PEAK_FMA && peak->bytes < td_ceiling_memory_bytes();
+    calibrate(j, team, cached ? CACHED_SAMPLE_NS : SAMPLE_NS);
+    double fastest = INFINITY, clock_ns = INFINITY;
+    int64_t begin = td_now_ns();
+    peak->n = 0;
+    for (int i = 0; i < TD_PEAK_SAMPLES; i++) {
+        td_team_run(team, sample_region, j);
+        double took = (double)(j->end_ns - j->start_ns);
+        peak->samples_ns[peak->n++] = took;
+        fastest = took < fastest ? took : fastest;
+        clock_ns = (double)j->clock_ns < clock_ns ? (double)j->clock_ns : clock_ns;
+        if (peak->n >= MIN_SAMPLES && td_now_ns() - begin > 50 * SAMPLE_NS) {
+            break;
+        }
+    }
+    peak->work = sample_work(j);
+    peak->value = peak->work / fastest;
+    if (peak->kind == TD_PEAK_FMA) {
+        peak->clock_ghz = (double)CLOCK_ITERATIONS * TD_PEAK_ADDS / clock_ns;
+    }
+}
+
+/* An FMA peak must be a whole number of pipes times the clock; what is not was disturbed, or is
+ * not what the loop claims. */
+static void check_clock(td_peak *peak) {
+    const td_peak_loop *loop = td_peak_loop_find(peak->isa);
+    double per_cycle = peak->value / peak->workers / peak->clock_ghz;
+    double most = 0;
+    for (int i = 0; i < 4 && loop->per_cycle[i] > 0; i++) {
+        most = loop->per_cycle[i];
+        if (fabs(per_cycle / most - 1) <= 0.03) {
+            return;
+        }
+    }
+    if (loop->mixed && per_cycle > loop->per_cycle[0] && per_cycle < most) {
+        return;
+    }
+    peak->ok = false;
+    snprintf(peak->reason, sizeof peak->reason,
+             "%.2f FLOP a cycle at %.2f GHz is not within 3 %% of a whole number of pipes",
+             per_cycle, peak->clock_ghz);
+}
+
+static void check(job *j) {
+    static const char *const methods[] = {[TD_PEAK_FMA] = "clock x ports within 3 %",
+                                          [TD_PEAK_READ] = "exclusive or of all words",
+                                          [TD_PEAK_COPY] = "memcmp of the copy"};
+    td_peak *peak = j->peak;
+    snprintf(peak->method, sizeof peak->method, "%s", methods[peak->kind]);
+    peak->ok = true;
+    peak->reason[0] = '\0';
+    if (peak->kind == TD_PEAK_COPY &&
+        memcmp(j->from, j->to, (size_t)(j->part_bytes * peak->workers)) != 0) {
+        atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
+    }
+    if (atomic_load_explicit(&j->wrong, memory_order_relaxed)) {
+        peak->ok = false;
+        snprintf(peak->reason, sizeof peak->reason, "the loop gave a wrong result");
+    } else if (peak->kind == TD_PEAK_FMA) {
+        check_clock(peak);
+    }
+}
+
+static td_status run_job(job *j, td_team *team) {
+    td_arena arena = {0};
+    td_peak *peak = j->peak;
+    if (peak->kind != TD_PEAK_FMA) {
+        j->part_bytes = peak->bytes / peak->workers / 512 * 512;
+        size_t all = (size_t)(j->part_bytes * peak->workers);
+        TD_TRY(td_arena_create(all * (peak->kind == TD_PEAK_COPY ? 2 : 1), &arena));
+        j->from = arena.base;
+        j->to = peak->kind == TD_PEAK_COPY ? arena.base + all : NULL;
+        td_team_run(team, fill_region, j);
+        j->expected = 0;
+        for (int64_t i = 0; i < j->part_bytes / 8; i++) {
+            j->expected ^= ((const uint64_t *)j->from)[i];
+        }
+    }
+    /* A neighbour on the core spoils the clock or the loop, rarely both alike: try again. */
+    for (int attempt = 0; attempt < 3; attempt++) {
+        measure(j, team);
+        check(j);
+        if (peak->ok) {
+            break;
+        }
+    }
+    td_arena_destroy(&arena);
+    return TD_OK;
+}
+
+static td_status measure_new(td_peak *peak) {
+    td_topology *topology;
+    TD_TRY(td_topology_create(NULL, &topology));
+    int pu[TD_MAX_WORKERS];
+    char text[TD_LAYOUT_TEXT];
+    td_layout layout;
+    snprintf(text, sizeof text, "p1xt%d@machine:pu:spread+over", peak->workers);
+    td_status status = td_layout_parse(text, &layout);
+    if (status == TD_OK) {
+        status = td_layout_resolve(&layout, topology, pu);
+    }
+    bool shared = td_topology_get_info(topology)->effective_cpus < peak->workers;
+    td_topology_destroy(topology);
+    td_team *team = NULL;
+    if (status == TD_OK) {
+        status = td_team_create(
+            &(td_team_options){.workers = peak->workers, .pu = pu, .shares_cpus = shared}, &team);
+    }
+    if (status == TD_OK) {
+        job j = {.peak = peak};
+        status = run_job(&j, team);
+        td_team_destroy(team);
+    }
+    return status;
+}
+
+td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t bytes, bool remeasure,
+                         const td_peak **out) {
+    isa = isa > TD_ISA_AVX512 ? TD_ISA_AVX512 : isa;
+    td_peak *at = NULL;
+    for (int i = 0; i < n_known && !at; i++) {
+        td_peak *peak = &known[i];
+        if (peak->kind == kind && peak->isa == isa && peak->workers == workers &&
+            peak->bytes == bytes) {
+            at = peak;
+        }
+    }
+    if (at && !remeasure) {
+        *out = at;
+        return TD_OK;
+    }
+    td_peak fresh = {.kind = kind, .isa = isa, .workers = workers, .bytes = bytes};
+    TD_TRY(measure_new(&fresh));
+    if (!at) {
+        if (n_known == MAX_KNOWN) {
+            return td_fail(TD_ENOMEM, "more than %d ceilings", MAX_KNOWN);
+        }
+        at = &known[n_known++];
+        *at = fresh;
+    } else if (fresh.ok && (!at->ok || fresh.value > at->value)) {
+        *at = fresh;
+    }
+    *out = at;
+    return TD_OK;
+}
+
+int64_t td_ceiling_memory_bytes(void) {
+    static int64_t bytes;
+    if (bytes) {
+        return bytes;
+    }
+    int64_t caches = 0, memory = INT64_C(1) << 32;
+    td_topology *topology;
+    if (td_topology_create(NULL, &topology) == TD_OK) {
+        const td_topology_info *info = td_topology_get_info(topology);
+        for (int i = 0; i < info->n_caches; i++) {
+            caches += info->caches[i].clamped_bytes * info->caches[i].count;
+        }
+        memory = info->memory_bytes;
+        td_topology_destroy(topology);
+    }
+    bytes = INT64_C(256) << 20;
+    while (bytes < 4 * caches && bytes < memory / 16) {
+        bytes *= 2;
+    }
+    return bytes;
+}
+
+td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
+                               const td_peak **out) {
+    int64_t bytes = SMALLEST_BYTES * workers, most = td_ceiling_memory_bytes();
+    while ((double)bytes * 4 <= working_set && bytes < most) {
+        bytes *= 4;
+    }
+    bytes = bytes < most ? bytes : most;
+    td_isa isa;
+    const td_peak *read, *copy;
+    TD_TRY(td_isa_active(&isa));
+    TD_TRY(td_ceiling_get(TD_PEAK_READ, isa, workers, bytes, remeasure, &read));
+    TD_TRY(td_ceiling_get(TD_PEAK_COPY, isa, workers, bytes, remeasure, &copy));
+    *out = read->value > copy->value ? read : copy;
+    return TD_OK;
+}
+
+double td_ceiling_fma_gflops(int workers) {
+    td_isa isa;
+    const td_peak *peak;
+    if (td_isa_active(&isa) != TD_OK ||
+        td_ceiling_get(TD_PEAK_FMA, isa, workers, 0, false, &peak) != TD_OK) {
+        return 0;
+    }
+    return peak->value;
+}

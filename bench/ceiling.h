@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Ceilings: the most this machine does now, with a given number of workers, of f32 FMA and of
+ * reading or copying memory. Every figure of a run stands beside one measured in the same run.
+ */
+#ifndef TD_BENCH_CEILING_H
+#define TD_BENCH_CEILING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cpu.h"
+#include "base/status.h"
+
+typedef enum td_peak_kind { TD_PEAK_FMA, TD_PEAK_READ, TD_PEAK_COPY } td_peak_kind;
+
+enum { TD_PEAK_SAMPLES = 24 };
+
+/* One ceiling. value is of the fastest sample: noise only ever takes away. */
+typedef struct td_peak {
+    td_peak_kind kind;
+    td_isa isa; /* FMA: the loop's; else the width of loads and stores */
+    int workers;
+    int64_t bytes; /* READ, COPY: of the buffers of all workers together */
+    double value;  /* GFLOP/s or GB/s (a copy counts what it reads and what it writes) */
+    double work;   /* FLOP or bytes of one sample */
+    double samples_ns[TD_PEAK_SAMPLES];
+    int n;
+    double clock_ghz; /* FMA: of the same core, from a chain of additions */
+    bool ok;
+    char method[64], reason[128];
+} td_peak;
+
+/* Measures, or gives what an earlier call of this process measured. workers beyond the usable PUs
+ * share them. remeasure: again, keeping the better of both. The result stays valid until exit. */
+td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t bytes, bool remeasure,
+                         const td_peak **out);
+
+/* Bytes that no cache of this machine holds, for the bandwidth of memory itself. */
+int64_t td_ceiling_memory_bytes(void);
+
+/* The bandwidth of the fastest of reading and copying over a working set: no kernel that touches as
+ * much with this many workers can be faster. Sizes are rounded down to a power of four times
+ * 16 KiB for each worker, where memory is faster, so that the roof stays a roof. */
+td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
+                               const td_peak **out);
+
+/* GFLOP/s of f32 FMA on the active ISA; below 0.3 s, then remembered. 0 when it cannot be
+ * measured. */
+double td_ceiling_fma_gflops(int workers);
+
+#endif

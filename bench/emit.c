@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/emit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/stats.h"
+
+static const double ABOVE_ROOF = 1.01;
+enum { MAX_CEILINGS = 3, NAME_BYTES = 48 };
+
+/* What is computed of one outcome before it is written. */
+typedef struct result {
+    double value;
+    char unit[16];
+    bool lower_is_better;
+    td_ceiling ceilings[MAX_CEILINGS];
+    char names[MAX_CEILINGS][NAME_BYTES];
+    int n_ceilings;
+    double mfu; /* steps; 0: not applicable */
+} result;
+
+static void add_ceiling(result *r, double value, const char *unit, const char *name) {
+    snprintf(r->names[r->n_ceilings], NAME_BYTES, "%s", name);
+    r->ceilings[r->n_ceilings] = (td_ceiling){r->names[r->n_ceilings], value, unit};
+    r->n_ceilings++;
+}
+
+static void bandwidth_name(const td_peak *peak, char name[NAME_BYTES]) {
+    const char *kind = peak->kind == TD_PEAK_READ ? "read" : "copy";
+    if (peak->bytes >= 1 << 20) {
+        snprintf(name, NAME_BYTES, "%s_%lldMiB", kind, (long long)(peak->bytes >> 20));
+    } else {
+        snprintf(name, NAME_BYTES, "%s_%lldKiB", kind, (long long)(peak->bytes >> 10));
+    }
+}
+
+/* The roofs of a kernel in its unit, the lower one first. */
+static td_status add_roofline(result *r, const td_cost *cost, int workers, bool again) {
+    const td_peak *fma, *memory;
+    char name[NAME_BYTES];
+    double compute = INFINITY, bandwidth = INFINITY;
+    bool in_flops = cost->value == TD_VALUE_FLOPS;
+    if (cost->flops > 0) {
+        TD_TRY(td_ceiling_get(TD_PEAK_FMA, (td_isa)cost->isa, workers, 0, again, &fma));
+        compute = fma->value * (in_flops ? 1 : cost->bytes / cost->flops);
+    }
+    if (cost->working_set > 0 && cost->bytes > 0) {
+        TD_TRY(td_ceiling_bandwidth(workers, cost->working_set, again, &memory));
+        bandwidth = memory->value * (in_flops ? cost->flops / cost->bytes : 1);
+        bandwidth_name(memory, name);
+    }
+    const char *unit = in_flops ? "GFLOP/s" : "GB/s";
+    for (int pass = 0; pass < 2; pass++) {
+        bool compute_now = (compute <= bandwidth) == (pass == 0);
+        if (compute_now && isfinite(compute)) {
+            add_ceiling(r, compute, unit, "fma_f32");
+        } else if (!compute_now && isfinite(bandwidth)) {
+            add_ceiling(r, bandwidth, unit, name);
+        }
+    }
+    return TD_OK;
+}
+
+static td_status add_bus_roof(result *r, const td_case *subject, const td_cost *cost, int workers,
+                              bool again) {
+    const td_peak *memory;
+    char operation[24], name[NAME_BYTES];
+    TD_TRY(td_ceiling_bandwidth(workers, cost->working_set, again, &memory));
+    if (sscanf(subject->id, "coll/%23[^/]", operation) != 1) {
+        operation[0] = '\0';
+    }
+    snprintf(name, sizeof name, "%s_2pn", operation);
+    add_ceiling(r, cost->bus_factor * cost->bytes * memory->value / cost->roof_bytes, "GB/s", name);
+    return TD_OK;
+}
+
+/* One step's value from its median time. again: measure the ceilings anew. */
+static td_status evaluate(const td_case *subject, const td_layout *layout, const td_cost *cost,
+                          double median_ns, bool again, result *out) {
+    int workers = layout->ranks * layout->workers;
+    *out = (result){0};
+    const char *unit = cost->unit;
+    switch (cost->value) {
+    case TD_VALUE_FLOPS:
+        out->value = cost->flops / median_ns;
+        unit = "GFLOP/s";
+        TD_TRY(add_roofline(out, cost, workers, again));
+        break;
+    case TD_VALUE_BYTES:
+        out->value = cost->bytes / median_ns;
+        unit = "GB/s";
+        TD_TRY(add_roofline(out, cost, workers, again));
+        break;
+    case TD_VALUE_BUS:
+        out->value = cost->bus_factor * cost->bytes / median_ns;
+        unit = "GB/s";
+        TD_TRY(add_bus_roof(out, subject, cost, workers, again));
+        break;
+    case TD_VALUE_ITEMS:
+        out->value = cost->items / median_ns * 1e9;
+        if (cost->flops > 0) {
+            const td_peak *fma;
+            TD_TRY(td_ceiling_get(TD_PEAK_FMA, (td_isa)cost->isa, workers, 0, again, &fma));
+            add_ceiling(out, fma->value, "GFLOP/s", "fma_f32");
+            out->mfu = cost->flops / median_ns / fma->value;
+        }
+        break;
+    case TD_VALUE_TIME:
+        out->value = median_ns * 1e-3 / (cost->items > 0 ? cost->items : 1);
+        unit = "us";
+        out->lower_is_better = true;
+        break;
+    }
+    snprintf(out->unit, sizeof out->unit, "%s", unit);
+    return TD_OK;
+}
+
+static double share_of(const result *r) {
+    if (r->mfu > 0) {
+        return r->mfu;
+    }
+    return r->n_ceilings > 0 ? r->value / r->ceilings[0].value : 0;
+}
+
+static json_t *further_members(const td_outcome *outcome, const result *r, const td_stats *stats) {
+    json_t *extra = json_object();
+    for (int64_t i = 0; i < outcome->n_numbers; i++) {
+        json_object_set_new(extra, outcome->numbers[i].name, json_real(outcome->numbers[i].value));
+        if (strcmp(outcome->numbers[i].name, "data_wait_ns") == 0 && stats) {
+            json_object_set_new(extra, "data_wait_share",
+                                json_real(outcome->numbers[i].value / stats->p50));
+        }
+    }
+    if (stats) {
+        json_object_set_new(extra, "repeat", json_integer(outcome->repeat));
+        json_object_set_new(extra, "median_interval_ns",
+                            json_pack("{s:f, s:f, s:f}", "low", stats->low, "high", stats->high,
+                                      "confidence", stats->confidence));
+    }
+    if (r->mfu > 0) {
+        json_object_set_new(extra, "mfu", json_real(r->mfu));
+    }
+    if (outcome->cost.value == TD_VALUE_BUS && stats) {
+        json_object_set_new(extra, "busbw", json_real(r->value));
+        json_object_set_new(extra, "algbw", json_real(outcome->cost.bytes / stats->p50));
+        json_object_set_new(extra, "busbw_roof", json_real(r->ceilings[0].value));
+    }
+    if (outcome->bound > 0) {
+        json_object_set_new(extra, "workers_bound", json_integer(outcome->bound));
+    }
+    return extra;
+}
+
+static void fill_row(const td_record *record, const result *r, const td_stats *stats, int state,
+                     td_row *row) {
+    *row = (td_row){.value = record->value, .share = share_of(r), .state = state};
+    snprintf(row->id, sizeof row->id, "%s", record->case_id);
+    snprintf(row->layout, sizeof row->layout, "%s", record->layout);
+    snprintf(row->provider, sizeof row->provider, "%s", record->provider);
+    snprintf(row->unit, sizeof row->unit, "%s", record->unit ? record->unit : "");
+    snprintf(row->reason, sizeof row->reason, "%s", record->reason ? record->reason : "");
+    snprintf(row->roof, sizeof row->roof, "%.31s", r->n_ceilings ? r->ceilings[0].name : "");
+    if (stats && stats->p50 > 0) {
+        double slow = stats->high / stats->p50, fast = stats->low / stats->p50;
+        row->low = record->lower_is_better ? row->value * fast : row->value / slow;
+        row->high = record->lower_is_better ? row->value * slow : row->value / fast;
+    }
+}
+
+static td_status write_outcome(td_record_writer *writer, const td_outcome *outcome, const result *r,
+                               const td_stats *stats, td_record *record) {
+    static td_op_time ops[TD_OUTCOME_OPS];
+    for (int64_t i = 0; i < outcome->n_ops; i++) {
+        const td_outcome_op *op = &outcome->ops[i];
+        ops[i] = (td_op_time){.name = op->name,
+                              .family = op->family,
+                              .ns = op->ns,
+                              .flops = op->flops,
+                              .bytes = op->bytes,
+                              .count = op->count};
+    }
+    record->ops = ops;
+    record->n_ops = outcome->n_ops;
+    record->ceilings = r->ceilings;
+    record->n_ceilings = r->n_ceilings;
+    record->extra = further_members(outcome, r, stats);
+    td_status status = td_record_write(writer, record);
+    json_decref(record->extra);
+    record->extra = NULL;
+    return status;
+}
+
+static const char *text_or_null(const char *text) {
+    return text[0] ? text : NULL;
+}
+
+td_status td_emit_outcome(td_record_writer *writer, const td_case *subject, const td_layout *layout,
+                          const td_outcome *outcome, const char *command, td_row *row) {
+    td_stats stats = {0};
+    result r = {0};
+    int state = outcome->state;
+    char reason[TD_OUTCOME_TEXT], text[TD_LAYOUT_TEXT];
+    snprintf(reason, sizeof reason, "%s", outcome->reason);
+    td_layout_print(layout, text);
+    if (state == TD_OUTCOME_OK) {
+        TD_TRY(td_stats_compute(outcome->samples_ns, outcome->n_samples, &stats));
+        TD_TRY(evaluate(subject, layout, &outcome->cost, stats.p50, false, &r));
+        if (share_of(&r) > ABOVE_ROOF) {
+            TD_TRY(evaluate(subject, layout, &outcome->cost, stats.p50, true, &r));
+        }
+        if (share_of(&r) > ABOVE_ROOF) {
+            state = TD_OUTCOME_FAILED;
+            snprintf(reason, sizeof reason,
+                     "%.1f %% of its roof %s: the cost model or the clock is wrong",
+                     100 * share_of(&r), r.ceilings[0].name);
+        }
+    }
+    static const char *const states[] = {[TD_OUTCOME_NONE] = "skipped",
+                                         [TD_OUTCOME_OK] = "ok",
+                                         [TD_OUTCOME_FAILED] = "failed",
+                                         [TD_OUTCOME_SKIPPED] = "skipped"};
+    bool timed = outcome->state == TD_OUTCOME_OK;
+    td_isa isa = TD_ISA_PORTABLE;
+    TD_TRY(td_isa_active(&isa));
+    td_record record = {.case_id = subject->id,
+                        .layout = text,
+                        .isa = td_isa_name(isa),
+                        .provider = subject->provider,
+                        .provider_version = text_or_null(outcome->provider_version),
+                        .status = states[state],
+                        .reason = text_or_null(reason),
+                        .value = r.value,
+                        .unit = timed ? r.unit : NULL,
+                        .lower_is_better = r.lower_is_better,
+                        .samples_ns = outcome->samples_ns,
+                        .n_samples = timed ? outcome->n_samples : 0,
+                        .flops = outcome->cost.flops,
+                        .bytes = outcome->cost.bytes,
+                        .check_ok = state == TD_OUTCOME_OK,
+                        .check_method = text_or_null(outcome->method),
+                        .max_ulp = outcome->max_ulp,
+                        .answer_sha256 = text_or_null(outcome->sha256),
+                        .answer_class = text_or_null(outcome->answer_class),
+                        .steal_pct = outcome->steal_pct,
+                        .involuntary_switches = outcome->involuntary_switches,
+                        .command = command};
+    td_status status = write_outcome(writer, outcome, &r, timed ? &stats : NULL, &record);
+    fill_row(&record, &r, timed ? &stats : NULL, state, row);
+    return status;
+}
+
+td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char *command,
+                       td_row *row) {
+    char id[TD_CASE_ID], layout[TD_LAYOUT_TEXT], size[NAME_BYTES];
+    if (peak->kind == TD_PEAK_FMA) {
+        snprintf(id, sizeof id, "ceiling/fma_f32/%s", td_isa_name(peak->isa));
+    } else {
+        bandwidth_name(peak, size);
+        snprintf(id, sizeof id, "ceiling/%.4s/%s", size, size + 5);
+    }
+    snprintf(layout, sizeof layout, "p1xt%d", peak->workers);
+    td_stats stats;
+    TD_TRY(td_stats_compute(peak->samples_ns, peak->n, &stats));
+    result r = {0};
+    json_t *extra = json_object();
+    if (peak->kind == TD_PEAK_FMA) {
+        json_object_set_new(extra, "clock_ghz", json_real(peak->clock_ghz));
+    }
+    json_object_set_new(extra, "value_is", json_string("of the fastest sample"));
+    td_record record = {.case_id = id,
+                        .layout = layout,
+                        .isa = td_isa_name(peak->isa),
+                        .provider = "tandem",
+                        .status = peak->ok ? "ok" : "failed",
+                        .reason = peak->ok ? NULL : peak->reason,
+                        .value = peak->value,
+                        .unit = peak->kind == TD_PEAK_FMA ? "GFLOP/s" : "GB/s",
+                        .samples_ns = peak->samples_ns,
+                        .n_samples = peak->n,
+                        .flops = peak->kind == TD_PEAK_FMA ? peak->work : 0,
+                        .bytes = peak->kind == TD_PEAK_FMA ? 0 : peak->work,
+                        .check_ok = peak->ok,
+                        .check_method = peak->method,
+                        .max_ulp = -1,
+                        .extra = extra,
+                        .command = command};
+    td_status status = td_record_write(writer, &record);
+    json_decref(extra);
+    record.extra = NULL;
+    fill_row(&record, &r, &stats, peak->ok ? TD_OUTCOME_OK : TD_OUTCOME_FAILED, row);
+    return status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What one core can do at most, as loops in assembly that no compiler can improve or spoil: FMA on
+ * registers, reading and copying memory, and a chain of dependent additions, which is the clock.
+ */
+#ifndef TD_BENCH_PEAK_H
+#define TD_BENCH_PEAK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cpu.h"
+
+/* Floating-point operations of one iteration, and how many a core may do in one cycle: the rates of
+ * cores with 1, 2 and more pipes. */
+typedef struct td_peak_loop {
+    td_isa isa;
+    int64_t flops;       /* of one iteration */
+    double per_cycle[4]; /* plausible rates, 0 ends the list */
+    bool mixed; /* two kinds of operation share the pipes: any rate up to the last one is plausible
+                 */
+    const char *doc;
+} td_peak_loop;
+
+/* The row of an ISA; levels above AVX-512 use its f32 loop. */
+const td_peak_loop *td_peak_loop_find(td_isa isa);
+
+/* Runs the loop. The registers hold a fixed point of the operation, so the result is known: false
+ * when a lane of the result is not it. */
+bool td_peak_fma(td_isa isa, int64_t iterations);
+
+/* 1,024 dependent additions an iteration: one a cycle on every core this runs on. */
+enum { TD_PEAK_ADDS = 1024 };
+uint64_t td_peak_adds(int64_t iterations);
+
+/* The exclusive or of all 64-bit words of bytes (a multiple of 512, 64-byte aligned). */
+uint64_t td_peak_read(td_isa isa, const void *data, int64_t bytes);
+
+/* Copies bytes (as above). streaming: with stores that do not fetch the line they overwrite. */
+void td_peak_copy(td_isa isa, void *to, const void *from, int64_t bytes, bool streaming);
+
+#endif

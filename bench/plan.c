@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { MAX_LAYOUTS = 64, LAYOUTS_BYTES = 1024 };
+
+void td_default_layouts(const td_topology *topology, char *text, size_t bytes) {
+    int n = td_topology_get_info(topology)->effective_cpus;
+    int cores = td_topology_get_info(topology)->cores;
+    n = cores > 0 && cores < n ? cores : n;
+    int ranks = n < TD_MAX_RANKS ? n : TD_MAX_RANKS;
+    if (n <= 1) {
+        snprintf(text, bytes, "p1xt1");
+    } else {
+        snprintf(text, bytes, "p1xt1,p1xt%d,p%dxt1:thread,p%dxt1:process", n, ranks, ranks);
+    }
+}
+
+static td_status parse_layouts(const char *list, const td_topology *topology, td_layout *out,
+                               int *count) {
+    char text[LAYOUTS_BYTES];
+    if (list) {
+        snprintf(text, sizeof text, "%s", list);
+    } else {
+        td_default_layouts(topology, text, sizeof text);
+    }
+    int pu[TD_MAX_WORKERS];
+    *count = 0;
+    char *rest = text;
+    for (char *word; (word = strsep(&rest, ","));) {
+        if (*count == MAX_LAYOUTS) {
+            return td_fail(TD_EUSAGE, "--layouts: more than %d", MAX_LAYOUTS);
+        }
+        TD_TRY(td_layout_parse(word, &out[*count]));
+        /* Resolved here only to refuse what does not fit before anything is measured. */
+        TD_TRY(td_layout_resolve(&out[*count], topology, pu));
+        ++*count;
+    }
+    return TD_OK;
+}
+
+static void name_item(td_item *item) {
+    char layout[TD_LAYOUT_TEXT];
+    const td_case *subject = item->subject;
+    bool own = strcmp(subject->provider, "tandem") == 0;
+    td_layout_print(&item->layout, layout);
+    snprintf(item->name, sizeof item->name, "%s/%s%s%s", subject->id, layout, own ? "" : "/",
+             own ? "" : subject->provider);
+}
+
+static bool wanted(const td_case *subject, const char *glob, const char *suite) {
+    if (glob && !td_case_matches(glob, subject->id)) {
+        return false;
+    }
+    bool exact = glob && !strpbrk(glob, "*?");
+    bool any = suite ? strcmp(suite, "full") == 0 : exact;
+    return any || subject->quick;
+}
+
+static td_status choose(const char *glob, const char *suite, const td_layout *layouts,
+                        int n_layouts, td_run_plan *plan) {
+    for (int64_t c = 0; c < plan->cases.count; c++) {
+        const td_case *subject = &plan->cases.at[c];
+        if (!wanted(subject, glob, suite)) {
+            continue;
+        }
+        for (int l = 0; l < n_layouts; l++) {
+            if (subject->workload->fits(subject, &layouts[l])) {
+                td_item *item = &plan->items[plan->n_items++];
+                *item = (td_item){.subject = subject, .layout = layouts[l]};
+                name_item(item);
+            }
+        }
+    }
+    if (plan->n_items == 0) {
+        return td_fail(TD_EUSAGE,
+                       "no case matches \"%s\" in the %s suite on these layouts; `tandem list` "
+                       "shows the cases",
+                       glob ? glob : "*", suite ? suite : "quick");
+    }
+    return TD_OK;
+}
+
+td_status td_run_plan_create(const char *glob, const char *suite, const char *layouts,
+                             const td_topology *topology, td_run_plan *out) {
+    td_layout parsed[MAX_LAYOUTS];
+    int n_layouts;
+    td_run_plan plan = {0};
+    TD_TRY(parse_layouts(layouts, topology, parsed, &n_layouts));
+    TD_TRY(td_case_list_all(&plan.cases));
+    plan.items = td_alloc((size_t)plan.cases.count * (size_t)n_layouts * sizeof *plan.items);
+    td_status status = plan.items ? choose(glob, suite, parsed, n_layouts, &plan)
+                                  : td_fail(TD_ENOMEM, "the plan of a run");
+    if (status != TD_OK) {
+        td_run_plan_destroy(&plan);
+        return status;
+    }
+    *out = plan;
+    return TD_OK;
+}
+
+void td_run_plan_destroy(td_run_plan *plan) {
+    td_case_list_destroy(&plan->cases);
+    td_free(plan->items);
+    *plan = (td_run_plan){0};
+}

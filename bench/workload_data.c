@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The data path on one worker: checksums, checked records, image decoding with resizing, captions.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "bench/case.h"
+#include "data/crc32c.h"
+#include "data/image.h"
+#include "data/pairs.h"
+#include "data/resize.h"
+#include "data/tfrecord.h"
+#include "data/tokenizer.h"
+
+enum { RECORDS = 64, RECORD_BYTES = 100000, IMAGE_SIDE = 256, FIT_SIDE = 224, CAPTIONS = 256 };
+enum { CONTEXT = 77, SEED = 1 };
+
+typedef struct data_state {
+    uint8_t *bytes; /* crc32c, records */
+    size_t size;
+    td_crc32c_fn *crc;
+    uint32_t sum;
+    char path[128]; /* records; "" when there is no file */
+    void *encoded;  /* image */
+    size_t encoded_size;
+    td_image picture;
+    float *pixels;
+    td_tokenizer *tokenizer;
+    char *captions[CAPTIONS];
+    int32_t ids[CONTEXT];
+} data_state;
+
+/* One row a case: how it is set up, proved and stepped. */
+typedef struct data_row {
+    const char *id;
+    int64_t argument;
+    bool quick;
+    td_status (*setup)(data_state *s, int64_t argument);
+    td_status (*verify)(td_bench *bench, data_state *s);
+    td_status (*step)(data_state *s);
+    void (*cost)(const data_state *s, td_cost *out);
+} data_row;
+
+static td_status random_bytes(data_state *s, size_t size) {
+    s->bytes = td_alloc(size);
+    if (!s->bytes) {
+        return td_fail(TD_ENOMEM, "%zu bytes", size);
+    }
+    s->size = size;
+    td_rng rng = td_rng_make(SEED, TD_PURPOSE_TEST, 0);
+    for (size_t i = 0; i < size; i++) {
+        s->bytes[i] = (uint8_t)td_rng_u32(&rng);
+    }
+    return TD_OK;
+}
+
+static void cost_crc(const data_state *s, td_cost *out) {
+    *out = (td_cost){
+        .value = TD_VALUE_BYTES, .bytes = (double)s->size, .working_set = (double)s->size};
+}
+
+/* ---- crc32c ---- */
+
+static td_crc32c_fn *const crc_rows[] = {
+#define CRC_ROW(name, function) function,
+    TD_CRC32C_MAP(CRC_ROW)
+#undef CRC_ROW
+};
+
+static td_status setup_crc(data_state *s, int64_t row) {
+    s->crc = crc_rows[row];
+    return random_bytes(s, 1 << 20);
+}
+
+static td_status verify_crc(td_bench *bench, data_state *s) {
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "equal to portable, RFC 3720");
+    uint32_t known = s->crc("123456789", 9), here = s->crc(s->bytes, s->size);
+    if (known != 0xE3069283u || here != td_crc32c__portable(s->bytes, s->size)) {
+        return td_fail(TD_ECHECK, "crc %08x of \"123456789\", %08x of the buffer", known, here);
+    }
+    return TD_OK;
+}
+
+static td_status step_crc(data_state *s) {
+    s->sum += s->crc(s->bytes, s->size);
+    return TD_OK;
+}
+
+/* ---- records ---- */
+
+static td_status setup_records(data_state *s, int64_t unused) {
+    (void)unused;
+    TD_TRY(random_bytes(s, (size_t)RECORDS * RECORD_BYTES));
+    const char *directory = getenv("TMPDIR");
+    snprintf(s->path, sizeof s->path, "%.80s/tandem-records-%ld.tfrecord",
+             directory ? directory : "/tmp", (long)getpid());
+    td_tfrecord_writer writer;
+    TD_TRY(td_tfrecord_create(s->path, &writer));
+    for (int i = 0; i < RECORDS; i++) {
+        td_status status =
+            td_tfrecord_append(&writer, s->bytes + (size_t)i * RECORD_BYTES, RECORD_BYTES);
+        if (status != TD_OK) {
+            td_tfrecord_abort(&writer);
+            return status;
+        }
+    }
+    return td_tfrecord_commit(&writer);
+}
+
+static td_status read_records(data_state *s, bool compare) {
+    td_tfrecord_reader *reader;
+    TD_TRY(
+        td_tfrecord_open(s->path, &(td_tfrecord_options){.policy = TD_TFRECORD_STRICT}, &reader));
+    td_tfrecord record;
+    bool end = false;
+    td_status status = TD_OK;
+    int count = 0;
+    while ((status = td_tfrecord_next(reader, &record, &end)) == TD_OK && !end) {
+        if (compare &&
+            (record.size != RECORD_BYTES ||
+             memcmp(record.data, s->bytes + (size_t)count * RECORD_BYTES, RECORD_BYTES) != 0)) {
+            status = td_fail(TD_ECHECK, "record %d differs from what was written", count);
+            break;
+        }
+        count++;
+    }
+    td_tfrecord_close(reader);
+    if (status == TD_OK && count != RECORDS) {
+        return td_fail(TD_ECHECK, "%d records, expected %d", count, RECORDS);
+    }
+    return status;
+}
+
+static td_status verify_records(td_bench *bench, data_state *s) {
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "memcmp:written");
+    return read_records(s, true);
+}
+
+static td_status step_records(data_state *s) {
+    return read_records(s, false);
+}
+
+static void cost_records(const data_state *s, td_cost *out) {
+    cost_crc(s, out);
+}
+
+/* ---- images ---- */
+
+static td_status setup_image(data_state *s, int64_t jpeg) {
+    TD_TRY(td_image_create(IMAGE_SIDE, IMAGE_SIDE, &s->picture));
+    /* Smooth shapes with edges, as clip art has them; noise would measure the entropy coder. */
+    for (int64_t y = 0; y < IMAGE_SIDE; y++) {
+        for (int64_t x = 0; x < IMAGE_SIDE; x++) {
+            unsigned char *pixel = s->picture.pixels + 3 * (y * IMAGE_SIDE + x);
+            bool inside = (x - 90) * (x - 90) + (y - 120) * (y - 120) < 70 * 70;
+            pixel[0] = (unsigned char)(inside ? 220 : x);
+            pixel[1] = (unsigned char)(inside ? 40 + y / 4 : y);
+            pixel[2] = (unsigned char)(inside ? 60 : (x + y) / 2);
+        }
+    }
+    s->pixels = td_alloc(sizeof(float) * 3 * FIT_SIDE * FIT_SIDE);
+    if (!s->pixels) {
+        return td_fail(TD_ENOMEM, "pixels");
+    }
+    return jpeg ? td_image_encode_jpeg(&s->picture, 90, &s->encoded, &s->encoded_size)
+                : td_image_encode_png(&s->picture, &s->encoded, &s->encoded_size);
+}
+
+static td_status step_image(data_state *s) {
+    td_image decoded = {0}, fitted = {0};
+    td_status status = td_image_decode(s->encoded, s->encoded_size, &decoded);
+    if (status == TD_OK) {
+        status = td_image_fit(&decoded, FIT_SIDE, &fitted);
+    }
+    if (status == TD_OK) {
+        td_image_normalise(&fitted, s->pixels);
+    }
+    td_image_destroy(&decoded);
+    td_image_destroy(&fitted);
+    return status;
+}
+
+/* PNG loses nothing; JPEG at quality 90 stays within a mean of 4 levels on this picture. */
+static td_status verify_image(td_bench *bench, data_state *s) {
+    bool jpeg = strstr(bench->subject->id, "jpeg") != NULL;
+    snprintf(bench->outcome->method, sizeof bench->outcome->method,
+             jpeg ? "mean distance <= 4 levels" : "memcmp:original");
+    td_image decoded = {0};
+    TD_TRY(td_image_decode(s->encoded, s->encoded_size, &decoded));
+    double distance = 0;
+    size_t bytes = 3 * (size_t)IMAGE_SIDE * IMAGE_SIDE;
+    bool same_shape = decoded.width == IMAGE_SIDE && decoded.height == IMAGE_SIDE;
+    for (size_t i = 0; same_shape && i < bytes; i++) {
+        distance += abs(decoded.pixels[i] - s->picture.pixels[i]);
+    }
+    distance /= (double)bytes;
+    td_image_destroy(&decoded);
+    if (!same_shape || !(distance <= (jpeg ? 4.0 : 0.0))) {
+        return td_fail(TD_ECHECK, "decoded picture is %.3g levels off", distance);
+    }
+    TD_TRY(step_image(s));
+    for (int i = 0; i < 3 * FIT_SIDE * FIT_SIDE; i++) {
+        if (!(fabs((double)s->pixels[i]) <= 3)) {
+            return td_fail(TD_ECHECK, "pixel %d is %g after normalising", i, (double)s->pixels[i]);
+        }
+    }
+    return TD_OK;
+}
+
+static void cost_image(const data_state *s, td_cost *out) {
+    (void)s;
+    *out = (td_cost){.value = TD_VALUE_ITEMS, .items = 1, .unit = "images/s"};
+}
+
+/* ---- captions ---- */
+
+static td_status setup_captions(data_state *s, int64_t unused) {
+    (void)unused;
+    TD_TRY(td_tokenizer_load(NULL, &s->tokenizer));
+    td_pairs *pairs;
+    TD_TRY(td_pairs_open(&(td_pairs_options){.n_synthetic = CAPTIONS, .seed = SEED}, &pairs));
+    td_status status = TD_OK;
+    for (int i = 0; i < CAPTIONS && status == TD_OK; i++) {
+        char *label;
+        status = td_pairs_text(pairs, i, &s->captions[i], &label);
+        if (status == TD_OK) {
+            td_free(label);
+        }
+    }
+    td_pairs_close(pairs);
+    return status;
+}
+
+static void without_spaces(const char *text, char *out, size_t size) {
+    size_t used = 0;
+    for (; *text && used + 1 < size; text++) {
+        if (*text != ' ') {
+            out[used++] = *text;
+        }
+    }
+    out[used] = '\0';
+}
+
+/* The captions are lower-case already, so ids must read back as what they were made of. */
+static td_status verify_captions(td_bench *bench, data_state *s) {
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "ids read back as the caption");
+    for (int i = 0; i < CAPTIONS; i++) {
+        char want[512], got[512];
+        int64_t n = td_tokenize(s->tokenizer, s->captions[i], s->ids, CONTEXT);
+        char *text = n > 2 ? td_detokenize(s->tokenizer, s->ids + 1, n - 2) : NULL;
+        without_spaces(s->captions[i], want, sizeof want);
+        without_spaces(text ? text : "", got, sizeof got);
+        td_free(text);
+        if (strcmp(want, got) != 0) {
+            return td_fail(TD_ECHECK, "caption \"%s\" reads back as \"%s\"", want, got);
+        }
+    }
+    return TD_OK;
+}
+
+static td_status step_captions(data_state *s) {
+    for (int i = 0; i < CAPTIONS; i++) {
+        td_tokenize(s->tokenizer, s->captions[i], s->ids, CONTEXT);
+    }
+    return TD_OK;
+}
+
+static void cost_captions(const data_state *s, td_cost *out) {
+    (void)s;
+    *out = (td_cost){.value = TD_VALUE_ITEMS, .items = CAPTIONS, .unit = "captions/s"};
+}
+
+/* ---- the table ---- */
+
+/* clang-format off */
+#define ROW(id, argument, set) {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set}
+static const data_row rows[] = {
+    ROW("data/crc32c/isal/1MiB",                 0, crc),
+    ROW("data/crc32c/portable/1MiB",             1, crc),
+    ROW("data/tfrecord_read/checked/100KB",      0, records),
+    ROW("data/image/png_decode_resize/256-224",  0, image),
+    ROW("data/image/jpeg_decode_resize/256-224", 1, image),
+    ROW("data/tokenize/builtin/captions",        0, captions),
+};
+#undef ROW
+/* clang-format on */
+
+static const data_row *row_of(const td_bench *bench) {
+    return &rows[bench->subject->param[0]];
+}
+
+static td_status list_data(const td_workload *self, td_case_list *list) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        td_case *added = td_case_add(list, self, "%s", rows[i].id);
+        added->param[0] = (int64_t)i;
+        added->quick = rows[i].quick;
+    }
+    return TD_OK;
+}
+
+static bool fits_one_worker(const td_case *subject, const td_layout *layout) {
+    (void)subject;
+    return layout->ranks == 1 && layout->workers == 1;
+}
+
+static td_status setup_data(td_bench *bench) {
+    data_state *s = bench->state = td_alloc_zero(sizeof *s);
+    return s ? row_of(bench)->setup(s, row_of(bench)->argument) : td_fail(TD_ENOMEM, "a data case");
+}
+
+static td_status verify_data(td_bench *bench) {
+    return row_of(bench)->verify(bench, bench->state);
+}
+
+static td_status step_data(td_bench *bench) {
+    return row_of(bench)->step(bench->state);
+}
+
+static void cost_data(const td_bench *bench, td_cost *out) {
+    row_of(bench)->cost(bench->state, out);
+}
+
+static void teardown_data(td_bench *bench) {
+    data_state *s = bench->state;
+    if (s->path[0]) {
+        unlink(s->path);
+    }
+    for (int i = 0; i < CAPTIONS; i++) {
+        td_free(s->captions[i]);
+    }
+    td_tokenizer_destroy(s->tokenizer);
+    td_image_destroy(&s->picture);
+    td_free(s->pixels);
+    td_free(s->encoded);
+    td_free(s->bytes);
+    td_free(s);
+}
+
+const td_workload td_workload_data = {
+    .name = "data",
+    .list = list_data,
+    .fits = fits_one_worker,
+    .setup = setup_data,
+    .verify = verify_data,
+    .step = step_data,
+    .cost = cost_data,
+    .teardown = teardown_data,
+};

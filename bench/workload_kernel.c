@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Every implementation row of the kernels table on every example shape, and the libraries that can
+ * do the same GEMMs. A new row or shape needs nothing here.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "bench/case.h"
+#include "kernels/kernel_example.h"
+#include "kernels/kernel_example_build.h"
+#include "kernels/provider.h"
+
+/* A check may spend about this much in the portable row, which does some 0.5 GFLOP/s. */
+static const double CHECK_FLOPS = 2e8, CHECK_BYTES = 2e8;
+enum { SEED = 1, MIN_CHECKED_TILES = 2 };
+
+/* What a case's parameters are. */
+enum { PARAM_ROW, PARAM_SIZE, PARAM_INDEX };
+
+typedef struct kernel_state {
+    const td_kernel *row, *portable;
+    td_kernel_example *example;
+    const void *args;
+    int64_t tiles;
+    int64_t checked; /* tiles that the portable row computes in a mixed run; 0: none */
+    double working_set;
+    const td_provider *provider; /* peers only */
+} kernel_state;
+
+/* The shape of an example without its data: what a list of cases needs. */
+static td_status with_shape(td_op_id op, int size, int64_t index,
+                            void (*fn)(const td_kernel_example *, void *), void *arg) {
+    td_kernel_example *example = td_alloc_zero(sizeof *example);
+    if (!example) {
+        return td_fail(TD_ENOMEM, "an example of %s", td_ops[op].name);
+    }
+    example->op = op;
+    example->spec = example_case_find(op, size, index);
+    example_build(example);
+    /* Whether an epilogue is there shows in pointers that have no buffers yet: any address will do.
+     */
+    for (int i = 0; i < example->n_slots; i++) {
+        void *somewhere = example;
+        memcpy(example->slots[i].pointer, &somewhere, sizeof somewhere);
+    }
+    fn(example, arg);
+    td_free(example);
+    return TD_OK;
+}
+
+typedef struct listing {
+    const td_workload *self;
+    td_case_list *list;
+    const td_kernel *row;
+    int row_index, size;
+    int64_t index;
+    const char *provider; /* NULL: our own row */
+} listing;
+
+static double example_working_set(const td_kernel_example *example) {
+    double bytes = 0;
+    for (int i = 0; i < example->n_buffers; i++) {
+        const td_kernel_example_buffer *b = &example->buffers[i].shown;
+        if (b->role != TD_EXAMPLE_SCRATCH) {
+            bytes += (double)b->rows * (double)b->cols * (double)b->element_bytes;
+        }
+    }
+    return bytes;
+}
+
+/* Quick: the rows in use; of GEMM all shapes, of the others the first, which is a training step's.
+ * A lower ISA's GEMM row on the first shape shows what the level gives. */
+static bool is_quick(const listing *l) {
+    bool first = l->index == 0, gemm = l->row->op == TD_OP_gemm_f32;
+    bool used = td_kernel_selected(l->row->op) == l->row;
+    bool lower = gemm && first && l->row->isa != TD_ISA_PORTABLE;
+    return l->size == TD_EXAMPLE_QUICK && ((used && (gemm || first)) || (lower && !l->provider));
+}
+
+static void list_one(const td_kernel_example *example, void *arg) {
+    const listing *l = arg;
+    if (l->provider && !td_provider_gemm_fits(&example->args.gemm_f32)) {
+        return;
+    }
+    td_case *added = td_case_add(l->list, l->self, "kernel/%s/%s/%s", td_ops[l->row->op].name,
+                                 l->row->name, example->shape);
+    if (l->provider) {
+        snprintf(added->provider, sizeof added->provider, "%s", l->provider);
+    }
+    added->param[PARAM_ROW] = l->row_index;
+    added->param[PARAM_SIZE] = l->size;
+    added->param[PARAM_INDEX] = l->index;
+    added->quick = is_quick(l);
+    added->seconds = l->row->op == TD_OP_gemm_f32 ? 1.0 : 0.6;
+}
+
+static td_status list_row(listing *l) {
+    for (l->size = TD_EXAMPLE_QUICK; l->size <= TD_EXAMPLE_FULL; l->size++) {
+        int64_t cases = td_kernel_example_cases(l->row->op, l->size);
+        for (l->index = 0; l->index < cases; l->index++) {
+            TD_TRY(with_shape(l->row->op, l->size, l->index, list_one, l));
+        }
+    }
+    return TD_OK;
+}
+
+static td_status list_kernels(const td_workload *self, td_case_list *list) {
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (int i = 0; i < count; i++) {
+        TD_TRY(list_row(&(listing){.self = self, .list = list, .row = &rows[i], .row_index = i}));
+    }
+    return TD_OK;
+}
+
+static td_status list_peers(const td_workload *self, td_case_list *list) {
+    int count;
+    const td_kernel *rows = td_kernels(&count), *row = td_kernel_selected(TD_OP_gemm_f32);
+    for (const char *const *name = td_provider_names(); *name; name++) {
+        TD_TRY(list_row(&(listing){.self = self,
+                                   .list = list,
+                                   .row = row,
+                                   .row_index = (int)(row - rows),
+                                   .provider = *name}));
+    }
+    return TD_OK;
+}
+
+static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
+    (void)subject;
+    return layout->ranks == 1;
+}
+
+static td_status open_example(td_bench *bench, kernel_state *s) {
+    const td_case *subject = bench->subject;
+    int count;
+    s->row = &td_kernels(&count)[subject->param[PARAM_ROW]];
+    s->portable = td_kernel_example_portable(s->row->op);
+    if (s->row->isa > td_isa_native()) {
+        return td_fail(TD_ESKIP, "needs %s, this CPU has %s", td_isa_name(s->row->isa),
+                       td_isa_name(td_isa_native()));
+    }
+    TD_TRY(td_kernel_example_create(s->row->op, (int)subject->param[PARAM_SIZE],
+                                    subject->param[PARAM_INDEX], SEED, &s->example));
+    s->args = td_kernel_example_args(s->example);
+    s->tiles = td_ops[s->row->op].tiles(s->args);
+    s->working_set = example_working_set(s->example);
+    bench->scratch_bytes = td_ops[s->row->op].scratch(s->args);
+    return TD_OK;
+}
+
+static td_status setup_kernel(td_bench *bench) {
+    kernel_state *s = bench->state = td_alloc_zero(sizeof *s);
+    return s ? open_example(bench, s) : td_fail(TD_ENOMEM, "a kernel case");
+}
+
+static void teardown_kernel(td_bench *bench) {
+    kernel_state *s = bench->state;
+    td_kernel_example_destroy(s->example);
+    td_free(s);
+}
+
+static void run_share(td_bench *bench, td_worker *worker) {
+    const kernel_state *s = bench->state;
+    int64_t first, last;
+    td_worker_share(worker, s->tiles, &first, &last);
+    s->row->run(s->args, first, last, worker->scratch);
+}
+
+/* Whether tile t is one of the `checked` tiles, which are spread evenly from first to last. */
+static bool is_checked(const kernel_state *s, int64_t t) {
+    if (s->checked < 2) {
+        return s->checked == 1 && t == 0;
+    }
+    int64_t nearest = (t * (s->checked - 1) + (s->tiles - 1) / 2) / (s->tiles - 1);
+    return nearest * (s->tiles - 1) / (s->checked - 1) == t;
+}
+
+static void run_mixed(void *arg, td_worker *worker) {
+    const kernel_state *s = ((td_bench *)arg)->state;
+    int64_t first, last;
+    td_worker_share(worker, s->tiles, &first, &last);
+    for (int64_t t = first; t < last; t++) {
+        (is_checked(s, t) ? s->portable : s->row)->run(s->args, t, t + 1, worker->scratch);
+    }
+}
+
+static void run_all(void *arg, td_worker *worker) {
+    run_share(arg, worker);
+}
+
+static int64_t affordable_tiles(const kernel_state *s) {
+    double flops = td_ops[s->row->op].flops(s->args), bytes = td_ops[s->row->op].bytes(s->args);
+    double cost = fmax(flops / CHECK_FLOPS, bytes / CHECK_BYTES);
+    if (cost <= 1) {
+        return s->tiles;
+    }
+    int64_t tiles = (int64_t)((double)s->tiles / cost);
+    tiles = tiles < MIN_CHECKED_TILES ? MIN_CHECKED_TILES : tiles;
+    return tiles < s->tiles ? tiles : s->tiles;
+}
+
+/* The row runs on the team as it will be timed. Then it runs again with some tiles, or all that can
+ * be afforded, computed by the portable row: every bit of the outputs must stay. */
+static td_status verify_kernel(td_bench *bench) {
+    kernel_state *s = bench->state;
+    td_kernel_example_reset(s->example);
+    td_team_run(bench->team, run_all, bench);
+    TD_TRY(td_kernel_example_keep(s->example));
+    s->checked = affordable_tiles(s);
+    td_kernel_example_reset(s->example);
+    td_team_run(bench->team, run_mixed, bench);
+    TD_TRY(td_kernel_example_check(s->example, s->example));
+    char *method = bench->outcome->method;
+    size_t size = sizeof bench->outcome->method;
+    if (s->checked == s->tiles) {
+        snprintf(method, size, "memcmp:portable");
+    } else {
+        snprintf(method, size, "memcmp:portable on %lld of %lld tiles", (long long)s->checked,
+                 (long long)s->tiles);
+    }
+    bench->outcome->max_ulp = 0;
+    return TD_OK;
+}
+
+/* The unit of an operation is fixed by its intensity, not by this machine, so that runs compare:
+ * above 8 FLOP a byte no machine's memory is the limit. */
+static void cost_kernel(const td_bench *bench, td_cost *out) {
+    const kernel_state *s = bench->state;
+    const td_op *op = &td_ops[s->row->op];
+    *out = (td_cost){.flops = op->flops(s->args),
+                     .bytes = op->bytes(s->args),
+                     .working_set = s->working_set,
+                     .isa = (int)s->row->isa};
+    out->value = out->flops > 8 * out->bytes ? TD_VALUE_FLOPS : TD_VALUE_BYTES;
+}
+
+const td_workload td_workload_kernel = {
+    .name = "kernel",
+    .list = list_kernels,
+    .fits = fits_one_rank,
+    .setup = setup_kernel,
+    .verify = verify_kernel,
+    .region = run_share,
+    .cost = cost_kernel,
+    .teardown = teardown_kernel,
+};
+
+/* ---- libraries ---- */
+
+static td_status setup_peer(td_bench *bench) {
+    kernel_state *s = bench->state = td_alloc_zero(sizeof *s);
+    if (!s) {
+        return td_fail(TD_ENOMEM, "a kernel case");
+    }
+    td_isa isa;
+    TD_TRY(td_isa_active(&isa));
+    TD_TRY(td_provider_open(bench->subject->provider, isa, &s->provider));
+    td_provider_set_threads(s->provider, bench->rank->workers);
+    snprintf(bench->outcome->provider_version, sizeof bench->outcome->provider_version, "%s %s",
+             s->provider->version, s->provider->core);
+    return open_example(bench, s);
+}
+
+static td_status step_peer(td_bench *bench) {
+    const kernel_state *s = bench->state;
+    td_provider_gemm_f32(s->provider, s->args);
+    return TD_OK;
+}
+
+/* One element in float64, and how far any order of f32 sums may be from it. */
+static td_status check_element(const td_gemm_f32_args *g, int64_t i, int64_t j, double before) {
+    double sum = before, size = fabs(before);
+    for (int64_t p = 0; p < g->k; p++) {
+        double a = (double)(g->a_trans ? g->a[p * g->lda + i] : g->a[i * g->lda + p]);
+        double b = (double)(g->b_trans ? g->b[j * g->ldb + p] : g->b[p * g->ldb + j]);
+        sum += a * b;
+        size += fabs(a * b);
+    }
+    double found = (double)g->c[i * g->ldc + j];
+    double bound = (double)(g->k + 2) * 0x1p-24 * size;
+    if (!(fabs(found - sum) <= bound)) {
+        return td_fail(TD_ECHECK, "c[%lld][%lld] is %.9g, expected %.9g within %.3g", (long long)i,
+                       (long long)j, found, sum, bound);
+    }
+    return TD_OK;
+}
+
+enum { SAMPLED_ROWS = 16, SAMPLED_COLS = 16 };
+
+static td_status verify_peer(td_bench *bench) {
+    const kernel_state *s = bench->state;
+    const td_gemm_f32_args *g = s->args;
+    double before[SAMPLED_ROWS * SAMPLED_COLS];
+    td_kernel_example_reset(s->example);
+    int64_t rows[SAMPLED_ROWS], cols[SAMPLED_COLS];
+    for (int64_t i = 0; i < SAMPLED_ROWS; i++) {
+        rows[i] = (g->m - 1) * i / (SAMPLED_ROWS - 1);
+        cols[i] = (g->n - 1) * i / (SAMPLED_COLS - 1);
+    }
+    for (int i = 0; i < SAMPLED_ROWS * SAMPLED_COLS; i++) {
+        before[i] = g->accumulate
+                        ? (double)g->c[rows[i / SAMPLED_COLS] * g->ldc + cols[i % SAMPLED_COLS]]
+                        : 0;
+    }
+    TD_TRY(step_peer(bench));
+    for (int i = 0; i < SAMPLED_ROWS * SAMPLED_COLS; i++) {
+        TD_TRY(check_element(g, rows[i / SAMPLED_COLS], cols[i % SAMPLED_COLS], before[i]));
+    }
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "bound:f64 on %d elements",
+             SAMPLED_ROWS * SAMPLED_COLS);
+    return TD_OK;
+}
+
+/* The library may use any level the CPU has, whatever row stands beside it. */
+static void cost_peer(const td_bench *bench, td_cost *out) {
+    cost_kernel(bench, out);
+    td_isa isa;
+    out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : out->isa;
+}
+
+const td_workload td_workload_peer = {
+    .name = "peer",
+    .own_team = true,
+    .list = list_peers,
+    .fits = fits_one_rank,
+    .setup = setup_peer,
+    .verify = verify_peer,
+    .step = step_peer,
+    .cost = cost_peer,
+    .teardown = teardown_kernel,
+};

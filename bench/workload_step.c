@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whole training steps on image-caption pairs, fed by the loader as in training. Proof: the weights
+ * after a few steps have the same SHA-256 on every layout.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "bench/case.h"
+#include "data/pairs.h"
+#include "models/train.h"
+
+enum { VERIFY_STEPS = 3, BLOCKS = 8, SEED = 1, SYNTHETIC = 4096 };
+
+/* One row a model and loss; batch of the whole group. */
+typedef struct step_row {
+    const char *model;
+    td_loss loss;
+    int64_t batch;
+    bool quick;
+    double seconds;
+} step_row;
+
+static const step_row rows[] = {
+    {"mu", TD_LOSS_SOFTMAX, 64, true, 1},
+    {"mu", TD_LOSS_SIGMOID, 64, true, 1},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 32, true, 12},
+    {"vit-s-32-alt", TD_LOSS_SIGMOID, 32, true, 12},
+    {"vit-b-32", TD_LOSS_SOFTMAX, 32, false, 40},
+    {"vit-b-32", TD_LOSS_SIGMOID, 32, false, 40},
+    {"vit-s-16-alt", TD_LOSS_SOFTMAX, 32, false, 40},
+    {"vit-b-16-siglip", TD_LOSS_SIGMOID, 16, false, 60},
+};
+
+typedef struct step_state {
+    td_train *train;
+    td_pairs *pairs;
+    td_tokenizer *tokenizer;
+    td_loader *loader;
+    td_loader_stats before;
+    int64_t steps;
+} step_state;
+
+static td_status options_of(const td_case *subject, td_train_options *out) {
+    const step_row *row = &rows[subject->param[0]];
+    td_model_config config;
+    TD_TRY(td_model_config_find(row->model, &config));
+    *out = (td_train_options){.config = config,
+                              .loss = row->loss,
+                              .optimizer = {.lr = 5e-4,
+                                            .beta1 = 0.9,
+                                            .beta2 = 0.98,
+                                            .eps = 1e-6,
+                                            .weight_decay = 0.2,
+                                            .schedule = TD_SCHEDULE_COSINE,
+                                            .warmup = 100,
+                                            .steps = 10000},
+                              .batch = row->batch,
+                              .blocks = BLOCKS,
+                              .seed = SEED};
+    return TD_OK;
+}
+
+static td_status list_steps(const td_workload *self, td_case_list *list) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        td_case *added = td_case_add(list, self, "step/%s/%s/b%lld-f32",
+                                     rows[i].loss == TD_LOSS_SOFTMAX ? "clip" : "siglip",
+                                     rows[i].model, (long long)rows[i].batch);
+        added->param[0] = (int64_t)i;
+        added->quick = rows[i].quick;
+        added->seconds = rows[i].seconds;
+    }
+    return TD_OK;
+}
+
+static bool fits_blocks(const td_case *subject, const td_layout *layout) {
+    (void)subject;
+    return layout->ranks <= BLOCKS;
+}
+
+static td_status segment_step(const td_case *subject, const td_layout *layout, int64_t *bytes) {
+    td_train_options options;
+    td_train_needs needs;
+    TD_TRY(options_of(subject, &options));
+    TD_TRY(td_train_measure(&options, layout->ranks, &needs));
+    *bytes = needs.segment_bytes;
+    return TD_OK;
+}
+
+static td_status setup_step(td_bench *bench) {
+    step_state *s = bench->state = td_alloc_zero(sizeof *s);
+    td_train_options options;
+    if (!s) {
+        return td_fail(TD_ENOMEM, "a training case");
+    }
+    TD_TRY(options_of(bench->subject, &options));
+    TD_TRY(td_pairs_open(
+        &(td_pairs_options){.path = bench->settings->data, .n_synthetic = SYNTHETIC, .seed = SEED},
+        &s->pairs));
+    TD_TRY(td_tokenizer_load(NULL, &s->tokenizer));
+    TD_TRY(td_train_create(&options, bench->rank, &s->train));
+    const td_split *split = td_train_split(s->train);
+    int rank = bench->rank->rank;
+    return td_loader_create(&(td_loader_options){.pairs = s->pairs,
+                                                 .tokenizer = s->tokenizer,
+                                                 .batch = options.batch,
+                                                 .first_row = td_split_first_row(split, rank),
+                                                 .rows = td_split_rows(split, rank),
+                                                 .image_size = options.config.image_size,
+                                                 .context = options.config.context,
+                                                 .seed = SEED,
+                                                 .prefetch = 2,
+                                                 .pu = -1},
+                            &s->loader);
+}
+
+static td_status run_step(td_bench *bench) {
+    step_state *s = bench->state;
+    const float *images;
+    const int32_t *tokens;
+    int64_t wait_ns;
+    td_step_result result;
+    TD_TRY(td_loader_next(s->loader, &images, &tokens, &wait_ns));
+    TD_TRY(td_train_step(s->train, images, tokens, &result));
+    s->steps++;
+    return TD_OK;
+}
+
+static td_status verify_step(td_bench *bench) {
+    step_state *s = bench->state;
+    td_outcome *out = bench->outcome;
+    char sha[TD_SHA256_HEX];
+    for (int i = 0; i < VERIFY_STEPS; i++) {
+        TD_TRY(run_step(bench));
+    }
+    TD_TRY(td_train_sha256(s->train, sha));
+    bool even = td_split_even(td_train_split(s->train));
+    if (bench->rank->rank == 0) {
+        memcpy(out->sha256, sha, sizeof sha);
+        snprintf(out->answer_class, sizeof out->answer_class, even ? "one" : "p%d",
+                 bench->rank->count);
+        snprintf(out->method, sizeof out->method, "sha256 after %d steps over layouts",
+                 VERIFY_STEPS);
+    }
+    if (even && bench->expected_sha256[0] && strcmp(sha, bench->expected_sha256) != 0) {
+        return td_fail(TD_ECHECK,
+                       "weights after %d steps are %.16s..., on an earlier layout %.16s...",
+                       VERIFY_STEPS, sha, bench->expected_sha256);
+    }
+    return TD_OK;
+}
+
+static void cost_step(const td_bench *bench, td_cost *out) {
+    const step_state *s = bench->state;
+    const td_train_options *options = td_train_get_options(s->train);
+    *out = (td_cost){.value = TD_VALUE_ITEMS,
+                     .items = (double)options->batch,
+                     .unit = "pairs/s",
+                     .flops = td_model_nominal_flops(&options->config) * (double)options->batch};
+    td_isa isa;
+    out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : 0;
+}
+
+static void begin_step(td_bench *bench) {
+    step_state *s = bench->state;
+    td_program_reset_cost(td_train_program(s->train));
+    td_loader_get_stats(s->loader, &s->before);
+    s->steps = 0;
+}
+
+/* "v.11.fc1.dw" and "v.0.fc1.dw" are one row: blocks of a tower do the same work. */
+static void op_row_name(const char *name, char *out, size_t size) {
+    size_t used = 0;
+    while (*name && used + 1 < size) {
+        if (*name == '.' && isdigit((unsigned char)name[1])) {
+            name++;
+            while (isdigit((unsigned char)*name)) {
+                name++;
+            }
+            continue;
+        }
+        out[used++] = *name++;
+    }
+    out[used] = '\0';
+}
+
+static void add_op(td_outcome *out, const td_op_cost *op) {
+    char name[sizeof out->ops[0].name];
+    op_row_name(op->name, name, sizeof name);
+    td_outcome_op *row = NULL;
+    for (int64_t i = 0; i < out->n_ops && !row; i++) {
+        if (strcmp(out->ops[i].name, name) == 0 && strcmp(out->ops[i].family, op->family) == 0) {
+            row = &out->ops[i];
+        }
+    }
+    if (!row && out->n_ops < TD_OUTCOME_OPS) {
+        row = &out->ops[out->n_ops++];
+        *row = (td_outcome_op){0};
+        snprintf(row->name, sizeof row->name, "%s", name);
+        snprintf(row->family, sizeof row->family, "%s", op->family);
+    }
+    if (row) {
+        row->ns += op->ns_max;
+        row->flops += op->flops;
+        row->bytes += op->bytes;
+        row->count++;
+    }
+}
+
+static void finish_step(td_bench *bench) {
+    step_state *s = bench->state;
+    td_outcome *out = bench->outcome;
+    if (bench->rank->rank != 0 || s->steps == 0) {
+        return;
+    }
+    td_program *program = td_train_program(s->train);
+    for (int i = 0; i < td_program_ops(program); i++) {
+        td_op_cost op;
+        td_program_op_cost(program, i, &op);
+        add_op(out, &op);
+    }
+    td_program_cost total;
+    td_program_total_cost(program, &total);
+    td_loader_stats after;
+    td_loader_get_stats(s->loader, &after);
+    double steps = (double)s->steps;
+    td_outcome_number(out, "data_wait_ns", (double)(after.wait_ns - s->before.wait_ns) / steps);
+    td_outcome_number(out, "decode_ns", (double)(after.decode_ns - s->before.decode_ns) / steps);
+    td_outcome_number(out, "phase_wait_ns", total.wait_ns);
+    td_outcome_number(out, "executed_flops", total.flops);
+    td_outcome_number(out, "bad_samples", (double)after.bad_samples);
+}
+
+static void teardown_step(td_bench *bench) {
+    step_state *s = bench->state;
+    if (s->loader) {
+        td_loader_destroy(s->loader);
+    }
+    if (s->train) {
+        td_train_destroy(s->train);
+    }
+    td_tokenizer_destroy(s->tokenizer);
+    if (s->pairs) {
+        td_pairs_close(s->pairs);
+    }
+    td_free(s);
+}
+
+const td_workload td_workload_step = {
+    .name = "step",
+    .own_team = true,
+    .list = list_steps,
+    .fits = fits_blocks,
+    .segment = segment_step,
+    .setup = setup_step,
+    .verify = verify_step,
+    .step = run_step,
+    .cost = cost_step,
+    .begin = begin_step,
+    .finish = finish_step,
+    .teardown = teardown_step,
+};

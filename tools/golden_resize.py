@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tests/golden/resize_pillow.txt: what Pillow's BICUBIC, and torchvision's Resize and CenterCrop on top of it,
+make of small images whose bytes both sides compute.
+
+usage: tools/golden_resize.py    (needs Pillow)
+"""
+import pathlib
+
+import PIL
+from PIL import Image
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "resize_pillow.txt"
+
+# width, height, new width, new height
+RESIZES = [(7, 5, 7, 5), (7, 5, 3, 2), (7, 5, 16, 11), (1, 1, 4, 3), (16, 1, 5, 1), (1, 16, 1, 5), (31, 17, 8, 17),
+           (31, 17, 31, 6), (40, 30, 1, 1), (3, 50, 9, 4), (64, 64, 13, 13), (12, 12, 11, 13), (200, 3, 7, 6)]
+# width, height, size of the square
+FITS = [(10, 10, 4), (13, 10, 4), (10, 13, 4), (31, 17, 8), (17, 31, 8), (5, 40, 6), (40, 5, 6), (8, 6, 9), (29, 20, 9)]
+
+
+def picture(width, height):
+    """Byte i; the flat stretches and the jumps of every 48th byte make overshoot clip at both ends."""
+    data = bytes((255 if i // 48 % 2 else 0) if i % 5 < 3 else (i * i * 31 + i * 97) % 256
+                 for i in range(3 * width * height))
+    return Image.frombytes("RGB", (width, height), data)
+
+
+def fit(image, size):
+    width, height = image.size
+    new = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+    image = image.resize(new, Image.BICUBIC)
+    top, left = int(round((new[1] - size) / 2.0)), int(round((new[0] - size) / 2.0))
+    return image.crop((left, top, left + size, top + size))
+
+
+def main():
+    lines = [f"# by tools/golden_resize.py with Pillow {PIL.__version__}: kind, width, height, new width, new height, "
+             "RGB bytes"]
+    for width, height, new_width, new_height in RESIZES:
+        out = picture(width, height).resize((new_width, new_height), Image.BICUBIC)
+        lines.append(f"resize {width} {height} {new_width} {new_height} {out.tobytes().hex()}")
+    for width, height, size in FITS:
+        lines.append(f"fit {width} {height} {size} {size} {fit(picture(width, height), size).tobytes().hex()}")
+    OUT.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

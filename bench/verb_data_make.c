@@ -24,7 +24,7 @@ typedef struct make_options {
 typedef struct sink {
     td_shard_writer *writer;
     td_text record;
-    int64_t written, bytes, limit, size, unreadable;
+    int64_t written, bytes, limit, size, undecodable;
     td_progress progress;
 } sink;
 
@@ -175,10 +175,15 @@ static td_status put_imported(sink *to, const td_import_pair *pair, const td_ima
 static td_status import_one(void *arg, const td_import_pair *pair) {
     sink *to = arg;
     TD_TRY(check_interrupt());
+    if (to->written == to->limit) {
+        return td_fail(TD_ESKIP,
+                       "the limit is reached"); /* ends the walk; the verb takes it for success */
+    }
+    td_progress_show(&to->progress, 0, "%lld pairs, now %s", (long long)to->written, pair->key);
     td_image image = {0};
     td_status status = td_image_decode(pair->bytes, pair->size, &image);
     if (status == TD_EINPUT) {
-        to->unreadable++;
+        to->undecodable++;
         td_note(&to->progress, "%s: %s; left out", pair->key, td_error());
         return TD_OK;
     }
@@ -227,5 +232,10 @@ td_status td_verb_data_import(int argc, char **argv) {
     td_import_stats stats = {0};
     td_status status = options.openclipart ? td_import_openclipart(import_one, &to, &stats)
                                            : td_import_tsv(options.tsv, import_one, &to, &stats);
-    return finish(&to, &options, status);
+    bool limited = status == TD_ESKIP && to.written == to.limit;
+    if (to.undecodable > 0) {
+        td_note(&to.progress, "%lld images do not decode and were left out",
+                (long long)to.undecodable);
+    }
+    return finish(&to, &options, limited ? TD_OK : status);
 }

@@ -11,7 +11,6 @@ void td_pair_destroy(td_pair *pair) {
     td_text_destroy(&pair->caption);
     td_text_destroy(&pair->label);
     td_text_destroy(&pair->key);
-    td_image_destroy(&pair->picture);
     td_buffer_destroy(&pair->record);
     td_example_destroy(&pair->example);
     *pair = (td_pair){.item = -1};
@@ -83,8 +82,7 @@ static td_status fetch_record(const td_pair_source *source, int64_t item, td_pai
 
 static td_status fetch_procedural(const td_pair_source *source, int64_t item, td_pair *pair) {
     char *caption = NULL, *label = NULL;
-    td_image_destroy(&pair->picture);
-    TD_TRY(td_synth_pair(source->seed, item, &pair->picture, &caption, &label));
+    TD_TRY(td_synth_caption(source->seed, item, &caption, &label));
     set_text(&pair->caption, caption, strlen(caption));
     set_text(&pair->label, label, strlen(label));
     pair->key.size = 0;
@@ -109,18 +107,25 @@ td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pai
     return TD_OK;
 }
 
+static td_status draw(const td_pair_source *source, int64_t item, td_image *out) {
+    char *caption = NULL, *label = NULL;
+    TD_TRY(td_synth_pair(source->seed, item, out, &caption, &label));
+    td_free(caption);
+    td_free(label);
+    return TD_OK;
+}
+
 td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
                          td_image *out) {
     TD_ASSERT(pair->item >= 0);
-    if (source->shards == NULL) {
-        return td_image_fit(&pair->picture, size, out);
-    }
-    td_image decoded = {0};
-    td_status status = td_image_decode(pair->encoded.data, pair->encoded.size, &decoded);
+    td_image whole = {0};
+    td_status status = source->shards == NULL
+                           ? draw(source, pair->item, &whole)
+                           : td_image_decode(pair->encoded.data, pair->encoded.size, &whole);
     if (status == TD_OK) {
-        status = td_image_fit(&decoded, size, out);
+        status = td_image_fit(&whole, size, out);
     }
-    td_image_destroy(&decoded);
+    td_image_destroy(&whole);
     return locate(source, pair->item, status);
 }
 

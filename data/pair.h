@@ -31,8 +31,7 @@ typedef struct td_pair_source {
 typedef struct td_pair {
     int64_t item; /* what is here; -1: nothing */
     td_text caption, label, key;
-    td_span encoded;  /* from shards: points into record */
-    td_image picture; /* procedural */
+    td_span encoded; /* from shards: points into record */
     td_buffer record;
     td_example example;
 } td_pair;
@@ -43,8 +42,8 @@ void td_pair_destroy(td_pair *pair);
  * reason. */
 td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pair);
 
-/* The image of the pair that was fetched, decoded, its shortest side brought to size, the centre
- * cropped. */
+/* The image of the pair that was fetched, decoded or drawn, its shortest side brought to size, the
+ * centre cropped. */
 td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
                          td_image *out);
 

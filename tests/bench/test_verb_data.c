@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/verb_data.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <criterion/criterion.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "bench/verbs.h"
+
+static char directory[64], first_shard[128];
+
+static void set_up(void) {
+    snprintf(directory, sizeof directory, "/tmp/tandem_verb_data_%ld", (long)getpid());
+    snprintf(first_shard, sizeof first_shard, "%s/synth-00000-of-00002.tfrecord", directory);
+}
+
+/* Files in the directory; with remove, they and it are gone afterwards. */
+static int files(bool remove) {
+    DIR *dir = opendir(directory);
+    int n = 0;
+    const struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            char path[512];
+            snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+            n++;
+            if (remove) {
+                unlink(path);
+            }
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    if (remove) {
+        rmdir(directory);
+    }
+    return n;
+}
+
+static void tear_down(void) {
+    files(true);
+}
+
+/* Runs `tandem data <words>`; the words end with NULL. */
+static td_status data(const char *const *words) {
+    char *argv[16] = {td_strdup("data")};
+    int argc = 1;
+    for (; words[argc - 1] != NULL; argc++) {
+        cr_assert_lt(argc, 15);
+        argv[argc] = td_strdup(words[argc - 1]);
+    }
+    td_status status = td_verb_data(argc, argv);
+    fflush(stdout);
+    for (int i = 0; i < argc; i++) {
+        td_free(argv[i]);
+    }
+    return status;
+}
+#define DATA(...) data((const char *const[]){__VA_ARGS__, NULL})
+
+static void make(void) {
+    td_status status =
+        DATA("make", "--out", directory, "--count", "20", "--shards", "2", "--size", "32");
+    cr_assert_eq(status, TD_OK, "%s", td_error());
+    cr_assert_eq(files(false), 2);
+}
+
+/* Changes one byte of the first shard, or cuts it there. */
+static void damage(size_t at, bool cut) {
+    char *bytes;
+    size_t size;
+    cr_assert_eq(td_file_read(first_shard, &bytes, &size), TD_OK, "%s", td_error());
+    cr_assert_lt(at, size);
+    bytes[at] = (char)(bytes[at] ^ 1);
+    cr_assert_eq(td_file_write(first_shard, bytes, cut ? at : size), TD_OK, "%s", td_error());
+    td_free(bytes);
+}
+
+TestSuite(verb_data, .init = set_up, .fini = tear_down);
+
+Test(verb_data, usage) {
+    cr_expect_eq(data((const char *const[]){NULL}), TD_EUSAGE);
+    cr_expect_eq(DATA("bogus"), TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "bogus"));
+    cr_expect_eq(DATA("make"), TD_EUSAGE);
+    cr_expect_eq(DATA("make", "--out", directory, "--shards", "0"), TD_EUSAGE);
+    cr_expect_eq(DATA("verify"), TD_EUSAGE);
+    cr_expect_eq(DATA("import", "--out", directory), TD_EUSAGE);
+    cr_expect_eq(DATA("import", "--out", directory, "--openclipart", "--tsv", "x"), TD_EUSAGE);
+    cr_expect_eq(DATA("verify", "/nonexistent/file"), TD_EIO);
+    cr_expect_eq(DATA("--help"), TD_OK);
+    cr_expect_eq(DATA("stat", "--help"), TD_OK);
+    cr_expect_eq(files(false), 0);
+}
+
+Test(verb_data, what_is_made_is_good) {
+    make();
+    cr_expect_eq(DATA("verify", directory, "--deep"), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("cat", directory, "--limit", "3"), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("stat", directory), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("make", "--out", directory, "--count", "5"), TD_EUSAGE,
+                 "the directory is taken");
+}
+
+Test(verb_data, damage_is_found) {
+    static const size_t places[] = {0, 9, 13, 40};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        for (int cut = 0; cut < 2; cut++) {
+            make();
+            damage(places[i], cut == 1);
+            td_status wanted =
+                cut == 1 && places[i] == 0 ? TD_OK : TD_ECHECK; /* an empty file is good */
+            cr_expect_eq(DATA("verify", directory), wanted, "byte %zu", places[i]);
+            cr_expect_eq(DATA("cat", directory), wanted, "byte %zu", places[i]);
+            cr_expect_eq(DATA("stat", directory), wanted, "byte %zu", places[i]);
+            files(true);
+        }
+    }
+}
+
+/* A good frame around something that is no pair is found by --deep only. */
+Test(verb_data, deep_looks_into_records) {
+    static const unsigned char frame[] = {3,    0,    0,   0,   0,   0,    0,    0,    0xb0, 0x99,
+                                          0x49, 0x0e, 'f', 'o', 'o', 0x61, 0x8a, 0xbe, 0xfe};
+    make();
+    cr_assert_eq(td_file_write(first_shard, frame, sizeof frame), TD_OK);
+    cr_expect_eq(DATA("verify", directory), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("verify", directory, "--deep"), TD_ECHECK);
+}
+
+Test(verb_data, an_interrupted_make_leaves_no_file) {
+    td_interrupt_install();
+    raise(SIGINT);
+    cr_expect_eq(DATA("make", "--out", directory, "--count", "1000000"), TD_EINTERRUPTED);
+    cr_expect_eq(files(false), 0);
+}

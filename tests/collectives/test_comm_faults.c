@@ -5,6 +5,7 @@
 #include <criterion/parameterized.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 #include <xmmintrin.h>
 
 #include "base/clock.h"
-#include "collectives/comm.h"
+#include "collectives/comm_state.h"
 
 enum { COUNT = 50000, RANKS = 3, WORKERS = 2 };
 #define MS INT64_C(1000000)
@@ -179,6 +180,34 @@ ParameterizedTest(td_rank_kind *kind, comm_faults, a_failure_is_final) {
     cr_assert_eq(td_group_run(&options, watch_session, &s), TD_EPEER);
     cr_assert_str_eq(td_error(), "rank 1 returned while others wait at a barrier");
     cr_assert_eq(*told_wrong, 0);
+}
+
+/* Ring steps by hand: rank 0 is through with all, rank 1 does none, so 2 and 3 wait for it, 3 by
+ * way of 2. Whoever speaks up first must name rank 1. */
+static void stand_still(void *arg, td_worker *worker) {
+    session *s = arg;
+    int rank = s->rank->rank;
+    td_status status = TD_OK;
+    if (rank >= 2) {
+        status = s->row->run(s->comm, worker, s->buffer, COUNT, TD_F32);
+    } else {
+        td_comm_enter(s->comm, worker, "reduce_scatter/ring", s->buffer, COUNT, TD_F32);
+        for (int step = 0; step < 3 && rank == 0; step++) {
+            td_comm_step_done(s->comm, worker);
+        }
+        while (!td_rank_failed(s->rank)) {
+            sched_yield();
+        }
+    }
+    s->status = (int)status;
+}
+
+Test(comm_faults, a_late_rank_is_named_through_others, .timeout = 60) {
+    td_group_options options = options_for(TD_RANK_THREAD, 4, 300 * MS);
+    session s = {.region = stand_still, .row = td_collective_find("reduce_scatter", "ring")};
+    cr_assert_eq(td_group_run(&options, run_session, &s), TD_ETIMEDOUT);
+    cr_assert_not_null(strstr(td_error(), ": rank 1 made no progress in reduce_scatter/ring"), "%s",
+                       td_error());
 }
 
 /* Rank 1 makes another call than the others. */

@@ -502,12 +502,13 @@ Test(group, refuses_what_it_cannot_do) {
     cr_assert_eq(td_group_run(&options, meet_once, NULL), TD_EUSAGE, "more ranks than PUs");
 }
 
-Test(group, refused_threads_and_forks_unwind) {
+Test(group, refused_threads_unwind) {
     for (int allowed = 0; allowed < 3; allowed++) {
         td_group_options options = options_for(3, TD_RANK_THREAD);
         td_test_allow_threads(allowed);
         cr_assert_eq(td_group_run(&options, meet_once, NULL), TD_ESYS);
         td_test_allow_threads(-1);
+        cr_assert_eq(td_test_unjoined_threads(), 0, "a rank was left behind");
         char expected[96];
         snprintf(expected, sizeof expected, "create the thread of rank %d of 3: %s", allowed,
                  strerror(EAGAIN));

@@ -300,6 +300,7 @@ Test(team, create_and_destroy_200_times) {
         td_team_run(team, add_id, sums);
         td_team_destroy(team);
     }
+    cr_assert_eq(td_test_unjoined_threads(), 0);
     cr_assert_eq(sums[0], 200);
     cr_assert_eq(sums[4 * 8], 40 * 5);
 }
@@ -315,6 +316,7 @@ Test(team, refused_thread_unwinds) {
         snprintf(expected, sizeof expected, "create thread %d of 4: %s", allowed + 1,
                  strerror(EAGAIN));
         cr_assert_str_eq(td_error(), expected);
+        cr_assert_eq(td_test_unjoined_threads(), 0, "a worker was left behind");
         cr_assert_null(team);
     }
 }

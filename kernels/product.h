@@ -6,11 +6,16 @@
  * A element (i, p) is a[i * a_row + p * a_col], so A may be a transposed view; B and C are
  * row-major. Each element is one chain of FMAs in ascending p, from zero or from C: register tiles
  * differ by ISA, results do not. No byte outside the m x n, k x n and m x k elements is touched.
+ *
+ * Triangles are exact: what lies outside of one is neither read nor multiplied by zero, so a NaN,
+ * an infinity or a -0 there changes nothing. LOWER uses p <= i + diagonal, UPPER p >= i - diagonal.
  */
 #ifndef TD_KERNELS_PRODUCT_H
 #define TD_KERNELS_PRODUCT_H
 
 #include "kernels/simd.h"
+
+typedef enum td_triangle { TD_TRIANGLE_NONE, TD_TRIANGLE_LOWER, TD_TRIANGLE_UPPER } td_triangle;
 
 typedef struct td_product {
     int64_t m, n, k;
@@ -21,6 +26,7 @@ typedef struct td_product {
     float *c;
     int64_t ldc;
     bool accumulate;
+    int64_t diagonal;
 } td_product;
 
 /* 6 x 4 vectors: 24 accumulators, 4 of B and a broadcast fit 32 registers. AVX2 holds a vector in
@@ -33,123 +39,179 @@ enum { TD_PRODUCT_ROWS = 6, TD_PRODUCT_VECTORS = 1 };
 enum { TD_PRODUCT_ROWS = 2, TD_PRODUCT_VECTORS = 1 };
 #endif
 
-/* One register tile of `rows` x `vectors`; the last vector has `part` lanes. */
-TD_SIMD void td_product_tile(const td_product *p, const int rows, const int vectors,
-                             const bool whole, int64_t part, int64_t i, int64_t j) {
-    td_v16 sum[TD_PRODUCT_ROWS][TD_PRODUCT_VECTORS];
-    float *c = p->c + i * p->ldc + j;
+typedef struct td_product_sums {
+    td_v16 at[TD_PRODUCT_ROWS][TD_PRODUCT_VECTORS];
+} td_product_sums;
+
+/* Step q of rows [low, high) of a tile at row i, column j. Whole: the last vector has 16 lanes, not
+ * `part`. */
+TD_SIMD void td_product_step(const td_product *p, const int rows, const int vectors,
+                             const bool whole, int64_t part, int64_t i, int64_t j, int64_t q,
+                             int64_t low, int64_t high, td_product_sums *sum) {
+    const float *a = p->a + i * p->a_row + q * p->a_col, *b = p->b + q * p->ldb + j;
+    td_v16 right[TD_PRODUCT_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        right[v] = whole || v + 1 < vectors ? td_v16_load(b + v * TD_LANES)
+                                            : td_v16_load_part(b + v * TD_LANES, part, 0);
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        if (r >= low && r < high) {
+            td_v16 left = td_v16_set1(a[r * p->a_row]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) {
+                sum->at[r][v] = td_v16_fma(left, right[v], sum->at[r][v]);
+            }
+        }
+    }
+}
+
+TD_SIMD void td_product_load(const td_product *p, const int rows, const int vectors,
+                             const bool whole, int64_t part, const float *c, td_product_sums *sum) {
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             const float *at = c + r * p->ldc + v * TD_LANES;
-            sum[r][v] = !p->accumulate             ? td_v16_zero()
-                        : whole || v + 1 < vectors ? td_v16_load(at)
-                                                   : td_v16_load_part(at, part, 0);
+            sum->at[r][v] = !p->accumulate             ? td_v16_zero()
+                            : whole || v + 1 < vectors ? td_v16_load(at)
+                                                       : td_v16_load_part(at, part, 0);
         }
     }
-    const float *a = p->a + i * p->a_row, *b = p->b + j;
-    for (int64_t q = 0; q < p->k; q++, a += p->a_col, b += p->ldb) {
-        td_v16 right[TD_PRODUCT_VECTORS];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            right[v] = whole || v + 1 < vectors ? td_v16_load(b + v * TD_LANES)
-                                                : td_v16_load_part(b + v * TD_LANES, part, 0);
-        }
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-            td_v16 left = td_v16_set1(a[r * p->a_row]);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                sum[r][v] = td_v16_fma(left, right[v], sum[r][v]);
-            }
-        }
-    }
+}
+
+TD_SIMD void td_product_store(const td_product *p, const int rows, const int vectors,
+                              const bool whole, int64_t part, float *c,
+                              const td_product_sums *sum) {
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             float *at = c + r * p->ldc + v * TD_LANES;
             if (whole || v + 1 < vectors) {
-                td_v16_store(at, sum[r][v]);
+                td_v16_store(at, sum->at[r][v]);
             } else {
-                td_v16_store_part(at, sum[r][v], part);
+                td_v16_store_part(at, sum->at[r][v], part);
             }
         }
     }
 }
 
+TD_SIMD int64_t td_product_clamp(int64_t q, int64_t k) {
+    return q < 0 ? 0 : q < k ? q : k;
+}
+
+/* One register tile: the steps in which all its rows take part, and before or after those the few
+ * at a triangle's edge. */
+TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, const int rows,
+                             const int vectors, const bool whole, int64_t part, int64_t i,
+                             int64_t j) {
+    td_product_sums sum;
+    float *c = p->c + i * p->ldc + j;
+    int64_t first = 0, last = p->k;
+    td_product_load(p, rows, vectors, whole, part, c, &sum);
+    if (triangle == TD_TRIANGLE_UPPER) {
+        first = td_product_clamp(i + rows - 1 - p->diagonal, last);
+        for (int64_t q = td_product_clamp(i - p->diagonal, last); q < first; q++) {
+            td_product_step(p, rows, vectors, whole, part, i, j, q, 0, q + p->diagonal - i + 1,
+                            &sum);
+        }
+    }
+    if (triangle == TD_TRIANGLE_LOWER) {
+        last = td_product_clamp(i + p->diagonal + 1, last);
+    }
+    for (int64_t q = first; q < last; q++) {
+        td_product_step(p, rows, vectors, whole, part, i, j, q, 0, rows, &sum);
+    }
+    if (triangle == TD_TRIANGLE_LOWER) {
+        int64_t end = td_product_clamp(i + rows + p->diagonal, p->k);
+        for (int64_t q = last; q < end; q++) {
+            td_product_step(p, rows, vectors, whole, part, i, j, q, q - p->diagonal - i, rows,
+                            &sum);
+        }
+    }
+    td_product_store(p, rows, vectors, whole, part, c, &sum);
+}
+
 /* All rows of one column strip, in equal heights: 16 rows are 6, 5, 5 rather than 6, 6, 4. */
-TD_SIMD void td_product_strip(const td_product *p, const int vectors, const bool whole,
-                              int64_t part, int64_t j) {
+TD_SIMD void td_product_strip(const td_product *p, const td_triangle triangle, const int vectors,
+                              const bool whole, int64_t part, int64_t j) {
     int64_t blocks = (p->m + TD_PRODUCT_ROWS - 1) / TD_PRODUCT_ROWS;
     for (int64_t block = 0; block < blocks; block++) {
         int64_t i = p->m * block / blocks, rows = p->m * (block + 1) / blocks - i;
         switch (rows) {
 #if defined(__AVX2__)
         case 6:
-            td_product_tile(p, 6, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, 6, vectors, whole, part, i, j);
             break;
         case 5:
-            td_product_tile(p, 5, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, 5, vectors, whole, part, i, j);
             break;
         case 4:
-            td_product_tile(p, 4, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, 4, vectors, whole, part, i, j);
             break;
         case 3:
-            td_product_tile(p, 3, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, 3, vectors, whole, part, i, j);
             break;
 #endif
         case 2:
-            td_product_tile(p, 2, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, 2, vectors, whole, part, i, j);
             break;
         default:
-            td_product_tile(p, 1, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, 1, vectors, whole, part, i, j);
         }
+    }
+}
+
+TD_SIMD void td_product_all(const td_product *p, const td_triangle triangle) {
+    int64_t j = 0;
+    for (; j + TD_PRODUCT_VECTORS * TD_LANES <= p->n; j += TD_PRODUCT_VECTORS * TD_LANES) {
+        td_product_strip(p, triangle, TD_PRODUCT_VECTORS, true, TD_LANES, j);
+    }
+#if defined(__AVX512F__)
+    if (j + 2 * TD_LANES <= p->n) {
+        td_product_strip(p, triangle, 2, true, TD_LANES, j);
+        j += 2 * TD_LANES;
+    }
+    if (j + TD_LANES <= p->n) {
+        td_product_strip(p, triangle, 1, true, TD_LANES, j);
+        j += TD_LANES;
+    }
+#endif
+    if (j < p->n) {
+        td_product_strip(p, triangle, 1, false, p->n - j, j);
     }
 }
 
 /* Not inlined: its tiles are 12 to 24 unrolled loops, shared by every product of a file. */
 static __attribute__((noinline)) void td_product_run(const td_product *p) {
-    int64_t j = 0;
-    for (; j + TD_PRODUCT_VECTORS * TD_LANES <= p->n; j += TD_PRODUCT_VECTORS * TD_LANES) {
-        td_product_strip(p, TD_PRODUCT_VECTORS, true, TD_LANES, j);
-    }
-#if defined(__AVX512F__)
-    if (j + 2 * TD_LANES <= p->n) {
-        td_product_strip(p, 2, true, TD_LANES, j);
-        j += 2 * TD_LANES;
-    }
-    if (j + TD_LANES <= p->n) {
-        td_product_strip(p, 1, true, TD_LANES, j);
-        j += TD_LANES;
-    }
-#endif
-    if (j < p->n) {
-        td_product_strip(p, 1, false, p->n - j, j);
-    }
+    td_product_all(p, TD_TRIANGLE_NONE);
 }
 
 /* to (cols, ld) = the transpose of from (rows, cols), zero from row `rows` to the next multiple of
- * 16; ld is at least that multiple. */
+ * 16; ld is at least that multiple. Edges pass through a block of their own, so that they cost what
+ * whole blocks do. */
 TD_SIMD void td_product_transpose(float *to, int64_t ld, const float *from, int64_t from_ld,
                                   int64_t rows, int64_t cols) {
-    int64_t i = 0;
-    for (; i + TD_LANES <= rows; i += TD_LANES) {
-        int64_t c = 0;
-        for (; c + TD_LANES <= cols; c += TD_LANES) {
-            td_transpose16(to + c * ld + i, ld, from + i * from_ld + c, from_ld);
-        }
-        for (; c < cols; c++) {
-            for (int64_t r = 0; r < TD_LANES; r++) {
-                to[c * ld + i + r] = from[(i + r) * from_ld + c];
+    float edge[2][TD_LANES * TD_LANES];
+    for (int64_t i = 0; i < rows; i += TD_LANES) {
+        int64_t height = rows - i < TD_LANES ? rows - i : TD_LANES;
+        for (int64_t c = 0; c < cols; c += TD_LANES) {
+            int64_t width = cols - c < TD_LANES ? cols - c : TD_LANES;
+            const float *at = from + i * from_ld + c;
+            if (height == TD_LANES && width == TD_LANES) {
+                td_transpose16(to + c * ld + i, ld, at, from_ld);
+                continue;
             }
-        }
-    }
-    if (i < rows) {
-        for (int64_t c = 0; c < cols; c++) {
             for (int64_t r = 0; r < TD_LANES; r++) {
-                to[c * ld + i + r] = i + r < rows ? from[(i + r) * from_ld + c] : 0.0f;
+                td_v16 row =
+                    r < height ? td_v16_load_part(at + r * from_ld, width, 0) : td_v16_zero();
+                td_v16_store(edge[0] + r * TD_LANES, row);
+            }
+            td_transpose16(edge[1], TD_LANES, edge[0], TD_LANES);
+            for (int64_t r = 0; r < width; r++) {
+                td_v16_store(to + (c + r) * ld + i, td_v16_load(edge[1] + r * TD_LANES));
             }
         }
     }

@@ -15,23 +15,14 @@ typedef struct head {
     float *kt, *vt, *p, *ds; /* scratch */
 } head;
 
-/* One row: p from scores, ds from dp, both in place, zero from `seen` on. */
-TD_SIMD void row_gradient(float *p, float *ds, int64_t seen, int64_t width, float scale, float lse,
-                          float d) {
+/* One row, in place: p from scores, ds from dp. What lies behind the first `seen` is never read. */
+TD_SIMD void row_gradient(float *p, float *ds, int64_t seen, float scale, float lse, float d) {
     td_v16 factor = td_v16_set1(scale), log_sum = td_v16_set1(lse), mean = td_v16_set1(d);
-    for (int64_t c = 0; c < width; c += TD_LANES) {
-        td_v16 e = td_v16_zero(), g = td_v16_zero();
-        if (c < seen) {
-            e = td_v16_exp(td_v16_sub(td_v16_mul(td_v16_load(p + c), factor), log_sum));
-            g = td_v16_sub(td_v16_load(ds + c), mean);
-            g = td_v16_mul(td_v16_mul(e, g), factor);
-            if (seen - c < TD_LANES) {
-                e = td_v16_select(td_m16_first(seen - c), e, td_v16_zero());
-                g = td_v16_select(td_m16_first(seen - c), g, td_v16_zero());
-            }
-        }
+    for (int64_t c = 0; c < seen; c += TD_LANES) {
+        td_v16 e = td_v16_exp(td_v16_fms(td_v16_load(p + c), factor, log_sum));
+        td_v16 g = td_v16_mul(e, td_v16_sub(td_v16_load(ds + c), mean));
         td_v16_store(p + c, e);
-        td_v16_store(ds + c, g);
+        td_v16_store(ds + c, td_v16_mul(g, factor));
     }
 }
 
@@ -45,19 +36,20 @@ static void backward_strip(const td_attention_grad_f32_args *grad, const head *a
     td_strip_scores(args, d_o, args->o_row, rows, keys, at->vt, at->ds);
     for (int64_t r = 0; r < rows; r++) {
         float d = td_row_dot(d_o + r * args->o_row, at->o + (i + r) * args->o_row, args->head);
-        row_gradient(at->p + r * ld, at->ds + r * ld, td_row_keys(args, i + r),
-                     td_attention_pad(keys), scale, at->lse[i + r], d);
+        row_gradient(at->p + r * ld, at->ds + r * ld, td_row_keys(args, i + r), scale,
+                     at->lse[i + r], d);
     }
-    td_product_run(&(td_product){.m = rows,
-                                 .n = args->head,
-                                 .k = keys,
-                                 .a = at->ds,
-                                 .a_row = ld,
-                                 .a_col = 1,
-                                 .b = at->k,
-                                 .ldb = args->kv_row,
-                                 .c = at->dq + i * grad->dq_row,
-                                 .ldc = grad->dq_row});
+    td_product product = {.m = rows,
+                          .n = args->head,
+                          .k = keys,
+                          .a = at->ds,
+                          .a_row = ld,
+                          .a_col = 1,
+                          .b = at->k,
+                          .ldb = args->kv_row,
+                          .c = at->dq + i * grad->dq_row,
+                          .ldc = grad->dq_row,
+                          .diagonal = i};
     td_product columns = {.m = keys,
                           .n = args->head,
                           .k = rows,
@@ -68,13 +60,17 @@ static void backward_strip(const td_attention_grad_f32_args *grad, const head *a
                           .ldb = args->o_row,
                           .c = at->dv,
                           .ldc = grad->dkv_row,
-                          .accumulate = true};
-    td_product_run(&columns);
+                          .accumulate = true,
+                          .diagonal = i};
+    void (*of_rows)(const td_product *) = args->causal ? td_strip_lower : td_product_run;
+    void (*of_columns)(const td_product *) = args->causal ? td_strip_upper : td_product_run;
+    of_rows(&product);
+    of_columns(&columns);
     columns.a = at->ds;
     columns.b = q;
     columns.ldb = args->q_row;
     columns.c = at->dk;
-    td_product_run(&columns);
+    of_columns(&columns);
 }
 
 static void backward_head(const td_attention_grad_f32_args *grad, int64_t s, int64_t h,
@@ -101,8 +97,8 @@ static void backward_head(const td_attention_grad_f32_args *grad, int64_t s, int
         memset(at.dk + j * grad->dkv_row, 0, (size_t)args->head * sizeof *at.dk);
         memset(at.dv + j * grad->dkv_row, 0, (size_t)args->head * sizeof *at.dv);
     }
-    for (int64_t i = 0; i < args->n_q; i += TD_STRIP_ROWS) {
-        backward_strip(grad, &at, i, args->n_q - i < TD_STRIP_ROWS ? args->n_q - i : TD_STRIP_ROWS);
+    for (int64_t i = 0; i < args->n_q; i += td_strip_rows(args, i)) {
+        backward_strip(grad, &at, i, td_strip_rows(args, i));
     }
 }
 

@@ -12,6 +12,12 @@ TD_SIMD float td_attention_scale(const td_attention_f32_args *args) {
     return 1.0f / sqrtf((float)args->head);
 }
 
+/* Rows of the strip that starts at row `first`. */
+TD_SIMD int64_t td_strip_rows(const td_attention_f32_args *args, int64_t first) {
+    int64_t rows = args->causal ? TD_STRIP_ROWS_CAUSAL : TD_STRIP_ROWS;
+    return args->n_q - first < rows ? args->n_q - first : rows;
+}
+
 /* Keys that the rows [first, first + rows) touch: for a causal strip up to its last row's own. */
 TD_SIMD int64_t td_strip_keys(const td_attention_f32_args *args, int64_t first, int64_t rows) {
     return args->causal ? first + rows : args->n_k;
@@ -20,6 +26,15 @@ TD_SIMD int64_t td_strip_keys(const td_attention_f32_args *args, int64_t first, 
 /* Keys that row i sees. */
 TD_SIMD int64_t td_row_keys(const td_attention_f32_args *args, int64_t i) {
     return args->causal ? i + 1 : args->n_k;
+}
+
+/* The causal products: of rows of keys seen, and, by columns, of queries that see. */
+static __attribute__((noinline, unused)) void td_strip_lower(const td_product *p) {
+    td_product_all(p, TD_TRIANGLE_LOWER);
+}
+
+static __attribute__((noinline, unused)) void td_strip_upper(const td_product *p) {
+    td_product_all(p, TD_TRIANGLE_UPPER);
 }
 
 /* to (rows, ld) = x (rows, head) times a transposed operand (head, ld), for the first `keys` keys

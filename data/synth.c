@@ -39,10 +39,14 @@ static const struct {
     int corners;
     double inner, turn;
 } shapes[] = {
-    {"circle",   "circles",   CURVE_DISC,   0, 0.0,  0.0},   {"ring",    "rings",    CURVE_RING,  0, 0.0, 0.0},
-    {"square",   "squares",   CURVE_NONE,   4, 0.0,  0.25},  {"diamond", "diamonds", CURVE_NONE,  4, 0.0, 0.0},
-    {"triangle", "triangles", CURVE_NONE,   3, 0.0, -0.5},   {"hexagon", "hexagons", CURVE_NONE,  6, 0.0, 0.0},
-    {"star",     "stars",     CURVE_NONE,  10, 0.42, -0.5},  {"cross",   "crosses",  CURVE_CROSS, 12, 0.0, 0.0},
+    {"circle",   "circles",   CURVE_DISC,   0, 0.0,   0.0},
+    {"ring",     "rings",     CURVE_RING,   0, 0.0,   0.0},
+    {"square",   "squares",   CURVE_NONE,   4, 0.0,   0.25},
+    {"diamond",  "diamonds",  CURVE_NONE,   4, 0.0,   0.0},
+    {"triangle", "triangles", CURVE_NONE,   3, 0.0,  -0.5},
+    {"hexagon",  "hexagons",  CURVE_NONE,   6, 0.0,   0.0},
+    {"star",     "stars",     CURVE_NONE,  10, 0.42, -0.5},
+    {"cross",    "crosses",   CURVE_CROSS, 12, 0.0,   0.0},
 };
 // clang-format on
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], MAX_CORNERS = 12 };

@@ -113,14 +113,14 @@ Test(import, captions_from_title_keywords_and_name) {
 Test(import, copies_share_a_key) {
     td_import_stats stats;
     put("png/x/a.png", "A");
-    put("secret.png", "S");
+    put("svg/x/a.png", "S");
     put_svg("svg/x/a.svg", "an apple", "", "");
     put_svg("svg/x/b.svg", "a fruit", "", "");
     put_svg("svg/x/c.svg", "gone", "", "");
     put_svg("svg/x/d.svg", "outside", "", "");
     put_link("png/x/b.png", "a.png");
     put_link("png/x/c.png", "missing.png");
-    put_link("png/x/d.png", "../../secret.png");
+    put_link("png/x/d.png", "../../svg/x/a.png");
     put_link("png/circle", ".");
     expect_clipart("x/a.png [x] an apple = A\nx/a.png [x] a fruit = A\n", &stats);
     cr_expect_eq(stats.pairs, 2);

@@ -76,6 +76,8 @@ Test(tokenizer, golden_ids) {
     EXPECT_IDS(t, "then", FIRST + 5, id_of('e'),
                id_of('n') + MARK); /* "th e</w>" ends words only */
     EXPECT_IDS(t, "!", 0 + MARK);
+    /* Of the bytes that do not print, 0 to 32 come first, 127 is the 34th, 173 the last. */
+    EXPECT_IDS(t, "\xff\x01\x7f\xad", 187, 188 + 1, 188 + 33, 255 + MARK);
     const int32_t none[] = {TINY_START, TINY_END};
     expect_ids(t, "", none, 2);
     expect_ids(t, " \t\n ", none, 2);
@@ -153,8 +155,10 @@ Test(tokenizer, long_captions_end_with_the_end) {
             cr_expect_leq(ids[i], TINY_END);
         }
     }
+    int32_t ids[9] = {[4] = -7};
+    cr_expect_eq(td_tokenize(t, "low low <|endoftext|> <|endoftext|>", ids, 4), 4);
+    cr_expect_eq(ids[4], -7, "written behind the context");
     /* A word longer than the context is cut inside. */
-    int32_t ids[8];
     cr_expect_eq(td_tokenize(t, "zzzzzzzzzzzzzzzzzzzzzzzz", ids, 8), 8);
     cr_expect_eq(ids[7], TINY_END);
     td_tokenizer_destroy(t);

@@ -18,13 +18,18 @@ static const int64_t SAMPLE_NS = 4000000, CACHED_SAMPLE_NS = 1000000, SMALLEST_B
 static td_peak known[MAX_KNOWN];
 static int n_known;
 
+/* Bytes moved for a byte of one buffer, and buffers. */
+static const int traffic[] = {[TD_PEAK_READ] = 1, [TD_PEAK_COPY] = 2, [TD_PEAK_ADD] = 3};
+static const int buffers[] = {[TD_PEAK_READ] = 1, [TD_PEAK_COPY] = 2, [TD_PEAK_ADD] = 2};
+
 /* What the workers of one measurement share. */
 typedef struct job {
     td_peak *peak;
     unsigned char *from, *to;
     int64_t part_bytes; /* of one worker, one buffer */
     int64_t repeat;
-    uint64_t expected; /* exclusive or of a part */
+    uint64_t expected;  /* exclusive or of a part */
+    uint64_t additions; /* ADD: done so far */
     _Atomic int wrong;
     int64_t start_ns, end_ns, clock_ns;
 } job;
@@ -61,6 +66,14 @@ static void work_once(job *j, const td_worker *worker) {
                          peak->bytes >= td_ceiling_memory_bytes());
         }
         break;
+    case TD_PEAK_ADD:
+        for (int64_t r = 0; r < j->repeat; r++) {
+            td_peak_add(peak->isa, j->to + worker->id * j->part_bytes, from, j->part_bytes);
+        }
+        if (worker->id == 0) {
+            j->additions += (uint64_t)j->repeat;
+        }
+        break;
     }
     if (!good) {
         atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
@@ -95,9 +108,8 @@ static void sample_region(void *arg, td_worker *worker) {
 
 static double sample_work(const job *j) {
     const td_peak *peak = j->peak;
-    double each = peak->kind == TD_PEAK_FMA
-                      ? (double)td_peak_loop_find(peak->isa)->flops
-                      : (double)j->part_bytes * (peak->kind == TD_PEAK_COPY ? 2 : 1);
+    double each = peak->kind == TD_PEAK_FMA ? (double)td_peak_loop_find(peak->isa)->flops
+                                            : (double)j->part_bytes * traffic[peak->kind];
     return each * (double)j->repeat * peak->workers;
 }
 
@@ -162,14 +174,19 @@ static void check_clock(td_peak *peak) {
 static void check(job *j) {
     static const char *const methods[] = {[TD_PEAK_FMA] = "clock x ports within 3 %",
                                           [TD_PEAK_READ] = "exclusive or of all words",
-                                          [TD_PEAK_COPY] = "memcmp of the copy"};
+                                          [TD_PEAK_COPY] = "memcmp of the copy",
+                                          [TD_PEAK_ADD] = "every word is the multiple it must be"};
     td_peak *peak = j->peak;
     snprintf(peak->method, sizeof peak->method, "%s", methods[peak->kind]);
     peak->ok = true;
     peak->reason[0] = '\0';
-    if (peak->kind == TD_PEAK_COPY &&
-        memcmp(j->from, j->to, (size_t)(j->part_bytes * peak->workers)) != 0) {
-        atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
+    int64_t words = j->part_bytes * peak->workers / 8;
+    const uint64_t *from = (const uint64_t *)j->from, *to = (const uint64_t *)j->to;
+    uint64_t factor = peak->kind == TD_PEAK_ADD ? j->additions : 1;
+    for (int64_t i = 0; to && i < words; i++) {
+        if (to[i] != from[i] * factor) {
+            atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
+        }
     }
     if (atomic_load_explicit(&j->wrong, memory_order_relaxed)) {
         peak->ok = false;
@@ -183,11 +200,11 @@ static td_status run_job(job *j, td_team *team) {
     td_arena arena = {0};
     td_peak *peak = j->peak;
     if (peak->kind != TD_PEAK_FMA) {
-        j->part_bytes = peak->bytes / peak->workers / 512 * 512;
+        j->part_bytes = peak->bytes / buffers[peak->kind] / peak->workers / 512 * 512;
         size_t all = (size_t)(j->part_bytes * peak->workers);
-        TD_TRY(td_arena_create(all * (peak->kind == TD_PEAK_COPY ? 2 : 1), &arena));
+        TD_TRY(td_arena_create(all * (size_t)buffers[peak->kind], &arena));
         j->from = arena.base;
-        j->to = peak->kind == TD_PEAK_COPY ? arena.base + all : NULL;
+        j->to = buffers[peak->kind] == 2 ? arena.base + all : NULL;
         td_team_run(team, fill_region, j);
         j->expected = 0;
         for (int64_t i = 0; i < j->part_bytes / 8; i++) {
@@ -292,11 +309,14 @@ td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
     }
     bytes = bytes < most ? bytes : most;
     td_isa isa;
-    const td_peak *read, *copy;
     TD_TRY(td_isa_active(&isa));
-    TD_TRY(td_ceiling_get(TD_PEAK_READ, isa, workers, bytes, remeasure, &read));
-    TD_TRY(td_ceiling_get(TD_PEAK_COPY, isa, workers, bytes, remeasure, &copy));
-    *out = read->value > copy->value ? read : copy;
+    const td_peak *best = NULL;
+    for (td_peak_kind kind = TD_PEAK_READ; kind <= TD_PEAK_ADD; kind++) {
+        const td_peak *peak;
+        TD_TRY(td_ceiling_get(kind, isa, workers, bytes, remeasure, &peak));
+        best = !best || peak->value > best->value ? peak : best;
+    }
+    *out = best;
     return TD_OK;
 }
 

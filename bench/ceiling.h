@@ -11,7 +11,8 @@
 #include "base/cpu.h"
 #include "base/status.h"
 
-typedef enum td_peak_kind { TD_PEAK_FMA, TD_PEAK_READ, TD_PEAK_COPY } td_peak_kind;
+/* ADD is to += from: what reductions and optimizers do. */
+typedef enum td_peak_kind { TD_PEAK_FMA, TD_PEAK_READ, TD_PEAK_COPY, TD_PEAK_ADD } td_peak_kind;
 
 enum { TD_PEAK_SAMPLES = 24 };
 
@@ -20,8 +21,8 @@ typedef struct td_peak {
     td_peak_kind kind;
     td_isa isa; /* FMA: the loop's; else the width of loads and stores */
     int workers;
-    int64_t bytes; /* READ, COPY: of the buffers of all workers together */
-    double value;  /* GFLOP/s or GB/s (a copy counts what it reads and what it writes) */
+    int64_t bytes; /* of all buffers of all workers together; 0 for FMA */
+    double value;  /* GFLOP/s or GB/s (every byte read and every byte written counts) */
     double work;   /* FLOP or bytes of one sample */
     double samples_ns[TD_PEAK_SAMPLES];
     int n;
@@ -38,9 +39,9 @@ td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t byt
 /* Bytes that no cache of this machine holds, for the bandwidth of memory itself. */
 int64_t td_ceiling_memory_bytes(void);
 
-/* The bandwidth of the fastest of reading and copying over a working set: no kernel that touches as
- * much with this many workers can be faster. Sizes are rounded down to a power of four times
- * 16 KiB for each worker, where memory is faster, so that the roof stays a roof. */
+/* The bandwidth of the fastest of reading, copying and adding over a working set: no kernel that
+ * touches as much with this many workers can be faster. Sizes are rounded down to a power of four
+ * times 16 KiB for each worker, where memory is faster, so that the roof stays a roof. */
 td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
                                const td_peak **out);
 

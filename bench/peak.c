@@ -242,3 +242,34 @@ void td_peak_copy(td_isa isa, void *to, const void *from, int64_t bytes, bool st
         COPY_LOOP("movaps", "movaps", "xmm", "16", "");
     }
 }
+
+#define ADD_LOOP(load, add, store, reg, width, tail)                                               \
+    __asm__ volatile(                                                                              \
+        ".p2align 5\n"                                                                             \
+        "1:\n\t" load " (%[from]), %%" reg "0\n\t" load " " width "(%[from]), %%" reg "1\n\t" load \
+        " 2*" width "(%[from]), %%" reg "2\n\t" load " 3*" width "(%[from]), %%" reg               \
+        "3\n\t" add("", "0") add(width, "1") add("2*" width, "2") add("3*" width, "3") store       \
+        " %%" reg "0, (%[to])\n\t" store " %%" reg "1, " width "(%[to])\n\t" store " %%" reg       \
+        "2, 2*" width "(%[to])\n\t" store " %%" reg "3, 3*" width "(%[to])\n\t"                    \
+        "add $4*" width ", %[from]\n\t"                                                            \
+        "add $4*" width ", %[to]\n\t"                                                              \
+        "sub $4*" width ", %[n]\n\t"                                                               \
+        "jnz 1b\n\t" tail                                                                          \
+        : [n] "+r"(bytes), [from] "+r"(from), [to] "+r"(to)                                        \
+        :                                                                                          \
+        : "memory", "cc", VECTOR_CLOBBERS)
+#define ADD_ZMM(at, i) "vpaddq " at "(%[to]), %%zmm" i ", %%zmm" i "\n\t"
+#define ADD_YMM(at, i) "vpaddq " at "(%[to]), %%ymm" i ", %%ymm" i "\n\t"
+#define ADD_XMM(at, i) "paddq " at "(%[to]), %%xmm" i "\n\t"
+
+void td_peak_add(td_isa isa, void *to, const void *from, int64_t bytes) {
+    TD_ASSERT(bytes > 0 && bytes % 512 == 0);
+    TD_ASSERT((uintptr_t)to % 64 == 0 && (uintptr_t)from % 64 == 0);
+    if (isa >= TD_ISA_AVX512) {
+        ADD_LOOP("vmovdqa64", ADD_ZMM, "vmovdqa64", "zmm", "64", "vzeroupper\n\t");
+    } else if (isa == TD_ISA_AVX2) {
+        ADD_LOOP("vmovdqa", ADD_YMM, "vmovdqa", "ymm", "32", "vzeroupper\n\t");
+    } else {
+        ADD_LOOP("movdqa", ADD_XMM, "movdqa", "xmm", "16", "");
+    }
+}

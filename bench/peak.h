@@ -38,4 +38,8 @@ uint64_t td_peak_read(td_isa isa, const void *data, int64_t bytes);
 /* Copies bytes (as above). streaming: with stores that do not fetch the line they overwrite. */
 void td_peak_copy(td_isa isa, void *to, const void *from, int64_t bytes, bool streaming);
 
+/* to += from, as 64-bit words: two loads and one store for each, more than a copy can move where
+ * loads and stores have pipes of their own. */
+void td_peak_add(td_isa isa, void *to, const void *from, int64_t bytes);
+
 #endif

@@ -273,8 +273,9 @@ static td_status measure_ceilings(run *r) {
             TD_TRY(measure_peak(r, TD_PEAK_FMA, (td_isa)isa, workers, 0));
         }
         int64_t bytes = td_ceiling_memory_bytes();
-        TD_TRY(measure_peak(r, TD_PEAK_READ, active, workers, bytes));
-        TD_TRY(measure_peak(r, TD_PEAK_COPY, active, workers, bytes));
+        for (td_peak_kind kind = TD_PEAK_READ; kind <= TD_PEAK_ADD; kind++) {
+            TD_TRY(measure_peak(r, kind, active, workers, bytes));
+        }
     }
     return TD_OK;
 }

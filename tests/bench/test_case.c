@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <string.h>
+
+#include "bench/case.h"
+#include "bench/plan.h"
+#include "kernels/kernel.h"
+
+typedef struct glob_case {
+    char glob[32], id[48];
+    int matches;
+} glob_case;
+
+static glob_case globs[] = {
+    {"*", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"kernel/*", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"kernel/*/m1-*", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"*k1", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"*k2", "kernel/gemm_f32/avx2/m1-n1-k1", 0},
+    {"*a*a*", "kernel/gemm_f32/avx2/m1-n1-k1", 0},
+    {"*m*m*m1*", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"kernel/gemm_f32", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"kernel/", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"kernel/gemm", "kernel/gemm_f32/avx2/m1-n1-k1", 0},
+    {"kernel/gemm_f32/avx2/m1-n1-k1", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"kernel/gemm_f32/avx?/m1-n1-k1", "kernel/gemm_f32/avx2/m1-n1-k1", 1},
+    {"?", "kernel", 0},
+    {"", "kernel", 0},
+};
+
+ParameterizedTestParameters(case_list, glob) {
+    return cr_make_param_array(glob_case, globs, sizeof globs / sizeof globs[0]);
+}
+
+ParameterizedTest(glob_case *c, case_list, glob) {
+    cr_assert_eq(td_case_matches(c->glob, c->id), c->matches != 0, "\"%s\" on \"%s\"", c->glob,
+                 c->id);
+}
+
+static void select_kernels(void) {
+    td_isa isa;
+    cr_assert_eq(td_isa_active(&isa), TD_OK);
+    cr_assert_eq(td_kernels_select(isa), TD_OK, "%s", td_error());
+}
+
+Test(case_list, ids_are_unique_and_every_kernel_row_has_a_case, .init = select_kernels) {
+    td_case_list list;
+    cr_assert_eq(td_case_list_all(&list), TD_OK, "%s", td_error());
+    for (int64_t i = 0; i < list.count; i++) {
+        cr_assert_lt(strlen(list.at[i].id), (size_t)TD_CASE_ID - 1, "%s is cut", list.at[i].id);
+        for (int64_t j = 0; j < i; j++) {
+            cr_assert(strcmp(list.at[i].id, list.at[j].id) != 0 ||
+                          strcmp(list.at[i].provider, list.at[j].provider) != 0,
+                      "%s is listed twice", list.at[i].id);
+        }
+    }
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (int k = 0; k < count; k++) {
+        char glob[TD_CASE_ID];
+        snprintf(glob, sizeof glob, "kernel/%s/%s", td_ops[rows[k].op].name, rows[k].name);
+        int found = 0, quick = 0;
+        for (int64_t i = 0; i < list.count; i++) {
+            found += td_case_matches(glob, list.at[i].id);
+            quick += td_case_matches(glob, list.at[i].id) && list.at[i].quick;
+        }
+        cr_assert_gt(found, 0, "%s has no case", glob);
+        cr_assert(quick > 0 || td_kernel_selected(rows[k].op) != &rows[k],
+                  "%s is in use and not in the quick suite", glob);
+    }
+    td_case_list_destroy(&list);
+}
+
+/* Library rows are offered only where the library does the same work: no fused epilogue. */
+Test(case_list, libraries_get_plain_products_only, .init = select_kernels) {
+    td_case_list list;
+    int found = 0;
+    cr_assert_eq(td_case_list_all(&list), TD_OK, "%s", td_error());
+    for (int64_t i = 0; i < list.count; i++) {
+        const td_case *c = &list.at[i];
+        if (strcmp(c->provider, "tandem") != 0) {
+            found++;
+            cr_assert(!strstr(c->id, "bias") && !strstr(c->id, "res") && !strstr(c->id, "gelu"),
+                      "%s by %s", c->id, c->provider);
+        }
+    }
+    cr_assert_gt(found, 0);
+    td_case_list_destroy(&list);
+}
+
+Test(plan, suites_patterns_and_layouts, .init = select_kernels) {
+    td_topology *topology;
+    td_run_plan quick, full, one;
+    cr_assert_eq(td_topology_create("core:2 pu:1", &topology), TD_OK);
+    cr_assert_eq(td_run_plan_create(NULL, NULL, NULL, topology, &quick), TD_OK, "%s", td_error());
+    cr_assert_eq(td_run_plan_create(NULL, "full", NULL, topology, &full), TD_OK, "%s", td_error());
+    cr_assert_gt(quick.n_items, 50);
+    cr_assert_gt(full.n_items, quick.n_items);
+    for (int64_t i = 0; i < quick.n_items; i++) {
+        cr_assert(quick.items[i].subject->quick);
+    }
+    /* A pattern without wildcards means that very case, in the quick suite or not. */
+    const td_case *slow = NULL;
+    for (int64_t i = 0; i < full.n_items && !slow; i++) {
+        slow = full.items[i].subject->quick ? NULL : full.items[i].subject;
+    }
+    cr_assert_not_null(slow);
+    cr_assert_eq(td_run_plan_create(slow->id, NULL, NULL, topology, &one), TD_OK, "%s", td_error());
+    cr_assert_geq(one.n_items, 1);
+    cr_assert_str_eq(one.items[0].subject->id, slow->id);
+    td_run_plan_destroy(&one);
+    cr_assert_eq(td_run_plan_create("threads/*", NULL, "p2xt1:thread", topology, &one), TD_OK);
+    for (int64_t i = 0; i < one.n_items; i++) {
+        cr_assert_eq(one.items[i].layout.ranks, 2);
+        cr_assert(strstr(one.items[i].name, "/p2xt1:thread"), "%s", one.items[i].name);
+    }
+    td_run_plan_destroy(&one);
+    cr_assert_eq(td_run_plan_create("nothing/*", NULL, NULL, topology, &one), TD_EUSAGE);
+    cr_assert_eq(td_run_plan_create(NULL, NULL, "p9xt9", topology, &one), TD_EUSAGE);
+    cr_assert_eq(td_run_plan_create(NULL, NULL, "p1xt1,,p1xt2", topology, &one), TD_EUSAGE);
+    td_run_plan_destroy(&full);
+    td_run_plan_destroy(&quick);
+    td_topology_destroy(topology);
+}
+
+Test(plan, default_layouts_follow_the_machine) {
+    static const struct {
+        const char *machine, *layouts;
+    } table[] = {{"core:1 pu:1", "p1xt1"},
+                 {"core:2 pu:1", "p1xt1,p1xt2,p2xt1:thread,p2xt1:process"},
+                 {"core:4 pu:2", "p1xt1,p1xt4,p4xt1:thread,p4xt1:process"},
+                 {"pack:2 core:48 pu:2", "p1xt1,p1xt96,p64xt1:thread,p64xt1:process"}};
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        td_topology *topology;
+        char text[256];
+        cr_assert_eq(td_topology_create(table[i].machine, &topology), TD_OK);
+        td_default_layouts(topology, text, sizeof text);
+        cr_assert_str_eq(text, table[i].layouts);
+        td_topology_destroy(topology);
+    }
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "bench/ceiling.h"
+#include "bench/peak.h"
+
+enum { BYTES = 8192 };
+
+static td_arena arena;
+static uint64_t *from, *to;
+
+static void fill(void) {
+    cr_assert_eq(td_arena_create(4 * BYTES, &arena), TD_OK);
+    from = (uint64_t *)(void *)(arena.base + 512);
+    to = (uint64_t *)(void *)(arena.base + 2 * BYTES + 512);
+    td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, 7);
+    for (size_t i = 0; i < 4 * BYTES / 8; i++) {
+        ((uint64_t *)(void *)arena.base)[i] = td_rng_u64(&rng);
+    }
+}
+
+static void release(void) {
+    td_arena_destroy(&arena);
+}
+
+TestSuite(peak, .init = fill, .fini = release);
+
+Test(peak, reading_is_the_exclusive_or_of_exactly_the_bytes) {
+    for (td_isa isa = TD_ISA_PORTABLE; isa <= td_isa_native(); isa++) {
+        for (int64_t bytes = 512; bytes <= BYTES; bytes += 512) {
+            uint64_t expected = 0;
+            for (int64_t i = 0; i < bytes / 8; i++) {
+                expected ^= from[i];
+            }
+            cr_assert_eq(td_peak_read(isa, from, bytes), expected, "%s, %ld bytes",
+                         td_isa_name(isa), (long)bytes);
+        }
+    }
+}
+
+Test(peak, copying_and_adding_write_exactly_the_bytes) {
+    static uint64_t before[4 * BYTES / 8];
+    for (td_isa isa = TD_ISA_PORTABLE; isa <= td_isa_native(); isa++) {
+        for (int mode = 0; mode < 3; mode++) {
+            memcpy(before, arena.base, sizeof before);
+            if (mode < 2) {
+                td_peak_copy(isa, to, from, 1024, mode == 1);
+            } else {
+                td_peak_add(isa, to, from, 1024);
+            }
+            for (size_t i = 0; i < sizeof before / 8; i++) {
+                uint64_t *word = (uint64_t *)(void *)arena.base + i;
+                bool inside = word >= to && word < to + 128;
+                uint64_t source = inside ? from[word - to] : 0;
+                uint64_t expected = !inside ? before[i] : mode < 2 ? source : before[i] + source;
+                cr_assert_eq(*word, expected, "%s, mode %d, word %zu", td_isa_name(isa), mode, i);
+            }
+        }
+    }
+}
+
+Test(peak, loops_compute_what_they_claim) {
+    for (td_isa isa = TD_ISA_PORTABLE; isa <= td_isa_native(); isa++) {
+        cr_assert(td_peak_fma(isa, 1), "%s", td_isa_name(isa));
+        cr_assert(td_peak_fma(isa, 1000), "%s", td_isa_name(isa));
+        cr_assert_leq(td_peak_loop_find(isa)->isa, isa);
+    }
+    cr_assert_eq(td_peak_adds(3), UINT64_C(3) * TD_PEAK_ADDS);
+}
+
+/* No figure is compared: only that a ceiling is there, is checked, and is remembered. */
+Test(ceiling, is_measured_once_and_kept) {
+    const td_peak *first, *second;
+    cr_assert_eq(td_ceiling_get(TD_PEAK_READ, TD_ISA_PORTABLE, 1, 1 << 16, false, &first), TD_OK);
+    cr_assert(first->ok, "%s", first->reason);
+    cr_assert(first->value > 0 && first->n >= 8);
+    cr_assert_eq(td_ceiling_get(TD_PEAK_READ, TD_ISA_PORTABLE, 1, 1 << 16, false, &second), TD_OK);
+    cr_assert_eq(first, second);
+    double kept = first->value;
+    cr_assert_eq(td_ceiling_get(TD_PEAK_READ, TD_ISA_PORTABLE, 1, 1 << 16, true, &second), TD_OK);
+    cr_assert(second->value >= kept, "measuring again never lowers a ceiling");
+    for (td_peak_kind kind = TD_PEAK_COPY; kind <= TD_PEAK_ADD; kind++) {
+        cr_assert_eq(td_ceiling_get(kind, TD_ISA_PORTABLE, 2, 1 << 16, false, &first), TD_OK);
+        cr_assert(first->ok, "%s", first->reason);
+    }
+    cr_assert_gt(td_ceiling_fma_gflops(1), 0);
+}

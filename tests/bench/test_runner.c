@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The runner against workloads that misbehave: it must say so, and must not time them.
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "bench/emit.h"
+#include "bench/runner.h"
+
+typedef enum behaviour { GOOD, REGION, WRONG, WRONG_RANK, CRASH, REFUSE, ABSENT, HANG } behaviour;
+
+static behaviour act;
+static _Atomic int64_t *steps; /* in the rank's segment */
+
+static td_status fake_setup(td_bench *bench) {
+    bench->state = td_alloc_zero(1);
+    if (act == ABSENT) {
+        return td_fail(TD_ESKIP, "no such device");
+    }
+    if (act == CRASH) {
+        raise(SIGSEGV);
+    }
+    return act == REFUSE ? td_fail(TD_EIO, "the disk is full") : TD_OK;
+}
+
+static td_status fake_verify(td_bench *bench) {
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "by eye");
+    bool wrong = act == WRONG || (act == WRONG_RANK && bench->rank->rank == 1);
+    return wrong ? td_fail(TD_ECHECK, "rank %d has 41, expected 42", bench->rank->rank) : TD_OK;
+}
+
+static td_status fake_step(td_bench *bench) {
+    steps = (_Atomic int64_t *)(void *)bench->rank->segment;
+    atomic_fetch_add(steps, 1);
+    while (act == HANG) {
+        pause();
+    }
+    return TD_OK;
+}
+
+static void fake_region(td_bench *bench, td_worker *worker) {
+    atomic_fetch_add((_Atomic int64_t *)(void *)bench->rank->segment, worker->id == 0);
+}
+
+static void fake_cost(const td_bench *bench, td_cost *out) {
+    (void)bench;
+    *out = (td_cost){.value = TD_VALUE_TIME, .items = 1};
+}
+
+/* The number of steps goes out as a number of the record. */
+static void fake_finish(td_bench *bench) {
+    if (bench->rank->rank == 0) {
+        td_outcome_number(bench->outcome, "steps",
+                          (double)atomic_load((_Atomic int64_t *)(void *)bench->rank->segment));
+    }
+}
+
+static void fake_teardown(td_bench *bench) {
+    td_free(bench->state);
+}
+
+static const td_workload stepped = {.name = "fake",
+                                    .setup = fake_setup,
+                                    .verify = fake_verify,
+                                    .step = fake_step,
+                                    .cost = fake_cost,
+                                    .finish = fake_finish,
+                                    .teardown = fake_teardown};
+static const td_workload regional = {.name = "fake",
+                                     .setup = fake_setup,
+                                     .verify = fake_verify,
+                                     .region = fake_region,
+                                     .cost = fake_cost,
+                                     .finish = fake_finish,
+                                     .teardown = fake_teardown};
+
+static void run_fake(behaviour how, const char *layout_text, td_runner_options options,
+                     td_outcome *out) {
+    td_case subject = {.workload = how == REGION ? &regional : &stepped, .id = "fake/case"};
+    td_layout layout;
+    td_topology *topology;
+    act = how;
+    cr_assert_eq(td_layout_parse(layout_text, &layout), TD_OK, "%s", td_error());
+    cr_assert_eq(td_topology_create(NULL, &topology), TD_OK, "%s", td_error());
+    options.topology = topology;
+    options.min_time_ns = 1000000;
+    cr_assert_eq(td_runner_run(&subject, &layout, &options, "", NULL, NULL, out), TD_OK, "%s",
+                 td_error());
+    td_topology_destroy(topology);
+}
+
+static td_outcome *outcome;
+static void make_outcome(void) {
+    cr_assert_eq(td_runner_outcome_create(&outcome), TD_OK);
+}
+static void drop_outcome(void) {
+    td_runner_outcome_destroy(outcome);
+}
+TestSuite(runner, .init = make_outcome, .fini = drop_outcome, .timeout = 60);
+
+static const char *const layouts[] = {"p1xt1", "p1xt2+over", "p2xt1:thread+over",
+                                      "p2xt1:process+over", "p2xt2:process+over"};
+enum { N_LAYOUTS = sizeof layouts / sizeof layouts[0] };
+
+Test(runner, samples_as_often_as_told) {
+    for (int i = 0; i < N_LAYOUTS; i++) {
+        for (int how = GOOD; how <= REGION; how++) {
+            run_fake((behaviour)how, layouts[i], (td_runner_options){.samples = 9}, outcome);
+            cr_assert_eq(outcome->state, TD_OUTCOME_OK, "%s: %s", layouts[i], outcome->reason);
+            cr_assert_eq(outcome->n_samples, 9);
+            cr_assert_str_eq(outcome->method, "by eye");
+            /* At least the samples themselves, each of `repeat` steps; the rest calibrates. */
+            cr_assert(outcome->numbers[0].value >= (double)(9 * outcome->repeat), "%g steps",
+                      outcome->numbers[0].value);
+            for (int s = 0; s < 9; s++) {
+                cr_assert(outcome->samples_ns[s] > 0);
+            }
+        }
+    }
+}
+
+Test(runner, refuses_to_time_a_wrong_answer) {
+    for (int i = 0; i < N_LAYOUTS; i++) {
+        run_fake(WRONG, layouts[i], (td_runner_options){.samples = 3}, outcome);
+        cr_assert_eq(outcome->state, TD_OUTCOME_FAILED, "%s", layouts[i]);
+        cr_assert_eq(outcome->n_samples, 0);
+        cr_assert_eq(outcome->n_numbers, 0, "it was stepped");
+        cr_assert(strstr(outcome->reason, "expected 42"), "%s", outcome->reason);
+    }
+}
+
+Test(runner, one_wrong_rank_fails_all) {
+    for (int i = 2; i < N_LAYOUTS; i++) {
+        run_fake(WRONG_RANK, layouts[i], (td_runner_options){.samples = 3}, outcome);
+        cr_assert_eq(outcome->state, TD_OUTCOME_FAILED, "%s", layouts[i]);
+        cr_assert_eq(outcome->n_samples, 0);
+        cr_assert(strstr(outcome->reason, "rank 1 has 41"), "%s", outcome->reason);
+    }
+}
+
+Test(runner, survives_what_a_case_does_to_itself) {
+    run_fake(CRASH, "p1xt1", (td_runner_options){.samples = 3}, outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
+    cr_assert(outcome->reason[0], "no reason");
+    run_fake(REFUSE, "p1xt1", (td_runner_options){.samples = 3}, outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
+    cr_assert(strstr(outcome->reason, "the disk is full"), "%s", outcome->reason);
+    run_fake(ABSENT, "p1xt1", (td_runner_options){.samples = 3}, outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_SKIPPED);
+    cr_assert(strstr(outcome->reason, "no such device"), "%s", outcome->reason);
+    run_fake(HANG, "p1xt1", (td_runner_options){.samples = 3, .limit_ns = 300000000}, outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
+    cr_assert(strstr(outcome->reason, "not done after"), "%s", outcome->reason);
+}
+
+Test(runner, injected_faults_are_found) {
+    run_fake(GOOD, "p1xt1", (td_runner_options){.samples = 3, .inject = {.kind = TD_INJECT_WRONG}},
+             outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
+    cr_assert_eq(outcome->n_samples, 0);
+    run_fake(GOOD, "p1xt1", (td_runner_options){.samples = 3, .inject = {.kind = TD_INJECT_CRASH}},
+             outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
+    cr_assert_eq(outcome->n_samples, 0);
+}
+
+/* ---- records ---- */
+
+static void emit(const td_case *subject, const td_outcome *out, td_row *row, td_record_set *set) {
+    char path[] = "/tmp/tandem-emit-XXXXXX", *warning;
+    td_layout layout;
+    td_record_writer *writer;
+    int handle = mkstemp(path);
+    cr_assert_geq(handle, 0);
+    close(handle);
+    cr_assert_eq(td_layout_parse("p1xt1", &layout), TD_OK);
+    json_t *empty = json_object();
+    cr_assert_eq(td_record_open(path, empty, empty, &writer), TD_OK, "%s", td_error());
+    cr_assert_eq(td_emit_outcome(writer, subject, &layout, out, "tandem bench x", row), TD_OK, "%s",
+                 td_error());
+    cr_assert_eq(td_record_close(writer), TD_OK);
+    cr_assert_eq(td_record_read(path, set, &warning), TD_OK, "%s", td_error());
+    td_free(warning);
+    json_decref(empty);
+    unlink(path);
+}
+
+static const char *text_of(const td_record_set *set, const char *member) {
+    const json_t *record = json_array_get(set->records, 0);
+    const char *text = json_string_value(json_object_get(record, member));
+    return text ? text : "";
+}
+
+Test(runner, a_value_above_its_roof_is_failed) {
+    td_case subject = {.workload = &stepped, .id = "fake/case", .provider = "tandem"};
+    td_row row;
+    td_record_set set;
+    outcome->state = TD_OUTCOME_OK;
+    outcome->n_samples = 3;
+    outcome->max_ulp = -1;
+    /* A teraflop in a nanosecond, then a thousand in a second: above, and far below, any roof. */
+    outcome->cost = (td_cost){.value = TD_VALUE_FLOPS, .flops = 1e12, .bytes = 1e9};
+    outcome->samples_ns[0] = outcome->samples_ns[1] = outcome->samples_ns[2] = 1;
+    emit(&subject, outcome, &row, &set);
+    cr_assert_eq(row.state, TD_OUTCOME_FAILED);
+    cr_assert_str_eq(text_of(&set, "status"), "failed");
+    cr_assert(strstr(text_of(&set, "reason"), "of its roof"), "%s", text_of(&set, "reason"));
+    td_record_set_free(&set);
+    outcome->cost.flops = 1000;
+    outcome->samples_ns[0] = outcome->samples_ns[1] = outcome->samples_ns[2] = 1e9;
+    emit(&subject, outcome, &row, &set);
+    cr_assert_eq(row.state, TD_OUTCOME_OK, "%s", row.reason);
+    cr_assert_str_eq(text_of(&set, "status"), "ok");
+    cr_assert_str_eq(text_of(&set, "unit"), "GFLOP/s");
+    td_record_set_free(&set);
+}
+
+Test(runner, a_failed_case_has_a_record_without_a_value) {
+    td_case subject = {.workload = &stepped, .id = "fake/case", .provider = "tandem"};
+    td_row row;
+    td_record_set set;
+    outcome->state = TD_OUTCOME_FAILED;
+    outcome->max_ulp = -1;
+    strcpy(outcome->reason, "rank 1 has 41");
+    emit(&subject, outcome, &row, &set);
+    const json_t *record = json_array_get(set.records, 0);
+    cr_assert_str_eq(text_of(&set, "status"), "failed");
+    cr_assert_str_eq(text_of(&set, "reason"), "rank 1 has 41");
+    cr_assert_null(json_object_get(record, "value"));
+    cr_assert_null(json_object_get(record, "samples_ns"));
+    cr_assert(json_is_false(json_object_get(json_object_get(record, "check"), "ok")));
+    td_record_set_free(&set);
+}

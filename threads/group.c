@@ -196,7 +196,6 @@ td_status td_rank_barrier(td_rank *rank) {
         return TD_OK;
     }
     uint32_t target = atomic_load_explicit(&control->barrier.value, memory_order_relaxed) + 1;
-    atomic_fetch_add_explicit(&slot_of(rank)->arrivals, 1, memory_order_relaxed);
     /* seq_cst pairs with the increment of `ended` in td_group_run_rank: of a rank that arrives and
      * one that returns, at least one sees the other. It also orders the data of those who arrived
      * before the last one. */
@@ -204,6 +203,10 @@ td_status td_rank_barrier(td_rank *rank) {
     if (arrived == (uint32_t)rank->count) {
         atomic_store_explicit(&control->arrived, 0, memory_order_relaxed);
         td_event_advance(&control->barrier, &rank->group->rule);
+    }
+    /* Counted last: a rank that is stopped above, even as the last to arrive, is the late one. */
+    atomic_fetch_add_explicit(&slot_of(rank)->arrivals, 1, memory_order_relaxed);
+    if (arrived == (uint32_t)rank->count) {
         return TD_OK;
     }
     if (atomic_load_explicit(&control->ended.value, memory_order_seq_cst) > 0) {

@@ -101,26 +101,27 @@ static td_status be_struck(td_rank *rank, void *arg) {
 
 static const char *const row_names[][2] = {
     {"allreduce", "tree"}, {"allreduce", "ring"}, {"barrier", "two_level"}};
-enum { N_ROW_NAMES = 3, N_DELAYS = 6 };
+/* Every row killed at some delays, and stopped at fewer, because that takes the deadline. */
+enum { N_ROW_NAMES = 3, N_KILLS = 6, N_STOPS = 2, N_STRIKES = N_ROW_NAMES * (N_KILLS + N_STOPS) };
 
 ParameterizedTestParameters(comm_faults, a_rank_dies_or_stops_inside) {
-    static int cases[N_ROW_NAMES * N_DELAYS * 2];
-    for (int i = 0; i < N_ROW_NAMES * N_DELAYS * 2; i++) {
+    static int cases[N_STRIKES];
+    for (int i = 0; i < N_STRIKES; i++) {
         cases[i] = i;
     }
-    return cr_make_param_array(int, cases, N_ROW_NAMES *N_DELAYS * 2);
+    return cr_make_param_array(int, cases, N_STRIKES);
 }
 
 ParameterizedTest(int *number, comm_faults, a_rank_dies_or_stops_inside) {
-    bool stops = *number % 2 == 1;
-    int row = *number / 2 % N_ROW_NAMES, delay = *number / (2 * N_ROW_NAMES);
+    int row = *number % N_ROW_NAMES, delay = *number / N_ROW_NAMES;
+    bool stops = delay >= N_KILLS;
     int ranks = stops ? 2 : RANKS;
     strike *plan =
         mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(plan, MAP_FAILED);
     plan->number = stops ? SIGSTOP : SIGKILL;
     plan->delay_ns = delay * 7 * MS / 3;
-    td_group_options options = options_for(TD_RANK_PROCESS, ranks, (stops ? 300 : 20000) * MS);
+    td_group_options options = options_for(TD_RANK_PROCESS, ranks, (stops ? 1500 : 20000) * MS);
     session s = {.region = repeat_for_ever,
                  .row = td_collective_find(row_names[row][0], row_names[row][1]),
                  .shared = plan};
@@ -133,10 +134,12 @@ ParameterizedTest(int *number, comm_faults, a_rank_dies_or_stops_inside) {
         cr_expect_eq(status, TD_EPEER);
         cr_expect_str_eq(td_error(), "rank 1 was killed by signal 9 (SIGKILL)");
     }
-    /* A watchdog, not a measurement: 0.9 s at most are expected, 20 s if nobody notices. */
+    /* A watchdog, not a measurement: 2 s at most are expected, 20 s if nobody notices. */
     cr_expect_lt(td_now_ns() - start_ns, 10000 * MS);
     for (int i = 0; i < ranks; i++) {
-        cr_expect(kill(plan->pids[i], 0) != 0 && errno == ESRCH, "rank %d is still there", i);
+        /* 0: the rank was ended before it began. */
+        cr_expect(plan->pids[i] == 0 || (kill(plan->pids[i], 0) != 0 && errno == ESRCH),
+                  "rank %d is still there", i);
     }
 }
 
@@ -203,7 +206,7 @@ static void stand_still(void *arg, td_worker *worker) {
 }
 
 Test(comm_faults, a_late_rank_is_named_through_others, .timeout = 60) {
-    td_group_options options = options_for(TD_RANK_THREAD, 4, 300 * MS);
+    td_group_options options = options_for(TD_RANK_THREAD, 4, 1500 * MS);
     session s = {.region = stand_still, .row = td_collective_find("reduce_scatter", "ring")};
     cr_assert_eq(td_group_run(&options, run_session, &s), TD_ETIMEDOUT);
     cr_assert_not_null(strstr(td_error(), ": rank 1 made no progress in reduce_scatter/ring"), "%s",

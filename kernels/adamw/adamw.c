@@ -67,7 +67,7 @@ void TD_FN(adamw_f32)(const td_adamw_f32_args *args, int64_t first, int64_t last
         int64_t stop = decayed ? args->ranges[range][1] : begin;
         stop = stop < end ? stop : end;
         update_run(args, decayed ? args->step->decay : 1.0f, i, stop);
-        range += decayed && stop == args->ranges[range][1] ? 1 : 0;
+        range += decayed ? 1 : 0; /* or the loop ends here */
         i = stop;
     }
 }

@@ -63,13 +63,19 @@ TD_SIMD void sum_positions(const td_embedding_grad_f32_args *args, int64_t i, in
 
 void TD_FN(embedding_grad_f32)(const td_embedding_grad_f32_args *args, int64_t first, int64_t last,
                                void *scratch) {
-    int64_t end = td_tile_end(args->vocab, TD_TILE_IDS, last);
-    for (int64_t v = first * TD_TILE_IDS; v < end; v++) {
-        float *out = args->dtable + v * args->width;
-        if (args->start[v] == args->start[v + 1]) {
-            memset(out, 0, (size_t)args->width * sizeof *out);
-        } else {
-            sum_positions(args, args->start[v], args->start[v + 1], scratch, out);
+    const int32_t *start = args->start;
+    int64_t width = args->width, end = td_tile_end(args->vocab, TD_TILE_IDS, last);
+    for (int64_t v = first * TD_TILE_IDS; v < end;) {
+        /* A batch uses some 2,500 of 49,408 ids: rows between them are zeroed in one run. */
+        int64_t absent = v;
+        while (absent < end && start[absent] == start[absent + 1]) {
+            absent++;
+        }
+        memset(args->dtable + v * width, 0, (size_t)((absent - v) * width) * sizeof *args->dtable);
+        v = absent;
+        if (v < end) {
+            sum_positions(args, start[v], start[v + 1], scratch, args->dtable + v * width);
+            v++;
         }
     }
 }

@@ -100,7 +100,7 @@ void TD_FN(layernorm_f32)(const td_layernorm_f32_args *args, int64_t first, int6
     }
 }
 
-/* h and xhat of `part` columns of row r, zeros behind them. */
+/* h and xhat of `part` columns of row r; h is zero behind them, which silences xhat. */
 TD_SIMD void load_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int64_t c, int64_t part,
                        td_v16 *h, td_v16 *xhat) {
     const float *dy = args->dy + r * args->lddy + c, *x = args->x + r * args->ldx + c;
@@ -110,7 +110,7 @@ TD_SIMD void load_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int6
         *xhat = normalised(td_v16_load(x), mean, rstd);
     } else {
         *h = td_v16_mul(td_v16_load_part(dy, part, 0), td_v16_load_part(args->gamma + c, part, 0));
-        *xhat = normalised(td_v16_load_part(x, part, mean), mean, rstd);
+        *xhat = normalised(td_v16_load_part(x, part, 0), mean, rstd);
     }
 }
 
@@ -186,7 +186,7 @@ TD_SIMD void grad_w_rows(const td_layernorm_grad_w_f32_args *args, int n, int64_
                 x = td_v16_load(from_x);
             } else {
                 dy = td_v16_load_part(from_dy, width - c, 0);
-                x = td_v16_load_part(from_x, width - c, args->mean[row + r]);
+                x = td_v16_load_part(from_x, width - c, 0);
             }
             g = td_v16_fma(dy, normalised(x, args->mean[row + r], args->rstd[row + r]), g);
             b = td_v16_add(b, dy);

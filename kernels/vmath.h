@@ -60,10 +60,15 @@ TD_SIMD td_v16 td_v16_log(td_v16 x) {
     return td_v16_select(as_is, x, p);
 }
 
+/* exp(-|x|), from which sigmoid and softplus of x, and of -x, are made. */
+TD_SIMD td_v16 td_v16_exp_minus_abs(td_v16 x) {
+    return td_v16_exp(td_v16_neg(td_v16_abs(x)));
+}
+
 /* exp(-|x + low|), low being what the rounding of x lost: at x = -80 it is worth 60 ULP. A factor
  * near 1 rather than a sum, whose small part would be flushed where e is near 2^-126. */
-TD_SIMD td_v16 td_v16_exp_minus_abs(td_v16 x, td_v16 low) {
-    td_v16 e = td_v16_exp(td_v16_neg(td_v16_abs(x))), one = td_v16_set1(1.0f);
+TD_SIMD td_v16 td_v16_exp_minus_abs_sum(td_v16 x, td_v16 low) {
+    td_v16 e = td_v16_exp_minus_abs(x), one = td_v16_set1(1.0f);
     td_m16 negative = td_v16_lt(x, td_v16_zero());
     return td_v16_mul(e, td_v16_select(negative, td_v16_add(one, low), td_v16_sub(one, low)));
 }
@@ -73,20 +78,6 @@ TD_SIMD td_v16 td_v16_sigmoid_of(td_v16 x, td_v16 e) {
     td_v16 one = td_v16_set1(1.0f);
     td_v16 above = td_v16_select(td_v16_lt(x, td_v16_zero()), e, one);
     return td_v16_div(above, td_v16_add(one, e));
-}
-
-TD_SIMD td_v16 td_v16_sigmoid(td_v16 x) {
-    return td_v16_sigmoid_of(x, td_v16_exp(td_v16_neg(td_v16_abs(x))));
-}
-
-/* sigmoid(x) and sigmoid(-x) from one exp. */
-typedef struct td_sigmoids {
-    td_v16 of_x, of_minus_x;
-} td_sigmoids;
-
-TD_SIMD td_sigmoids td_v16_sigmoids(td_v16 x) {
-    td_v16 e = td_v16_exp(td_v16_neg(td_v16_abs(x)));
-    return (td_sigmoids){td_v16_sigmoid_of(x, e), td_v16_sigmoid_of(td_v16_neg(x), e)};
 }
 
 /* softplus(x) = log(1 + exp(x)) = max(x, 0) + log1p(e) from e = exp(-|x|): a polynomial in e, as
@@ -102,10 +93,6 @@ TD_SIMD td_v16 td_v16_softplus_of(td_v16 x, td_v16 e) {
     p = td_v16_fma(p, e, td_v16_set1(-0x1.fffe5p-2f));
     p = td_v16_fma(p, e, td_v16_set1(0x1.fffffep-1f));
     return td_v16_fma(p, e, td_v16_max(td_v16_zero(), x));
-}
-
-TD_SIMD td_v16 td_v16_softplus(td_v16 x) {
-    return td_v16_softplus_of(x, td_v16_exp(td_v16_neg(td_v16_abs(x))));
 }
 
 /* Beyond these |x| a tail is below the smallest float: there the arguments are clamped, so that an
@@ -209,7 +196,7 @@ TD_SIMD td_v16 td_v16_act(td_act act, td_v16 x) {
     }
     const float limit = td_gelu_limit(act);
     td_gate gate = td_v16_gate(act, td_v16_clamp_abs(x, limit));
-    td_v16 e = td_v16_exp_minus_abs(gate.w, gate.low), one = td_v16_set1(1.0f);
+    td_v16 e = td_v16_exp_minus_abs_sum(gate.w, gate.low), one = td_v16_set1(1.0f);
     /* x e / (1 + e) below zero, x / (1 + e) above: x joins first, as e alone may be denormal. */
     td_v16 above = td_v16_select(td_v16_lt(gate.w, td_v16_zero()), e, one);
     above = td_v16_mul(td_v16_max(td_v16_set1(-limit), x), above);
@@ -225,7 +212,7 @@ TD_SIMD td_v16 td_v16_act_grad(td_act act, td_v16 x) {
     }
     td_v16 clamped = td_v16_clamp_abs(x, td_gelu_limit(act));
     td_gate gate = td_v16_gate(act, clamped);
-    td_v16 e = td_v16_exp_minus_abs(gate.w, gate.low);
+    td_v16 e = td_v16_exp_minus_abs_sum(gate.w, gate.low);
     td_v16 s = td_v16_sigmoid_of(gate.w, e);
     td_v16 inner = td_v16_mul(s, td_v16_sigmoid_of(td_v16_neg(gate.w), e));
     return td_v16_fma(td_v16_mul(clamped, gate.slope), inner, s);

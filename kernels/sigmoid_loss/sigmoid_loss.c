@@ -21,11 +21,13 @@ TD_SIMD void tile_row(float *row, int64_t cols, int64_t own, float scale, float 
         td_m16 positive = td_i16_eq(td_i16_add(td_i16_iota(), td_i16_set1((int32_t)c)),
                                     td_i16_set1((int32_t)own));
         td_v16 s = td_v16_mul(td_v16_load(row + c), factor), logit = td_v16_add(s, shift);
-        td_sigmoids both = td_v16_sigmoids(logit);
-        /* sigmoid(l) - 1 = -sigmoid(-l), which loses nothing where the pair is well fitted. */
-        td_v16 g = td_v16_select(positive, td_v16_neg(both.of_minus_x), both.of_x);
+        /* z = -label * logit: the loss is softplus(z), its slope -label * sigmoid(z). sigmoid(l) -
+         * 1 as -sigmoid(-l) loses nothing where the pair is well fitted. */
+        td_v16 z = td_v16_select(positive, td_v16_neg(logit), logit);
+        td_v16 e = td_v16_exp_minus_abs(z), slope = td_v16_sigmoid_of(z, e);
+        td_v16 loss = td_v16_softplus_of(z, e);
+        td_v16 g = td_v16_select(positive, td_v16_neg(slope), slope);
         g = td_v16_select(seen, td_v16_mul(g, by), td_v16_zero());
-        td_v16 loss = td_v16_softplus(td_v16_select(positive, td_v16_neg(logit), logit));
         total->loss = td_v16_add(total->loss, td_v16_select(seen, loss, td_v16_zero()));
         total->dscale =
             td_v16_add(total->dscale, td_v16_select(seen, td_v16_mul(g, s), td_v16_zero()));

@@ -291,3 +291,83 @@ Test(losses, duplicates_at_the_largest_scale_stay_finite) {
     free_result(&got);
     free_batch(&b);
 }
+
+/* The gradient matrix sums to zero: with a coordinate that all texts share, the images' gradients
+ * along it do, row by row not, in total yes. */
+Test(losses, softmax_gradient_sums_to_zero) {
+    TWIN_EACH_ROW(row, TD_OP_contrastive_grad_f32) {
+        batch b = make_batch(100, 24, 20, 0, 0.5);
+        for (int64_t i = 0; i < b.n; i++) {
+            b.y[i * b.dim + 3] = 0.5f;
+        }
+        result got = softmax_run(row->isa, &b, 1);
+        double sum = 0, size = 0;
+        for (int64_t i = 0; i < b.n; i++) {
+            sum += (double)got.dx[i * b.dim + 3];
+            size += fabs((double)got.dx[i * b.dim + 3]);
+        }
+        cr_assert(fabs(sum) <= 1e-5 * size && size > 1e-3, "%g of %g", sum, size);
+        free_result(&got);
+        free_batch(&b);
+    }
+}
+
+/* The twins are arguments of ours too: their gradients against central differences. Steps are
+ * taken in f32 inputs, so the difference divides by the step that was really made. */
+static void check_differences(answer (*twin)(const batch *)) {
+    batch b = make_batch(5, 4, 12, -3, 0.5);
+    answer at = twin(&b);
+    float *const knobs[] = {&b.x[6], &b.y[9], &b.scale, &b.bias};
+    const double want[] = {at.dx[6], at.dy[9], at.dscale / (double)b.scale, at.dbias};
+    for (int i = 0; i < 4; i++) {
+        float kept = *knobs[i], low = kept - 0x1p-12f, high = kept + 0x1p-12f;
+        *knobs[i] = high;
+        answer above = twin(&b);
+        *knobs[i] = low;
+        answer below = twin(&b);
+        *knobs[i] = kept;
+        double slope = (above.loss - below.loss) / ((double)high - (double)low);
+        cr_expect(fabs(slope - want[i]) <= 3e-6 * (1 + fabs(want[i])), "%d: %.9g, not %.9g", i,
+                  slope, want[i]);
+        free_answer(&above);
+        free_answer(&below);
+    }
+    free_answer(&at);
+    free_batch(&b);
+}
+
+Test(losses, the_twins_agree_with_central_differences) {
+    check_differences(softmax_twin);
+    check_differences(sigmoid_twin);
+}
+
+/* A pair that fits well: softplus(l) - l and sigmoid(l) - 1 would lose it all, at l = 30. */
+Test(losses, a_well_fitted_pair_keeps_its_loss_and_gradient) {
+    TWIN_EACH_ROW(row, TD_OP_sigmoid_loss_f32) {
+        batch b = make_batch(1, 16, 40, -10, 1e9);
+        memcpy(b.y, b.x, 16 * sizeof(float));
+        result got = sigmoid_run(row->isa, &b, 1);
+        double l = (double)b.scale * dot(&b, 0, 0) + (double)b.bias;
+        cr_assert(fabs(got.loss / exp(-l) - 1) <= 1e-4, "loss %g at logit %g", got.loss, l);
+        cr_assert(fabs(got.dbias / -exp(-l) - 1) <= 1e-4, "slope %g at logit %g", got.dbias, l);
+        free_result(&got);
+        free_batch(&b);
+    }
+}
+
+/* A NaN feature makes its own rows NaN, and those that meet it. */
+Test(losses, a_nan_shows) {
+    TWIN_EACH_ROW(row, TD_OP_sigmoid_loss_f32) {
+        batch b = make_batch(20, 18, 10, -10, 0.5);
+        b.x[7 * b.dim + 2] = NAN;
+        result softmax = softmax_run(row->isa, &b, 1), sigmoid = sigmoid_run(row->isa, &b, 1);
+        cr_expect(isnan(softmax.loss) && isnan(sigmoid.loss));
+        for (int64_t i = 0; i < b.n; i++) {
+            cr_expect_eq(isnan(sigmoid.dx[i * b.dim]) != 0, i == 7);
+            cr_expect(isnan(softmax.dx[i * b.dim]) && isnan(sigmoid.dy[i * b.dim]));
+        }
+        free_result(&softmax);
+        free_result(&sigmoid);
+        free_batch(&b);
+    }
+}

@@ -27,10 +27,6 @@ static double sigmoid(double x) {
     return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
 }
 
-static double sigmoid_of_minus(double x) {
-    return sigmoid(-x);
-}
-
 static double softplus(double x) {
     return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
 }
@@ -84,7 +80,6 @@ static const function_row functions[] = {
     {"exp",              VMATH_exp,              exp,              1, 0x1p-126, STEPS},
     {"log",              VMATH_log,              log,              2, 0x1p-126, STEPS},
     {"sigmoid",          VMATH_sigmoid,          sigmoid,          3, 0x1p-126, STEPS},
-    {"sigmoid_of_minus", VMATH_sigmoid_of_minus, sigmoid_of_minus, 3, 0x1p-126, STEPS},
     {"softplus",         VMATH_softplus,         softplus,         3, 0x1p-126, STEPS},
     {"gelu_erf",         VMATH_gelu_erf,         gelu_erf,         8, 0x1p-126, STEPS},
     {"gelu_tanh",        VMATH_gelu_tanh,        gelu_tanh,        4, 0x1p-120, STEPS},

@@ -11,9 +11,8 @@
 #define VMATH_MAP(X)                                                                               \
     X(exp, td_v16_exp(x))                                                                          \
     X(log, td_v16_log(x))                                                                          \
-    X(sigmoid, td_v16_sigmoid(x))                                                                  \
-    X(sigmoid_of_minus, td_v16_sigmoids(x).of_minus_x)                                             \
-    X(softplus, td_v16_softplus(x))                                                                \
+    X(sigmoid, td_v16_sigmoid_of(x, td_v16_exp_minus_abs(x)))                                      \
+    X(softplus, td_v16_softplus_of(x, td_v16_exp_minus_abs(x)))                                    \
     X(gelu_erf, td_v16_act(TD_ACT_GELU_ERF, x))                                                    \
     X(gelu_tanh, td_v16_act(TD_ACT_GELU_TANH, x))                                                  \
     X(gelu_quick, td_v16_act(TD_ACT_GELU_QUICK, x))                                                \

@@ -44,7 +44,7 @@ Test(stats, interval_of_the_median_is_the_binomial_one) {
                  {9, 2, 0.9609375},
                  {10, 2, 0.978515625},
                  {20, 6, 0.9586105346679688},
-                 {30, 10, 0.9572260379791260}};
+                 {30, 10, 0.957226054742932}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         int64_t rank;
         double coverage = td_stats_median_interval(table[i].n, &rank);

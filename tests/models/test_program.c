@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/program.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "train_case.h"
+
+typedef struct trace {
+    char text[64];
+    int n;
+} trace;
+
+static void note_a(void *arg) {
+    trace *t = arg;
+    t->text[t->n++] = 'a';
+}
+
+static void note_b(void *arg) {
+    trace *t = arg;
+    t->text[t->n++] = 'b';
+}
+
+static void note_c(void *arg) {
+    trace *t = arg;
+    t->text[t->n++] = 'c';
+}
+
+static td_team *make_team(int workers, int64_t scratch) {
+    td_team_options options = {.workers = workers, .scratch_bytes = scratch, .shares_cpus = true};
+    td_team *team;
+    td_case_ok(td_team_create(&options, &team));
+    return team;
+}
+
+/* Ops run by phase, whatever the order in which they were added; equal phases keep that order. */
+Test(program, phases_order_ops) {
+    for (int workers = 1; workers <= 3; workers++) {
+        td_program *program;
+        trace t = {0};
+        td_case_ok(td_program_create(&program));
+        td_program_call(program, 7, note_c, &t, "late");
+        int next = td_program_call(program, 2, note_a, &t, "first");
+        cr_assert_eq(next, 3);
+        td_program_call(program, 7, note_a, &t, "late too");
+        td_program_call(program, next, note_b, &t, "second");
+        td_case_ok(td_program_finish(program, workers));
+        td_team *team = make_team(workers, 0);
+        td_case_ok(td_program_run(program, team));
+        cr_assert_str_eq(t.text, "abca");
+        td_case_ok(td_program_run(program, team));
+        cr_assert_str_eq(t.text, "abcaabca");
+        td_program_cost cost;
+        td_program_total_cost(program, &cost);
+        cr_assert(cost.runs == 2 && cost.phases == 3 && cost.ops == 4 && cost.ns > 0);
+        td_team_destroy(team);
+        td_program_destroy(program);
+    }
+}
+
+enum { N = 70000 };
+
+/* Two kernels, the second reading what the first wrote: shares and barriers must fit. */
+Test(program, kernels_share_tiles_and_wait_for_phases) {
+    td_case_ok(td_kernels_select(TD_ISA_PORTABLE));
+    float *x = td_alloc(N * sizeof(float)), *y = td_alloc(N * sizeof(float));
+    float *expected = td_alloc(N * sizeof(float));
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)(i % 17) - 8;
+    }
+    for (int workers = 1; workers <= 4; workers++) {
+        td_program *program;
+        td_case_ok(td_program_create(&program));
+        memset(y, 0xFF, N * sizeof(float));
+        int phase = TD_PROGRAM_ADD(program, 0, gelu_f32, "gelu", "one", .n = N,
+                                   .act = TD_ACT_GELU_ERF, .x = x, .y = y);
+        TD_PROGRAM_ADD(program, phase, gelu_f32, "gelu", "two", .n = N, .act = TD_ACT_GELU_ERF,
+                       .x = y, .y = y);
+        td_case_ok(td_program_finish(program, workers));
+        td_team *team = make_team(workers, td_program_scratch_bytes(program));
+        td_case_ok(td_program_run(program, team));
+        if (workers == 1) {
+            memcpy(expected, y, N * sizeof(float));
+            cr_assert(fabs((double)y[16] - 8) < 1e-5);
+        }
+        cr_assert_eq(memcmp(y, expected, N * sizeof(float)), 0, "%d workers", workers);
+        cr_assert_eq(td_program_ops(program), 2);
+        td_op_cost op;
+        td_program_op_cost(program, 1, &op);
+        cr_assert_str_eq(op.name, "two");
+        cr_assert(op.tiles == 5 && op.flops > 0 && op.bytes > 0 && op.ns_max > 0);
+        cr_assert(op.ns_sum >= op.ns_max);
+        td_program_reset_cost(program);
+        td_program_op_cost(program, 1, &op);
+        cr_assert(op.ns_max <= 0);
+        td_team_destroy(team);
+        td_program_destroy(program);
+    }
+    td_free(x);
+    td_free(y);
+    td_free(expected);
+}
+
+Test(program, arguments_can_be_patched_and_a_cleared_program_built_again) {
+    td_case_ok(td_kernels_select(TD_ISA_PORTABLE));
+    float from[4] = {1, 2, 3, 4}, to[4] = {0};
+    td_program *program;
+    td_case_ok(td_program_create(&program));
+    for (int pass = 0; pass < 2; pass++) {
+        td_program_clear(program);
+        for (int i = 0; i < 100; i++) {
+            char name[TD_NODE_NAME];
+            snprintf(name, sizeof(name), "copy.%d", i);
+            TD_PROGRAM_ADD(program, i, rows_copy_f32, "pool", name, .groups = 1, .rows = 1,
+                           .cols = 4, .to = to, .to_ld = 4, .from_ld = 4, .from = to);
+        }
+        td_case_ok(td_program_finish(program, 1));
+        cr_assert_eq(td_program_ops(program), 100);
+    }
+    td_rows_copy_f32_args *args = td_program_args(program, "copy.0");
+    args->from = from;
+    td_team *team = make_team(1, 0);
+    td_case_ok(td_program_run(program, team));
+    cr_assert_arr_eq(to, from, sizeof(from));
+    td_team_destroy(team);
+    td_program_destroy(program);
+}

@@ -7,14 +7,14 @@
 #include "base/status.h"
 
 /*  verb     one-line summary */
-#define TD_VERB_MAP(X)                                                          \
-    X(topo,   "draw the machine, and a layout on it")                           \
-    X(list,   "list cases, kernels, collectives, models")                       \
-    X(bench,  "measure cases on layouts, with proof")                           \
-    X(report, "render records as one HTML page, Markdown and CSV")              \
-    X(train,  "train CLIP or SigLIP on image-caption pairs")                    \
-    X(eval,   "retrieval and zero-shot accuracy of trained weights")            \
-    X(data,   "make, import, and inspect TFRecord shards")
+#define TD_VERB_MAP(X)                                                                             \
+    X(topo, "draw the machine, and a layout on it")                                                \
+    X(list, "list cases, kernels, collectives, models")                                            \
+    X(bench, "measure cases on layouts, with proof")                                               \
+    X(report, "render records as one HTML page, Markdown and CSV")                                 \
+    X(train, "train CLIP or SigLIP on image-caption pairs")                                        \
+    X(eval, "retrieval and zero-shot accuracy of trained weights")                                 \
+    X(data, "make, import, and inspect TFRecord shards")
 
 #define TD_VERB_DECLARE(verb, summary) td_status td_verb_##verb(int argc, char **argv);
 TD_VERB_MAP(TD_VERB_DECLARE)

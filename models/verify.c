@@ -111,6 +111,11 @@ td_status td_verify_options(const char *folder, int64_t blocks, td_train_options
     return TD_OK;
 }
 
+/* The larger, and NaN once there was one: a comparison with it is false. */
+static double worse(double worst, double value) {
+    return value > worst || isnan(value) ? value : worst;
+}
+
 td_difference td_compare(const float *found, const double *expected, int64_t n) {
     double difference = 0, norm = 0, found_norm = 0, dot = 0, max_ulp = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -121,8 +126,7 @@ td_difference td_compare(const float *found, const double *expected, int64_t n) 
         dot += f * e;
         int exponent;
         frexp(fabs(e) < (double)FLT_MIN ? (double)FLT_MIN : e, &exponent);
-        double ulp = fabs(d) / ldexp(1, exponent - 24);
-        max_ulp = ulp <= max_ulp ? max_ulp : ulp; /* a NaN is kept */
+        max_ulp = worse(max_ulp, fabs(d) / ldexp(1, exponent - 24));
     }
     double product = sqrt(norm) * sqrt(found_norm);
     return (td_difference){.relative = norm > 0 ? sqrt(difference / norm) : sqrt(difference),
@@ -156,7 +160,7 @@ static td_status compare_loss(verification *v, int64_t step, double loss) {
     TD_TRY(td_safetensors_read_f64(&v->expected, name, 0, NULL, &expected));
     double error = fabs(loss - expected) / fabs(expected);
     bool good = error <= TD_VERIFY_LOSS;
-    v->worst.loss = error <= v->worst.loss ? v->worst.loss : error;
+    v->worst.loss = worse(v->worst.loss, error);
     if (v->out != NULL) {
         fprintf(v->out, "%-4s %-66s %.9g expected %.9g relative %.2e\n", good ? "ok" : "BAD", name,
                 loss, expected, error);
@@ -178,7 +182,7 @@ static td_status compare_tensors(verification *v, const char *prefix, const floa
                                        v->reference));
         td_difference d = td_compare(flat + tensor->offset, v->reference, tensor->count);
         bool good = d.relative <= bound;
-        *worst = d.relative <= *worst ? *worst : d.relative;
+        *worst = worse(*worst, d.relative);
         if (v->out != NULL) {
             fprintf(v->out, "%-4s %-66s relative %.2e cosine %.9f max ulp %.0f\n",
                     good ? "ok" : "BAD", name, d.relative, d.cosine, d.max_ulp);

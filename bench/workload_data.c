@@ -278,7 +278,8 @@ static void cost_captions(const data_state *s, td_cost *out) {
 /* ---- the table ---- */
 
 /* clang-format off */
-#define ROW(id, argument, set) {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set}
+#define ROW(id, argument, set) \
+    {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set}
 static const data_row rows[] = {
     ROW("data/crc32c/isal/1MiB",                 0, crc),
     ROW("data/crc32c/portable/1MiB",             1, crc),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The arguments of every operation: shapes, meaning, aliasing. Pointers borrow. Leading dimensions (ld*) are in
- * elements. Buffers are f32 unless said, need 4-byte alignment only, and must not overlap unless said.
- * A `blocks` argument splits rows into that many equal consecutive blocks (rows % blocks == 0); see kernel.h for order.
+ * The arguments of every operation: shapes, meaning, aliasing. Pointers borrow. Leading dimensions
+ * (ld*) are in elements. Buffers are f32 unless said, need 4-byte alignment only, and must not
+ * overlap unless said. A `blocks` argument splits rows into that many equal consecutive blocks
+ * (rows % blocks == 0); see kernel.h for order.
  */
 #ifndef TD_KERNELS_ARGS_H
 #define TD_KERNELS_ARGS_H
@@ -13,11 +14,12 @@ typedef enum td_act { TD_ACT_NONE, TD_ACT_GELU_ERF, TD_ACT_GELU_TANH, TD_ACT_GEL
 
 /* C (m, n) = A (m, k) B (k, n), then, in this order, each where its pointer or field is set:
  *   accumulate: the chain starts at the old C (k_blocks must be 1)
- *   bias[n] is added; preact (m, n) receives the value so far; act is applied; residual (m, n) is added;
- *   act_grad_of (m, n): the value is multiplied by act'(act_grad_of) instead of applying act (the dgrad of an
- *   activation). residual may be c itself. a_trans: A is stored (k, m); b_trans: B is stored (n, k).
- * NN is forward of a projection stored (in, out), NT a linear layer with weight (out, in), TN a weight gradient.
- * Tiles: 2-D grid over C, columns outermost, so a worker's contiguous share packs each part of B once. */
+ *   bias[n] is added; preact (m, n) receives the value so far; act is applied; residual (m, n) is
+ * added; act_grad_of (m, n): the value is multiplied by act'(act_grad_of) instead of applying act
+ * (the dgrad of an activation). residual may be c itself. a_trans: A is stored (k, m); b_trans: B
+ * is stored (n, k). NN is forward of a projection stored (in, out), NT a linear layer with weight
+ * (out, in), TN a weight gradient. Tiles: 2-D grid over C, columns outermost, so a worker's
+ * contiguous share packs each part of B once. */
 typedef struct td_gemm_f32_args {
     int64_t m, n, k;
     const float *a, *b;
@@ -35,24 +37,25 @@ typedef struct td_gemm_f32_args {
     int64_t ldact_grad_of;
 } td_gemm_f32_args;
 
-/* images (batch, 3, size, size), already normalised -> patches (batch * P, 3 * patch * patch), P = (size/patch)^2,
- * row order (y, x) of patches, column order (channel, y, x). Tile: one image. */
+/* images (batch, 3, size, size), already normalised -> patches (batch * P, 3 * patch * patch), P =
+ * (size/patch)^2, row order (y, x) of patches, column order (channel, y, x). Tile: one image. */
 typedef struct td_im2col_f32_args {
     int64_t batch, size, patch;
     const float *images;
     float *patches;
 } td_im2col_f32_args;
 
-/* x (batch, tokens, width): token 0 = cls + pos[0] when cls is not NULL, then patch rows + their positions.
- * patches (batch * P, width), P = tokens - (cls ? 1 : 0); pos (tokens, width). Tile: one sequence. */
+/* x (batch, tokens, width): token 0 = cls + pos[0] when cls is not NULL, then patch rows + their
+ * positions. patches (batch * P, width), P = tokens - (cls ? 1 : 0); pos (tokens, width). Tile: one
+ * sequence. */
 typedef struct td_tokens_assemble_f32_args {
     int64_t batch, tokens, width;
     const float *patches, *cls, *pos;
     float *x;
 } td_tokens_assemble_f32_args;
 
-/* for g in groups, r in rows: to[(g * to_group + r * to_ld) + c] = from[(g * from_group + r * from_ld) + c], c < cols.
- * add: adds to `to` instead. Tile: one group. */
+/* for g in groups, r in rows: to[(g * to_group + r * to_ld) + c] = from[(g * from_group + r *
+ * from_ld) + c], c < cols. add: adds to `to` instead. Tile: one group. */
 typedef struct td_rows_copy_f32_args {
     int64_t groups, rows, cols;
     const float *from;
@@ -62,8 +65,8 @@ typedef struct td_rows_copy_f32_args {
     bool add;
 } td_rows_copy_f32_args;
 
-/* x (batch, tokens, width) = table[ids] + pos. ids (batch, tokens) in [0, vocab), checked by the caller. Tile: one
- * sequence. */
+/* x (batch, tokens, width) = table[ids] + pos. ids (batch, tokens) in [0, vocab), checked by the
+ * caller. Tile: one sequence. */
 typedef struct td_embedding_f32_args {
     int64_t batch, tokens, width, vocab;
     const int32_t *ids;
@@ -71,16 +74,17 @@ typedef struct td_embedding_f32_args {
     float *x;
 } td_embedding_f32_args;
 
-/* order (n): positions 0..n-1 sorted by (ids[position], position); start (vocab + 1): the first place in order of each
- * id. n = batch * tokens. One tile. */
+/* order (n): positions 0..n-1 sorted by (ids[position], position); start (vocab + 1): the first
+ * place in order of each id. n = batch * tokens. One tile. */
 typedef struct td_embedding_sort_i32_args {
     int64_t n, vocab;
     const int32_t *ids;
     int32_t *order, *start;
 } td_embedding_sort_i32_args;
 
-/* dtable (vocab, width): every row is written; row v = sum of dx rows at positions of id v: per block of n/blocks
- * positions in ascending order from zero, blocks by the tree (an absent block counts as zero). Tile: 64 ids. */
+/* dtable (vocab, width): every row is written; row v = sum of dx rows at positions of id v: per
+ * block of n/blocks positions in ascending order from zero, blocks by the tree (an absent block
+ * counts as zero). Tile: 64 ids. */
 typedef struct td_embedding_grad_f32_args {
     int64_t n, vocab, width, blocks;
     const int32_t *order, *start;
@@ -88,8 +92,9 @@ typedef struct td_embedding_grad_f32_args {
     float *dtable;
 } td_embedding_grad_f32_args;
 
-/* y (rows, cols) from x (rows, cols): two-pass mean and centred variance (biased); eps inside the root.
- * mean, rstd (rows) are saved for the gradient; NULL when not wanted. y may be x. Tile: 64 rows. */
+/* y (rows, cols) from x (rows, cols): two-pass mean and centred variance (biased); eps inside the
+ * root. mean, rstd (rows) are saved for the gradient; NULL when not wanted. y may be x. Tile: 64
+ * rows. */
 typedef struct td_layernorm_f32_args {
     int64_t rows, cols;
     const float *x;
@@ -101,8 +106,8 @@ typedef struct td_layernorm_f32_args {
     float *mean, *rstd;
 } td_layernorm_f32_args;
 
-/* dx = rstd * (h - mean(h) - xhat * mean(h * xhat)), h = dy * gamma; plus residual (rows, cols) when not NULL.
- * dx may be dy or residual. Tile: 64 rows. */
+/* dx = rstd * (h - mean(h) - xhat * mean(h * xhat)), h = dy * gamma; plus residual (rows, cols)
+ * when not NULL. dx may be dy or residual. Tile: 64 rows. */
 typedef struct td_layernorm_grad_x_f32_args {
     int64_t rows, cols;
     const float *dy, *x, *gamma, *mean, *rstd;
@@ -129,7 +134,8 @@ typedef struct td_colsum_f32_args {
     float *out;
 } td_colsum_f32_args;
 
-/* y = softmax(x) per row; y may be x. NaN in a row makes the row NaN; a row of -inf gives NaN. Tile: 64 rows. */
+/* y = softmax(x) per row; y may be x. NaN in a row makes the row NaN; a row of -inf gives NaN.
+ * Tile: 64 rows. */
 typedef struct td_softmax_f32_args {
     int64_t rows, cols;
     const float *x;
@@ -144,10 +150,10 @@ typedef struct td_gelu_f32_args {
     float *y;
 } td_gelu_f32_args;
 
-/* Element d of head h of row i of sequence s of q is q[s * q_seq + i * q_row + h * head + d]; the same for k, v, o and
- * their gradients. Packed qkv (batch, n, 3W): q_row = 3W, q = base, k = base + W, v = base + 2W. A shared probe
- * (MAP pooling): q_seq = 0. causal: row i sees k rows <= i (n_q == n_k). lse (seqs, heads, n_q).
- * Tile: one (sequence, head), index s * heads + h. */
+/* Element d of head h of row i of sequence s of q is q[s * q_seq + i * q_row + h * head + d]; the
+ * same for k, v, o and their gradients. Packed qkv (batch, n, 3W): q_row = 3W, q = base, k = base +
+ * W, v = base + 2W. A shared probe (MAP pooling): q_seq = 0. causal: row i sees k rows <= i (n_q ==
+ * n_k). lse (seqs, heads, n_q). Tile: one (sequence, head), index s * heads + h. */
 typedef struct td_attention_f32_args {
     int64_t seqs, heads, head, n_q, n_k;
     bool causal;
@@ -158,8 +164,8 @@ typedef struct td_attention_f32_args {
     float *lse;
 } td_attention_f32_args;
 
-/* do has o's strides, dq its own, dk and dv one pair. All of dq, dk, dv of a head are written (not added).
- * dq is per sequence even when q is shared. Tile as above. */
+/* do has o's strides, dq its own, dk and dv one pair. All of dq, dk, dv of a head are written (not
+ * added). dq is per sequence even when q is shared. Tile as above. */
 typedef struct td_attention_grad_f32_args {
     td_attention_f32_args forward; /* o and lse as the forward pass left them */
     const float *d_o;
@@ -169,8 +175,9 @@ typedef struct td_attention_grad_f32_args {
 
 typedef enum td_pool { TD_POOL_TOKEN, TD_POOL_EOT, TD_POOL_MEAN } td_pool;
 
-/* y (batch, width) from x (batch, tokens, width): TOKEN: row `token` (0: CLS, tokens - 1: last); EOT: the row of the
- * first largest id in ids (batch, tokens); MEAN: rows summed in ascending order, then divided. Tile: one sequence. */
+/* y (batch, width) from x (batch, tokens, width): TOKEN: row `token` (0: CLS, tokens - 1: last);
+ * EOT: the row of the first largest id in ids (batch, tokens); MEAN: rows summed in ascending
+ * order, then divided. Tile: one sequence. */
 typedef struct td_pool_f32_args {
     int64_t batch, tokens, width, token;
     td_pool pool;
@@ -203,35 +210,38 @@ typedef struct td_l2norm_grad_f32_args {
     float *dx;
 } td_l2norm_grad_f32_args;
 
-/* Softmax loss, first pass. S_ij = scale * <x_i, y_j>; x (rows, dim) are own rows, row i being sample `offset + i` of
- * the batch; y (batch, dim). lse[i] = log sum_j exp(S_ij); diag[i] = S_i,offset+i. scale points to one float:
- * exp(logit_scale). O(64 * batch) scratch. Tile: 64 rows. */
+/* Softmax loss, first pass. S_ij = scale * <x_i, y_j>; x (rows, dim) are own rows, row i being
+ * sample `offset + i` of the batch; y (batch, dim). lse[i] = log sum_j exp(S_ij); diag[i] =
+ * S_i,offset+i. scale points to one float: exp(logit_scale). O(64 * batch) scratch. Tile: 64 rows.
+ */
 typedef struct td_contrastive_lse_f32_args {
     int64_t rows, batch, dim, offset;
     const float *x, *y, *scale;
     float *lse, *diag;
 } td_contrastive_lse_f32_args;
 
-/* Softmax loss, second pass, for one direction. G_ij = (exp(S_ij - row_lse_i) + exp(S_ij - col_lse_j) - 2 [j = own]) /
- * (2 batch). dx (rows, dim) = scale * G y, a chain in ascending j; row_loss[i] = (row_lse_i - S_ii) / (2 batch);
- * row_dscale[i] = sum_j G_ij S_ij (lanes), which is this direction's share of d loss / d logit_scale when only the
- * image direction's are summed. row_lse: own rows; col_lse (batch): the other direction's, gathered. Tile: 64 rows. */
+/* Softmax loss, second pass, for one direction. G_ij = (exp(S_ij - row_lse_i) + exp(S_ij -
+ * col_lse_j) - 2 [j = own]) / (2 batch). dx (rows, dim) = scale * G y, a chain in ascending j;
+ * row_loss[i] = (row_lse_i - S_ii) / (2 batch); row_dscale[i] = sum_j G_ij S_ij (lanes), which is
+ * this direction's share of d loss / d logit_scale when only the image direction's are summed.
+ * row_lse: own rows; col_lse (batch): the other direction's, gathered. Tile: 64 rows. */
 typedef struct td_contrastive_grad_f32_args {
     int64_t rows, batch, dim, offset;
     const float *x, *y, *scale, *row_lse, *col_lse;
     float *dx, *row_loss, *row_dscale;
 } td_contrastive_grad_f32_args;
 
-/* Sigmoid loss of image rows against text rows: l_ij = scale * <x_i, y_j> + bias, label +1 where x_offset + i ==
- * y_offset + j, else -1; loss = sum softplus(-label * l) / batch; g_ij = (sigmoid(l_ij) - [label = 1]) / batch.
- * `pairs` independent block pairs are done by one call, one tile each: pair q takes x rows [x_first[q], + rows) and
- * y rows [y_first[q], + rows); no two pairs of a call share an x or a y block, so dx and dy are updated without races.
- * dx += scale * g y and dy += scale * g^T x, continuing the FMA chain from what is stored; slots[q] gets loss,
- * sum g * S (d logit_scale) and sum g (d bias) of the pair, f32, in that order. Tiles of 64 x 64 inside a pair, images
- * outermost; scratch O(tile). */
+/* Sigmoid loss of image rows against text rows: l_ij = scale * <x_i, y_j> + bias, label +1 where
+ * x_offset + i == y_offset + j, else -1; loss = sum softplus(-label * l) / batch; g_ij =
+ * (sigmoid(l_ij) - [label = 1]) / batch. `pairs` independent block pairs are done by one call, one
+ * tile each: pair q takes x rows [x_first[q], + rows) and y rows [y_first[q], + rows); no two pairs
+ * of a call share an x or a y block, so dx and dy are updated without races. dx += scale * g y and
+ * dy += scale * g^T x, continuing the FMA chain from what is stored; slots[q] gets loss, sum g * S
+ * (d logit_scale) and sum g (d bias) of the pair, f32, in that order. Tiles of 64 x 64 inside a
+ * pair, images outermost; scratch O(tile). */
 typedef struct td_sigmoid_loss_f32_args {
     int64_t pairs, rows, dim, batch;
-    const int64_t *x_first, *y_first; /* rows of x, dx and of y, dy */
+    const int64_t *x_first, *y_first;   /* rows of x, dx and of y, dy */
     const int64_t *x_sample, *y_sample; /* global sample index of the first row of each */
     const float *x, *y, *scale, *bias;
     float *const *dx; /* per pair: the block's accumulator, (rows, dim) */
@@ -239,18 +249,19 @@ typedef struct td_sigmoid_loss_f32_args {
     float *slots;     /* (pairs, 3) */
 } td_sigmoid_loss_f32_args;
 
-/* slots[t] = sum of squares of x[t * 16384 .. ] (16 lanes in f32 products widened to f64, fixed tree). Tile: one
- * chunk of 16,384 elements. */
+/* slots[t] = sum of squares of x[t * 16384 .. ] (16 lanes in f32 products widened to f64, fixed
+ * tree). Tile: one chunk of 16,384 elements. */
 typedef struct td_sumsq_f32_args {
     int64_t n;
     const float *x;
     double *slots; /* ceil(n / 16384) */
 } td_sumsq_f32_args;
 
-/* torch's AdamW, one flat pass. g' = grad_scale * g; m = fma(beta1, m, (1-beta1) g'); v = fma(beta2, v, ((1-beta2) g')
- * g'); d = sqrt(v) * rsqrt_bc2 + eps; p = fma(-lr_bc1, m / d, p * decay). decay is 1 - lr * weight_decay where element
- * i lies in a decayed range, 1 elsewhere: ranges are ascending, disjoint [first, last). The scalars live in *step, so
- * that a program built once can be run with new values. Tile: 16,384 elements. */
+/* torch's AdamW, one flat pass. g' = grad_scale * g; m = fma(beta1, m, (1-beta1) g'); v =
+ * fma(beta2, v, ((1-beta2) g') g'); d = sqrt(v) * rsqrt_bc2 + eps; p = fma(-lr_bc1, m / d, p *
+ * decay). decay is 1 - lr * weight_decay where element i lies in a decayed range, 1 elsewhere:
+ * ranges are ascending, disjoint [first, last). The scalars live in *step, so that a program built
+ * once can be run with new values. Tile: 16,384 elements. */
 typedef struct td_adamw_step {
     float beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
     float lr_bc1;     /* lr / (1 - beta1^t) */

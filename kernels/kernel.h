@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Kernels: pure functions over a range of tiles of a grid that the arguments' shape alone fixes. A kernel never waits,
- * never allocates, and knows nothing of threads; who runs which tile is the caller's business, so results cannot
- * depend on it. kernels.inc is the one list; this header, dispatch, tests, benchmarks and docs derive from it.
+ * Kernels: pure functions over a range of tiles of a grid that the arguments' shape alone fixes. A
+ * kernel never waits, never allocates, and knows nothing of threads; who runs which tile is the
+ * caller's business, so results cannot depend on it. kernels.inc is the one list; this header,
+ * dispatch, tests, benchmarks and docs derive from it.
  *
  * Canonical order. Every implementation of an operation produces the same bits:
- *   - a GEMM element is one chain of FMAs in ascending k (from C when accumulating); with k_blocks > 1 each block is its
- *     own chain from zero, and blocks are summed by a balanced binary tree;
+ *   - a GEMM element is one chain of FMAs in ascending k (from C when accumulating); with
+ *     k_blocks > 1 each block is its own chain from zero, and blocks are summed by a balanced
+ *     binary tree;
  *   - a row reduction has 16 lanes, lane = index mod 16, combined by the fixed tree of td_v16_sum;
- *   - a sum over rows (samples, tokens) is sequential inside each of `blocks` equal row blocks, and a balanced binary
- *     tree across blocks;
+ *   - a sum over rows (samples, tokens) is sequential inside each of `blocks` equal row blocks,
+ *     and a balanced binary tree across blocks;
  *   - exp, log, erf are one FMA sequence on every ISA.
  */
 #ifndef TD_KERNELS_KERNEL_H
@@ -22,11 +24,13 @@
 #include "base/status.h"
 #include "kernels/args.h"
 
-/* One operation: name, argument type, what it computes. For each, args.h gives struct td_<op>_args and cost.c
- *   int64_t td_<op>_tiles(const td_<op>_args *)          number of tiles, from the shape alone
- *   double  td_<op>_flops(const td_<op>_args *)          executed floating-point operations
- *   double  td_<op>_bytes(const td_<op>_args *)          minimal memory traffic
- *   int64_t td_<op>_scratch(const td_<op>_args *)        scratch bytes one worker needs, 0 for most */
+/* One operation: name, what it computes. For each, args.h gives struct td_<op>_args, and the cost
+ * file of its family
+ *   int64_t td_<op>_tiles(args)    number of tiles, from the shape alone
+ *   double  td_<op>_flops(args)    executed floating-point operations
+ *   double  td_<op>_bytes(args)    minimal memory traffic
+ *   int64_t td_<op>_scratch(args)  scratch bytes one worker needs, 0 for most
+ */
 #define TD_OP(op, doc) TD_OP_##op,
 #define TD_KERNEL(op, isa, suffix)
 typedef enum td_op_id {
@@ -36,12 +40,14 @@ typedef enum td_op_id {
 #undef TD_OP
 #undef TD_KERNEL
 
-/* The contract of an operation is a function type, so an implementation with another signature does not compile. */
-#define TD_OP(op, doc)                                                                                          \
-    typedef void td_##op##_fn(const td_##op##_args *args, int64_t first, int64_t last, void *scratch);           \
-    int64_t td_##op##_tiles(const td_##op##_args *args);                                                          \
-    double td_##op##_flops(const td_##op##_args *args);                                                           \
-    double td_##op##_bytes(const td_##op##_args *args);                                                           \
+/* The contract of an operation is a function type, so an implementation with another signature does
+ * not compile. */
+#define TD_OP(op, doc)                                                                             \
+    typedef void td_##op##_fn(const td_##op##_args *args, int64_t first, int64_t last,             \
+                              void *scratch);                                                      \
+    int64_t td_##op##_tiles(const td_##op##_args *args);                                           \
+    double td_##op##_flops(const td_##op##_args *args);                                            \
+    double td_##op##_bytes(const td_##op##_args *args);                                            \
     int64_t td_##op##_scratch(const td_##op##_args *args);
 #define TD_KERNEL(op, isa, suffix) td_##op##_fn td_##op##__##suffix;
 #include "kernels/kernels.inc"
@@ -64,15 +70,16 @@ typedef struct td_op {
 /* Type-erased view of one implementation row. */
 typedef struct td_kernel {
     td_op_id op;
-    td_isa isa;         /* needed */
-    const char *name;   /* the text after "__": "avx2", "avx512_14x32" */
-    td_kernel_fn *run;  /* calls this very row */
+    td_isa isa;        /* needed */
+    const char *name;  /* the text after "__": "avx2", "avx512_14x32" */
+    td_kernel_fn *run; /* calls this very row */
 } td_kernel;
 
 extern const td_op td_ops[TD_OP_COUNT];
 const td_kernel *td_kernels(int *count);
 
-/* Chooses, for every operation, the first row of the table whose ISA is at most `isa`. Call once before use. */
+/* Chooses, for every operation, the first row of the table whose ISA is at most `isa`. Call once
+ * before use. */
 td_status td_kernels_select(td_isa isa);
 
 /* The row in use for an operation. */

@@ -12,6 +12,15 @@ static inline bool gemm_is_plain(const td_gemm_f32_args *args) {
            args->residual == NULL && args->act_grad_of == NULL;
 }
 
+/* Not inlined: each is hundreds of instructions, and in portable code thousands. */
+static __attribute__((noinline)) td_v16 gemm_act(td_act act, td_v16 v) {
+    return td_v16_act(act, v);
+}
+
+static __attribute__((noinline)) td_v16 gemm_act_grad(td_act act, td_v16 v) {
+    return td_v16_act_grad(act, v);
+}
+
 /* Row `row`, columns [col, col + count) of C, count <= 16; whole: count is 16, a constant at the
  * call, so that the loads and stores are plain. */
 TD_SIMD td_v16 gemm_read(const float *p, int64_t count, const bool whole) {
@@ -36,9 +45,9 @@ TD_SIMD void gemm_finish_vector(const td_gemm_f32_args *args, td_v16 v, int64_t 
     }
     if (args->act_grad_of != NULL) {
         const float *of = args->act_grad_of + row * args->ldact_grad_of + col;
-        v = td_v16_mul(v, td_v16_act_grad(args->act, gemm_read(of, count, whole)));
+        v = td_v16_mul(v, gemm_act_grad(args->act, gemm_read(of, count, whole)));
     } else if (args->act != TD_ACT_NONE) {
-        v = td_v16_act(args->act, v);
+        v = gemm_act(args->act, v);
     }
     if (args->residual != NULL) {
         v = td_v16_add(v, gemm_read(args->residual + row * args->ldresidual + col, count, whole));

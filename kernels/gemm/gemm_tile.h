@@ -4,7 +4,7 @@
  * AVX-512 14 x 32: 28 accumulators + 2 of B + 1 of A = 31 of 32 zmm, 0.57 loads per FMA.
  * AVX2 6 x 16: 12 + 2 + 1 = 15 of 16 ymm, 0.67 loads per FMA; 7 x 16 would spill.
  * Both have more accumulators than 2 FMA ports x 4 cycles need, down to 4 x 32 and 4 x 16.
- * Portable 4 x 16: any shape gives the same bits; small, because its accumulators live in memory.
+ * Portable 2 x 16: any shape gives the same bits; small, because its accumulators live in memory.
  */
 #ifndef TD_KERNELS_GEMM_TILE_H
 #define TD_KERNELS_GEMM_TILE_H
@@ -13,11 +13,14 @@
 #include "kernels/simd.h"
 
 /* clang-format off */
-#define GEMM_HEIGHTS_4(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)
-#define GEMM_HEIGHTS_6(X, ...) GEMM_HEIGHTS_4(X, __VA_ARGS__) X(5, __VA_ARGS__) X(6, __VA_ARGS__)
-#define GEMM_HEIGHTS_14(X, ...)                                                                     \
-    GEMM_HEIGHTS_6(X, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__) X(9, __VA_ARGS__)            \
-    X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__) X(13, __VA_ARGS__) X(14, __VA_ARGS__)
+#define GEMM_HEIGHTS_2(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__)
+#define GEMM_HEIGHTS_6(X, ...)                                                          \
+    GEMM_HEIGHTS_2(X, __VA_ARGS__) X(3, __VA_ARGS__) X(4, __VA_ARGS__)                  \
+    X(5, __VA_ARGS__) X(6, __VA_ARGS__)
+#define GEMM_HEIGHTS_14(X, ...)                                                         \
+    GEMM_HEIGHTS_6(X, __VA_ARGS__) X(7, __VA_ARGS__) X(8, __VA_ARGS__)                  \
+    X(9, __VA_ARGS__) X(10, __VA_ARGS__) X(11, __VA_ARGS__) X(12, __VA_ARGS__)          \
+    X(13, __VA_ARGS__) X(14, __VA_ARGS__)
 /* clang-format on */
 
 #if defined(__AVX512F__)
@@ -27,8 +30,8 @@ enum { GEMM_MR = 14, GEMM_NV = 2, GEMM_DEPTH = TD_GEMM_DEPTH_AVX512 };
 enum { GEMM_MR = 6, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_AVX2 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_6
 #else
-enum { GEMM_MR = 4, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_PORTABLE };
-#define GEMM_HEIGHTS GEMM_HEIGHTS_4
+enum { GEMM_MR = 2, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_PORTABLE };
+#define GEMM_HEIGHTS GEMM_HEIGHTS_2
 #endif
 enum { GEMM_NR = GEMM_NV * TD_LANES };
 
@@ -91,7 +94,7 @@ typedef void gemm_tile_fn(const gemm_work *work);
 
 /* The template of every tile; mr, nv and packed are constants at each use. A in place is read
  * through a pointer per three rows, so that the rows' addresses fit in registers. */
-TD_SIMD void gemm_tile(const gemm_work *w, const int mr, const int nv, const bool packed) {
+TD_SIMD_INLINE void gemm_tile(const gemm_work *w, const int mr, const int nv, const bool packed) {
     td_v16 acc[14][GEMM_NV];
     const float *a = w->a, *b = w->b;
     const int64_t lda = w->lda;
@@ -102,7 +105,7 @@ TD_SIMD void gemm_tile(const gemm_work *w, const int mr, const int nv, const boo
     } else {
         GEMM_EACH_ROW(GEMM_LOAD)
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 1
     for (int64_t k = w->k; k > 0; k--) {
         td_v16 b0 = td_v16_load(b), b1 = nv > 1 ? td_v16_load(b + TD_LANES) : b0;
         GEMM_EACH_ROW(GEMM_FMA)

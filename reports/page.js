@@ -105,7 +105,7 @@
       ? { type: 'category', stacked: spec.kind === 'stack', grid: { display: false },
           ticks: Object.assign({ maxRotation: 60, autoSkip: false, font: { size: narrow ? 10 : 12 } }, ticks) }
       : { type: spec.xLog ? 'logarithmic' : 'linear', grid: grid, title: { display: true, text: spec.x, color: css('--soft') },
-          ticks: Object.assign({ maxRotation: 0, maxTicksLimit: narrow ? 5 : 10,
+          ticks: Object.assign({ maxRotation: 0, maxTicksLimit: narrow ? 5 : 10, precision: /workers/.test(spec.x) ? 0 : undefined,
             callback: function (v) { return isBytes ? bytes(v) : number(v); } }, ticks) };
     if (isBytes) x.afterBuildTicks = function (axis) {
       var all = [];

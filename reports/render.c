@@ -26,7 +26,6 @@ typedef struct card {
     const char *peer_name;
 } card;
 
-
 /* The proved own record of a family (and name prefix) with the highest score. */
 static const td_fact *best_of(const td_facts *facts, const char *family, const char *name,
                               double (*score)(const td_fact *)) {
@@ -110,7 +109,7 @@ static void write_cards(td_text *out, const td_facts *facts) {
         {.title = "Training", .fact = step, .unit = "pairs/s", .of = "FMA peak (MFU)"},
         {.title = "GEMM f32", .fact = gemm, .unit = "GFLOP/s", .of = "FMA peak"},
         {.title = "Allreduce bus bandwidth", .fact = coll, .unit = "GB/s", .of = "the memory roof"},
-        {.title = "TFRecord, checked", .fact = data, .unit = "GB/s", .of = "read bandwidth"},
+        {.title = "TFRecord, checked", .fact = data, .unit = "GB/s", .of = ""},
     };
     td_text_puts(out, "<div class=\"cards\">\n");
     for (int i = 0; i < 4; i++) {
@@ -118,6 +117,7 @@ static void write_cards(td_text *out, const td_facts *facts) {
         if (c->fact != NULL) {
             c->value = i == 2 ? by_busbw(c->fact) : c->fact->value;
             c->share = i == 0 ? td_fact_number(c->fact, "mfu") : td_fact_share(c->fact, NULL);
+            c->of = c->of[0] == '\0' ? td_fact_ceiling_name(c->fact) : c->of;
             add_peer(facts, c);
         }
         write_card(out, c);

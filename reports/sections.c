@@ -130,10 +130,9 @@ void td_section_machine(const td_facts *facts, td_section *section) {
             td_bar_add(chart, td_series_find(chart, fact->part[1], "other"), fact->layout,
                        fact->value, fact->low, fact->high);
         }
-        if (strcmp(fact->part[1], "fma_f32") == 0 &&
-            strcmp(fact->part[2], td_json_text(facts->machine, "isa.active", "")) == 0) {
+        if (strcmp(fact->part[1], "fma_f32") == 0) {
             double *slot = fact->workers <= 1 ? &one : &all;
-            *slot = fact->value;
+            *slot = fmax(*slot, fact->value); /* fmax drops the NaN it starts from */
         }
     }
     char a[32], b[32];
@@ -151,12 +150,11 @@ void td_section_machine(const td_facts *facts, td_section *section) {
 
 /* ---- kernels ---- */
 
+/* The library's record of the same case and layout. */
 static const td_fact *find_peer(const td_facts *facts, const td_fact *own) {
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
-        if (!fact->own && fact->ok && strcmp(fact->part[0], own->part[0]) == 0 &&
-            strcmp(fact->part[1], own->part[1]) == 0 &&
-            strcmp(fact->part[own->n_parts - 1], own->part[own->n_parts - 1]) == 0 &&
+        if (!fact->own && fact->ok && strcmp(fact->id, own->id) == 0 &&
             strcmp(fact->layout, own->layout) == 0) {
             return fact;
         }
@@ -178,27 +176,26 @@ static void add_roof(json_t *chart, const char *name, double peak, double bandwi
     td_point_add(series, 512, peak, NAN, NAN, "FMA peak");
 }
 
-static double find_ceiling(const td_facts *facts, const char *name, const char *variant,
-                           const char *layout) {
+/* The highest of the named ceilings on a layout: of FMA peaks, the best ISA's. */
+static double find_ceiling(const td_facts *facts, const char *name, const char *layout) {
+    double best = NAN;
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (td_fact_is(fact, "ceiling") && strcmp(fact->part[1], name) == 0 &&
-            (variant == NULL || strcmp(fact->part[2], variant) == 0) &&
             strcmp(fact->layout, layout) == 0) {
-            return fact->value;
+            best = fmax(best, fact->value);
         }
     }
-    return NAN;
+    return best;
 }
 
 static void kernel_roofline(const td_facts *facts, td_section *section) {
     json_t *chart = td_chart_add(section, "scatter", "Roofline (GFLOP/s against FLOP per byte)",
                                  "FLOP per byte (log)", true, "GFLOP/s (log)", true);
-    const char *isa = td_json_text(facts->machine, "isa.active", "");
     const char *const layouts[] = {"p1xt1", "p1xt2"};
     for (int l = 0; l < 2; l++) {
-        add_roof(chart, layouts[l], find_ceiling(facts, "fma_f32", isa, layouts[l]),
-                 find_ceiling(facts, "read", NULL, layouts[l]));
+        add_roof(chart, layouts[l], find_ceiling(facts, "fma_f32", layouts[l]),
+                 find_ceiling(facts, "read", layouts[l]));
     }
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
@@ -216,13 +213,15 @@ static void kernel_roofline(const td_facts *facts, td_section *section) {
 static void gemm_bars(const td_facts *facts, td_section *section) {
     json_t *chart = td_chart_add(section, "bar", "GEMM f32, one worker (GFLOP/s)", "shape", false,
                                  "GFLOP/s", false);
-    double peak =
-        find_ceiling(facts, "fma_f32", td_json_text(facts->machine, "isa.active", ""), "p1xt1");
+    double peak = find_ceiling(facts, "fma_f32", "p1xt1");
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (td_fact_is(fact, "kernel") && strcmp(fact->part[1], "gemm_f32") == 0 && fact->ok &&
             strcmp(fact->layout, "p1xt1") == 0) {
-            td_bar_add(chart, td_series_find(chart, fact->provider, fact->own ? "tandem" : "peer"),
+            char label[128];
+            snprintf(label, sizeof label, "%s%s%s", fact->provider, fact->own ? " " : "",
+                     fact->own ? fact->part[2] : "");
+            td_bar_add(chart, td_series_find(chart, label, fact->own ? "tandem" : "peer"),
                        fact->part[fact->n_parts - 1], fact->value, fact->low, fact->high);
         }
     }
@@ -444,10 +443,10 @@ void td_section_data(const td_facts *facts, td_section *section) {
     char number[32];
     if (read != NULL) {
         td_text_printf(&section->lead,
-                       "Checked TFRecord reading runs at %s %s, %.0f %% of the read bandwidth "
-                       "measured in this run.",
+                       "Checked TFRecord reading runs at %s %s, %.0f %% of %s as measured in this "
+                       "run.",
                        td_significant(read->value, number), read->unit,
-                       100 * td_fact_share(read, NULL));
+                       100 * td_fact_share(read, NULL), td_fact_ceiling_name(read));
     } else {
         td_text_printf(&section->lead, "%d cases of the data path were measured.", count);
     }

@@ -41,29 +41,38 @@ static const td_fact *best_step(const td_facts *facts) {
     return best;
 }
 
-static void scaling_chart(const td_facts *facts, td_section *section) {
-    json_t *chart = td_chart_add(section, "line", "Scaling against one worker (times)",
-                                 "workers in all ranks", false, "speed-up", false);
+/* Who shares the work of a layout: workers of one rank, or ranks of a kind. */
+static const char *sharers(const td_fact *fact) {
+    const char *kind = strchr(fact->layout, ':');
+    return fact->ranks <= 1                 ? "workers"
+           : kind != NULL && kind[1] == 't' ? "thread ranks"
+                                            : "process ranks";
+}
+
+/* Of one model only: a model that is too small to share would hide what the others do. */
+static void scaling_chart(const td_facts *facts, const char *model, td_section *section) {
+    char title[128];
+    snprintf(title, sizeof title, "Scaling of %s against one worker (times)", model);
+    json_t *chart =
+        td_chart_add(section, "line", title, "workers in all ranks", false, "speed-up", false);
     json_t *ideal = td_series_add(chart, "ideal", "ceiling");
     int most = 1;
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
-        const td_fact *serial = is_step(fact) && fact->ok ? find_serial(facts, fact) : NULL;
-        if (serial == NULL) {
+        bool shown = is_step(fact) && fact->ok && strcmp(fact->part[2], model) == 0;
+        const td_fact *serial = shown ? find_serial(facts, fact) : NULL;
+        int total = fact->ranks * fact->workers;
+        if (serial == NULL || total <= 1) {
             continue;
         }
-        char label[160], name[224];
-        step_label(fact, label);
-        int total = fact->ranks * fact->workers;
+        char name[128];
         most = total > most ? total : most;
-        snprintf(name, sizeof name, "%s, %s", label, fact->ranks > 1 ? "ranks" : "workers");
+        snprintf(name, sizeof name, "%s, %s", fact->part[1], sharers(fact));
         json_t *series = td_series_find(chart, name, "other");
         if (json_array_size(json_object_get(series, "points")) == 0) {
             td_point_add(series, 1, 1, NAN, NAN, serial->layout);
         }
-        if (total > 1) {
-            td_point_add(series, total, fact->value / serial->value, NAN, NAN, fact->layout);
-        }
+        td_point_add(series, total, fact->value / serial->value, NAN, NAN, fact->layout);
     }
     for (int workers = 1; workers <= most; workers *= 2) {
         td_point_add(ideal, workers, workers, NAN, NAN, "ideal");
@@ -117,31 +126,40 @@ static bool one_answer(const td_facts *facts, int *layouts) {
     return same;
 }
 
+/* The chart of a model's throughput; added when new. Models differ by orders of magnitude. */
+static json_t *throughput_chart(td_section *section, const char *model) {
+    char title[128];
+    snprintf(title, sizeof title, "Training throughput of %s (pairs/s)", model);
+    size_t i;
+    json_t *chart;
+    json_array_foreach(section->charts, i, chart) {
+        if (strcmp(td_json_text(chart, "title", ""), title) == 0) {
+            return chart;
+        }
+    }
+    return td_chart_add(section, "bar", title, "layout", false, "pairs/s", false);
+}
+
 void td_section_training(const td_facts *facts, td_section *section) {
     *section = (td_section){.id = "training", .title = "Training by layout"};
-    json_t *chart = NULL;
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
-        if (!is_step(fact)) {
-            continue;
-        }
-        if (chart == NULL) {
-            chart = td_chart_add(section, "bar", "Training throughput (pairs/s)", "layout", false,
-                                 "pairs/s", false);
-        }
-        char label[160];
-        step_label(fact, label);
-        if (fact->ok) {
-            td_bar_add(chart, td_series_find(chart, label, "other"), fact->layout, fact->value,
-                       fact->low, fact->high);
+        if (is_step(fact)) {
+            json_t *chart = throughput_chart(section, fact->part[2]);
+            if (fact->ok) {
+                td_bar_add(chart, td_series_find(chart, fact->part[1], "other"), fact->layout,
+                           fact->value, fact->low, fact->high);
+            }
         }
     }
-    if (chart == NULL) {
+    if (section->charts == NULL) {
         return;
     }
-    scaling_chart(facts, section);
-    training_table(facts, section);
     const td_fact *best = best_step(facts);
+    if (best != NULL) {
+        scaling_chart(facts, best->part[2], section);
+    }
+    training_table(facts, section);
     if (best == NULL) {
         td_text_puts(&section->lead, "No training step was proved in this run.");
         return;
@@ -190,6 +208,7 @@ static void anatomy_chart(const td_facts *facts, const td_fact *best, td_section
     }
 }
 
+/* The operations of rank 0, with the work of all ranks: they do the same at the same time. */
 static void anatomy_table(const td_fact *fact, td_section *section) {
     td_table *table =
         td_section_table(section, "Operations of a step",
@@ -201,7 +220,7 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
     json_t *op;
     json_array_foreach(fact->ops, j, op) {
         double ns = td_json_number(op, "ns");
-        double rate = td_json_number(op, "flops") / ns;
+        double rate = fact->ranks * td_json_number(op, "flops") / ns;
         td_table_text(table, "%s", td_json_text(op, "name", ""));
         td_table_text(table, "%s", td_json_text(op, "family", ""));
         td_table_number(table, td_json_number(op, "count"));
@@ -209,7 +228,7 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
         td_table_number(table, 100 * ns / fact->median_ns);
         td_table_number(table, rate);
         td_table_number(table, 100 * rate / peak);
-        td_table_number(table, td_json_number(op, "bytes") / ns);
+        td_table_number(table, fact->ranks * td_json_number(op, "bytes") / ns);
     }
 }
 
@@ -229,7 +248,7 @@ void td_section_anatomy(const td_facts *facts, td_section *section) {
         spent += ns;
         if (strcmp(td_json_text(op, "family", ""), "gemm") == 0) {
             gemm_ns += ns;
-            gemm_flops += td_json_number(op, "flops");
+            gemm_flops += best->ranks * td_json_number(op, "flops");
         }
     }
     td_text_printf(

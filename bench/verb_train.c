@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/options.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "bench/ceiling.h"
 #include "data/pairs.h"
@@ -376,12 +377,28 @@ static td_status report(const train_job *job, const train_result *result) {
                    result->steps_done, job->save);
 }
 
+/* A run may want more workers than there are CPUs, to show that the answer stays: allowed here, and
+ * said, where a measurement would refuse. */
+static td_status parse_layout(const char *text, td_layout *out) {
+    TD_TRY(td_layout_parse(text, out));
+    td_topology *topology;
+    TD_TRY(td_topology_create(NULL, &topology));
+    int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;
+    td_topology_destroy(topology);
+    if (workers > pus && !out->over) {
+        td_note(NULL, "%d workers share %d CPUs here; the answer is the same, the speed is not",
+                workers, pus);
+        out->over = true;
+    }
+    return TD_OK;
+}
+
 static td_status run_job(train_job *job) {
     const train_cli *cli = job->cli;
     td_isa isa;
     TD_TRY(td_isa_active(&isa));
     TD_TRY(td_kernels_select(isa));
-    TD_TRY(td_layout_parse(cli->layout, &job->layout));
+    TD_TRY(parse_layout(cli->layout, &job->layout));
     TD_TRY(make_options(cli, &job->options));
     td_train_needs needs;
     TD_TRY(td_train_measure(&job->options, job->layout.ranks, &needs));

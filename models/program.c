@@ -16,6 +16,7 @@ typedef struct node {
     const char *family;
     double flops, bytes;
     int64_t tiles;
+    int turn; /* its place among the ops of its phase */
     td_op_id op;
     size_t args; /* offset into the program's arguments, which move while the program grows */
     td_call_fn *call;
@@ -172,7 +173,9 @@ static void sort_by_phase(td_program *program) {
             last = program->nodes[i].phase;
             phase++;
         }
+        bool first = i == 0 || program->nodes[i - 1].phase != phase;
         program->nodes[i].phase = phase;
+        program->nodes[i].turn = first ? 0 : program->nodes[i - 1].turn + 1;
     }
     program->n_phases = phase + 1;
 }
@@ -215,11 +218,22 @@ void *td_program_args(td_program *program, const char *name) {
     return NULL;
 }
 
+/* Ops with fewer tiles than workers take turns: otherwise the same workers would get all of them,
+ * and both directions of a loss, one tile each, would be done by one. Larger ops keep the plain
+ * share, so that a worker finds rows in its cache that it has written. */
+static void share_of(const node *n, const td_worker *worker, int64_t *first, int64_t *last) {
+    td_worker turned = *worker;
+    if (n->tiles < worker->count) {
+        turned.id = (worker->id + n->turn) % worker->count;
+    }
+    td_worker_share(&turned, n->tiles, first, last);
+}
+
 static td_status run_node(td_program *program, const node *n, td_worker *worker) {
     switch (n->kind) {
     case NODE_KERNEL: {
         int64_t first, last;
-        td_worker_share(worker, n->tiles, &first, &last);
+        share_of(n, worker, &first, &last);
         if (first < last) {
             td_ops[n->op].run(program->args + n->args, first, last, worker->scratch);
         }

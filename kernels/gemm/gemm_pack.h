@@ -6,20 +6,31 @@
 
 #include "kernels/gemm/gemm_tile.h"
 
-/* Rows of B ahead of the one being copied that are asked for: rows may lie pages apart, where the
- * hardware does not look ahead. */
-enum { GEMM_PACK_AHEAD = 8 };
+/* B stored (k, n) is copied 128 columns at a time: fewer would use a fetched row badly, more would
+ * write to so many places, a multiple of the page apart, that they evict one another. Rows ahead
+ * are asked for, because the hardware does not look ahead across rows. */
+enum { GEMM_PACK_COLS = 128, GEMM_PACK_AHEAD = 8 };
 
-/* B stored (k, n), one panel: `cols` columns, zero up to GEMM_NR. */
-static inline void gemm_pack_panel_rows(float *to, const float *b, int64_t ldb, int64_t k,
-                                        int64_t cols) {
+/* One row of one panel: `cols` columns, zero up to GEMM_NR. */
+static inline void gemm_pack_row(float *to, const float *b, int64_t cols) {
+    for (int v = 0; v < GEMM_NV; v++) {
+        int64_t left = cols - v * TD_LANES;
+        td_v16 x = left >= TD_LANES ? td_v16_load(b + v * TD_LANES)
+                   : left > 0       ? td_v16_load_part(b + v * TD_LANES, left, 0.0f)
+                                    : td_v16_zero();
+        td_v16_store(to + v * TD_LANES, x);
+    }
+}
+
+/* B stored (k, n), at most GEMM_PACK_COLS columns. */
+static inline void gemm_pack_rows(float *to, const float *b, int64_t ldb, int64_t k, int64_t cols) {
     for (int64_t p = 0; p < k; p++, b += ldb, to += GEMM_NR) {
-        for (int v = 0; v < GEMM_NV; v++) {
-            int64_t left = cols - v * TD_LANES;
-            td_v16 x = left >= TD_LANES ? td_v16_load(b + v * TD_LANES)
-                       : left > 0       ? td_v16_load_part(b + v * TD_LANES, left, 0.0f)
-                                        : td_v16_zero();
-            td_v16_store(to + v * TD_LANES, x);
+        const float *ahead = p + GEMM_PACK_AHEAD < k ? b + GEMM_PACK_AHEAD * ldb : b;
+        for (int64_t j = 0; j < cols; j += GEMM_NR) {
+            for (int64_t line = 0; line < GEMM_NR; line += 16) {
+                __builtin_prefetch(ahead + j + line, 0, 3);
+            }
+            gemm_pack_row(to + j * k, b + j, cols - j);
         }
     }
 }
@@ -56,34 +67,33 @@ static inline void gemm_pack_panel_turned(float *to, const float *b, int64_t ldb
 /* B's rows [k0, k0 + k) of columns [c0, c0 + cols), panel after panel. */
 static inline void gemm_pack_b(float *to, const td_gemm_f32_args *args, int64_t k0, int64_t k,
                                int64_t c0, int64_t cols) {
+    if (!args->b_trans) {
+        for (int64_t j = 0; j < cols; j += GEMM_PACK_COLS) {
+            int64_t some = cols - j < GEMM_PACK_COLS ? cols - j : GEMM_PACK_COLS;
+            gemm_pack_rows(to + j * k, args->b + k0 * args->ldb + c0 + j, args->ldb, k, some);
+        }
+        return;
+    }
     for (int64_t j = 0; j < cols; j += GEMM_NR, to += k * GEMM_NR) {
         int64_t some = cols - j < GEMM_NR ? cols - j : GEMM_NR;
-        if (args->b_trans) {
-            gemm_pack_panel_turned(to, args->b + (c0 + j) * args->ldb + k0, args->ldb, k, some);
-        } else {
-            gemm_pack_panel_rows(to, args->b + k0 * args->ldb + c0 + j, args->ldb, k, some);
-        }
+        gemm_pack_panel_turned(to, args->b + (c0 + j) * args->ldb + k0, args->ldb, k, some);
     }
 }
 
-/* A stored (k, m): `rows` columns from `a`, side by side per k. A whole vector is read where the
- * matrix has one (`room` columns are left) and written where the panel has; the next k overwrites
- * what is too much. */
-static inline void gemm_pack_a(float *to, const float *a, int64_t lda, int64_t k, int64_t rows,
-                               int64_t room) {
-    for (int64_t p = 0; p < k; p++, a += lda, to += rows) {
-        td_v16_store(to, room >= TD_LANES ? td_v16_load(a) : td_v16_load_part(a, rows, 0.0f));
-    }
-}
-
-/* A stored (m, k): the rows side by side, GEMM_DEPTH + TD_GEMM_PANEL_PAD floats apart. */
-static inline void gemm_copy_a(float *to, const float *a, int64_t lda, int64_t k, int64_t rows) {
-    for (int64_t i = 0; i < rows; i++, a += lda, to += GEMM_DEPTH + TD_GEMM_PANEL_PAD) {
-        int64_t p = 0;
-        for (; p + TD_LANES <= k; p += TD_LANES) {
-            td_v16_store(to + p, td_v16_load(a + p));
+/* Panels side by side: panel q is columns start[q] .. start[q + 1] of A and goes to to + q *
+ * stride. A whole vector is read where A's row has one (it has `room` columns) and written always:
+ * the next k overwrites what is too much. */
+static inline void gemm_pack_a(float *to, int64_t stride, const float *a, int64_t lda, int64_t k,
+                               const int64_t *start, int64_t panels, int64_t room) {
+    for (int64_t p = 0; p < k; p++, a += lda) {
+        const float *ahead = p + GEMM_PACK_AHEAD < k ? a + GEMM_PACK_AHEAD * lda : a;
+        for (int64_t q = 0; q < panels; q++) {
+            int64_t first = start[q], rows = start[q + 1] - first;
+            __builtin_prefetch(ahead + first, 0, 3);
+            td_v16_store(to + q * stride + p * rows, room - first >= TD_LANES
+                                                         ? td_v16_load(a + first)
+                                                         : td_v16_load_part(a + first, rows, 0.0f));
         }
-        td_v16_store_part(to + p, td_v16_load_part(a + p, k - p, 0.0f), k - p);
     }
 }
 

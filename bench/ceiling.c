@@ -29,7 +29,7 @@ typedef struct job {
     int64_t part_bytes; /* of one worker, one buffer */
     int64_t repeat;
     uint64_t expected;  /* exclusive or of a part */
-    uint64_t additions; /* ADD: done so far */
+    uint64_t additions; /* passes done so far: what ADD has added up */
     _Atomic int wrong;
     int64_t start_ns, end_ns, clock_ns;
 } job;
@@ -49,31 +49,23 @@ static void fill_region(void *arg, td_worker *worker) {
 
 static void work_once(job *j, const td_worker *worker) {
     const td_peak *peak = j->peak;
-    const unsigned char *from = j->from + worker->id * j->part_bytes;
+    int64_t part = worker->id * j->part_bytes;
     bool good = true;
-    switch (peak->kind) {
-    case TD_PEAK_FMA:
+    if (peak->kind == TD_PEAK_FMA) {
         good = td_peak_fma(peak->isa, j->repeat);
-        break;
-    case TD_PEAK_READ:
-        for (int64_t r = 0; r < j->repeat; r++) {
-            good = good && td_peak_read(peak->isa, from, j->part_bytes) == j->expected;
-        }
-        break;
-    case TD_PEAK_COPY:
-        for (int64_t r = 0; r < j->repeat; r++) {
-            td_peak_copy(peak->isa, j->to + worker->id * j->part_bytes, from, j->part_bytes,
-                         peak->bytes >= td_ceiling_memory_bytes());
-        }
-        break;
-    case TD_PEAK_ADD:
-        for (int64_t r = 0; r < j->repeat; r++) {
-            td_peak_add(peak->isa, j->to + worker->id * j->part_bytes, from, j->part_bytes);
-        }
-        if (worker->id == 0) {
-            j->additions += (uint64_t)j->repeat;
-        }
-        break;
+    }
+    for (int64_t r = 0; peak->kind == TD_PEAK_READ && r < j->repeat; r++) {
+        good = good && td_peak_read(peak->isa, j->from + part, j->part_bytes) == j->expected;
+    }
+    for (int64_t r = 0; peak->kind == TD_PEAK_COPY && r < j->repeat; r++) {
+        td_peak_copy(peak->isa, j->to + part, j->from + part, j->part_bytes,
+                     peak->bytes >= td_ceiling_memory_bytes());
+    }
+    for (int64_t r = 0; peak->kind == TD_PEAK_ADD && r < j->repeat; r++) {
+        td_peak_add(peak->isa, j->to + part, j->from + part, j->part_bytes);
+    }
+    if (worker->id == 0) {
+        j->additions += (uint64_t)j->repeat;
     }
     if (!good) {
         atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);

@@ -190,7 +190,7 @@ static void write_title(const td_topology_info *info, td_isa isa, json_t *machin
     td_cpu_info_read(&cpu);
     char title[256], summary[512];
     const char *meaning[] = {
-#define ISA_TEXT(name, level, text, doc) [level] = text,
+#define ISA_TEXT(name, level, text, doc) [level] = doc,
         TD_ISA_MAP(ISA_TEXT)
 #undef ISA_TEXT
     };

@@ -29,6 +29,7 @@ typedef struct shared {
      * never written over one that a slow rank has yet to read. */
     _Atomic int64_t repeat[2]; /* steps of the next sample; 0: stop */
     _Atomic int failed;        /* some rank's check failed */
+    bool finished;             /* the process of the case came to its own end */
     int status;                /* of the group */
     char error[TD_OUTCOME_TEXT];
 } shared;
@@ -280,6 +281,7 @@ static void run_cell(cell *c) {
     if (status == TD_OK) {
         status = td_group_run(&group, rank_main, c);
     }
+    c->shared->finished = true;
     c->shared->status = (int)status;
     snprintf(c->shared->error, sizeof c->shared->error, "%s", status == TD_OK ? "" : td_error());
 }
@@ -324,6 +326,10 @@ static void conclude(shared *all, int how, bool late, const td_runner_options *o
     } else if (WIFSIGNALED(how)) {
         out->state = td_interrupted() ? TD_OUTCOME_NONE : TD_OUTCOME_FAILED;
         snprintf(out->reason, sizeof out->reason, "died of %s", strsignal(WTERMSIG(how)));
+    } else if (!all->finished) {
+        out->state = TD_OUTCOME_FAILED;
+        snprintf(out->reason, sizeof out->reason, "its process ended early with status %d",
+                 WEXITSTATUS(how));
     } else if (all->status == TD_ESKIP) {
         out->state = TD_OUTCOME_SKIPPED;
         snprintf(out->reason, sizeof out->reason, "%s", all->error);

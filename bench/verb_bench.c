@@ -236,8 +236,10 @@ static void on_benchmark(void *user, td_gbench_result *out) {
 /* ---- ceilings ---- */
 
 static td_status measure_peak(run *r, td_peak_kind kind, td_isa isa, int workers, int64_t bytes) {
-    static const char *const names[] = {
-        [TD_PEAK_FMA] = "FMA peak", [TD_PEAK_READ] = "reading", [TD_PEAK_COPY] = "copying"};
+    static const char *const names[] = {[TD_PEAK_FMA] = "FMA peak",
+                                        [TD_PEAK_READ] = "reading",
+                                        [TD_PEAK_COPY] = "copying",
+                                        [TD_PEAK_ADD] = "adding"};
     const td_peak *peak;
     if (td_interrupted()) {
         return TD_OK;

@@ -12,7 +12,17 @@
 #include "bench/emit.h"
 #include "bench/runner.h"
 
-typedef enum behaviour { GOOD, REGION, WRONG, WRONG_RANK, CRASH, REFUSE, ABSENT, HANG } behaviour;
+typedef enum behaviour {
+    GOOD,
+    REGION,
+    WRONG,
+    WRONG_RANK,
+    CRASH,
+    LEAVE,
+    REFUSE,
+    ABSENT,
+    HANG
+} behaviour;
 
 static behaviour act;
 static _Atomic int64_t *steps; /* in the rank's segment */
@@ -24,6 +34,9 @@ static td_status fake_setup(td_bench *bench) {
     }
     if (act == CRASH) {
         raise(SIGSEGV);
+    }
+    if (act == LEAVE) {
+        _exit(0);
     }
     return act == REFUSE ? td_fail(TD_EIO, "the disk is full") : TD_OK;
 }
@@ -147,6 +160,9 @@ Test(runner, survives_what_a_case_does_to_itself) {
     run_fake(CRASH, "p1xt1", (td_runner_options){.samples = 3}, outcome);
     cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
     cr_assert(outcome->reason[0], "no reason");
+    run_fake(LEAVE, "p1xt1", (td_runner_options){.samples = 3}, outcome);
+    cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
+    cr_assert(strstr(outcome->reason, "ended early"), "%s", outcome->reason);
     run_fake(REFUSE, "p1xt1", (td_runner_options){.samples = 3}, outcome);
     cr_assert_eq(outcome->state, TD_OUTCOME_FAILED);
     cr_assert(strstr(outcome->reason, "the disk is full"), "%s", outcome->reason);

@@ -236,7 +236,7 @@ Test(topology, live_machine_is_restricted_by_affinity) {
 Test(topology, drawing_names_every_pu_and_worker_once) {
     td_topology *topology;
     cr_assert_eq(td_topology_create("pack:2 numa:1 l3:2 core:3 pu:2", &topology), TD_OK);
-    int pu[] = {0, 2, 12, 23};
+    int pu[] = {2, 2, 12, 23};
     td_topology_drawing drawing = {.pu = pu, .n_workers = 4, .workers_per_rank = 2, .columns = 80};
     char *text = NULL;
     size_t size = 0;
@@ -249,7 +249,7 @@ Test(topology, drawing_names_every_pu_and_worker_once) {
         const char *at = strstr(text, word);
         cr_assert(at && !strstr(at + 1, word), "PU %d is not drawn once:\n%s", i, text);
     }
-    cr_assert(strstr(text, "PU 2  r0w1") && strstr(text, "PU 23 r1w1"), "%s", text);
+    cr_assert(strstr(text, "PU 2  r0w0,r0w1") && strstr(text, "PU 23 r1w1"), "%s", text);
     cr_assert(strstr(text, "L3") && strstr(text, "package 1") && strstr(text, "NUMA node 1"), "%s",
               text);
     /* Bytes are at most three a column, so a longer line cannot be within the width. */

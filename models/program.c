@@ -209,13 +209,13 @@ int64_t td_program_scratch_bytes(const td_program *program) {
 }
 
 void *td_program_args(td_program *program, const char *name) {
-    for (int i = 0; i < program->n_nodes; i++) {
-        if (program->nodes[i].kind == NODE_KERNEL && strcmp(program->nodes[i].name, name) == 0) {
-            return program->args + program->nodes[i].args;
-        }
+    const node *found = NULL;
+    for (int i = 0; i < program->n_nodes && found == NULL; i++) {
+        const node *n = &program->nodes[i];
+        found = n->kind == NODE_KERNEL && strcmp(n->name, name) == 0 ? n : NULL;
     }
-    TD_ASSERT(!"an op of this name");
-    return NULL;
+    TD_ASSERT(found != NULL);
+    return program->args + found->args;
 }
 
 /* Ops with fewer tiles than workers take turns: otherwise the same workers would get all of them,

@@ -242,8 +242,11 @@ static td_status find_shaped(const td_safetensors *file, const char *name, int n
         skip_have++;
     }
     int n = n_dims - skip_want;
-    if (n != tensor->n_dims - skip_have ||
-        memcmp(dims + skip_want, tensor->dims + skip_have, (size_t)n * sizeof(int64_t)) != 0) {
+    bool same = n == tensor->n_dims - skip_have;
+    for (int i = 0; i < n && same; i++) {
+        same = dims[skip_want + i] == tensor->dims[skip_have + i];
+    }
+    if (!same) {
         char want[96], have[96];
         print_shape(n_dims, dims, want);
         print_shape(tensor->n_dims, tensor->dims, have);

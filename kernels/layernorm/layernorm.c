@@ -144,17 +144,16 @@ TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_
             td_v16 rstd = td_v16_set1(args->rstd[row + r]);
             td_v16 inner = td_v16_fnma(xhat, mean_hx[r], td_v16_sub(h, mean_h[r]));
             float *dx = args->dx + (row + r) * args->lddx + c;
-            const float *residual = args->residual + (row + r) * args->ldresidual + c;
+            const float *residual =
+                args->residual == NULL ? NULL : args->residual + (row + r) * args->ldresidual + c;
             if (count == TD_LANES) {
-                td_v16_store(dx, args->residual != NULL
-                                     ? td_v16_fma(rstd, inner, td_v16_load(residual))
-                                     : td_v16_mul(rstd, inner));
+                td_v16_store(dx, residual != NULL ? td_v16_fma(rstd, inner, td_v16_load(residual))
+                                                  : td_v16_mul(rstd, inner));
             } else {
                 td_v16_store_part(
                     dx,
-                    args->residual != NULL
-                        ? td_v16_fma(rstd, inner, td_v16_load_part(residual, count, 0))
-                        : td_v16_mul(rstd, inner),
+                    residual != NULL ? td_v16_fma(rstd, inner, td_v16_load_part(residual, count, 0))
+                                     : td_v16_mul(rstd, inner),
                     count);
             }
         }

@@ -198,6 +198,10 @@ static inline td_gemm_cut td_gemm_cut_of(const td_gemm_f32_args *args, int64_t d
         int64_t steps = td_gemm_ceil_div(cut.cols, TD_GEMM_STRIP_STEP);
         cut.cols = td_gemm_ceil_div(steps, 2) * TD_GEMM_STRIP_STEP;
         cut.depth = 2 * depth;
+    } else if (args->k_blocks > 1) {
+        /* A pass holds whole blocks: 400 deep takes one block of 32 sequences of 50 tokens out of
+         * 8, or two of 16, where 384 would cut them into twice as many passes. */
+        cut.depth = depth + depth / 8;
     }
     return cut;
 }

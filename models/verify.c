@@ -35,7 +35,7 @@ static td_status read_number(json_t *root, const char *path, const char *key, do
 
 static td_status read_optimizer(json_t *root, const char *path, td_train_options *out) {
     td_optimizer *o = &out->optimizer;
-    double warmup, steps;
+    double warmup = 0, steps = 0;
     TD_TRY(read_number(root, path, "lr", &o->lr));
     TD_TRY(read_number(root, path, "beta1", &o->beta1));
     TD_TRY(read_number(root, path, "beta2", &o->beta2));

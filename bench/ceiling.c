@@ -18,9 +18,14 @@ static const int64_t SAMPLE_NS = 4000000, CACHED_SAMPLE_NS = 1000000, SMALLEST_B
 static td_peak known[MAX_KNOWN];
 static int n_known;
 
-/* Bytes moved for a byte of one buffer, and buffers. */
-static const int traffic[] = {[TD_PEAK_READ] = 1, [TD_PEAK_COPY] = 2, [TD_PEAK_ADD] = 3};
-static const int buffers[] = {[TD_PEAK_READ] = 1, [TD_PEAK_COPY] = 2, [TD_PEAK_ADD] = 2};
+const td_peak_row *td_peak_row_of(td_peak_kind kind) {
+    static const td_peak_row rows[TD_PEAK_COUNT] = {
+#define TD_PEAK_ROW(kind, ...) [kind] = {__VA_ARGS__},
+        TD_PEAK_MAP(TD_PEAK_ROW)
+#undef TD_PEAK_ROW
+    };
+    return &rows[kind];
+}
 
 /* What the workers of one measurement share. */
 typedef struct job {
@@ -28,19 +33,26 @@ typedef struct job {
     unsigned char *from, *to;
     int64_t part_bytes; /* of one worker, one buffer */
     int64_t repeat;
-    uint64_t expected;  /* exclusive or of a part */
-    uint64_t additions; /* passes done so far: what ADD has added up */
+    uint64_t expected; /* exclusive or of a part */
+    uint64_t passes;   /* done so far: what ADD has added up, where SWAP left the words */
     _Atomic int wrong;
     int64_t start_ns, end_ns, clock_ns;
 } job;
 
+/* The words that every part is filled with. */
+static uint64_t next_word(uint64_t *state) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state;
+}
+
+static const uint64_t FIRST_STATE = 0x9E3779B97F4A7C15u;
+
 static void fill_region(void *arg, td_worker *worker) {
     job *j = arg;
     uint64_t *words = (uint64_t *)(j->from + worker->id * j->part_bytes);
-    uint64_t state = 0x9E3779B97F4A7C15u;
+    uint64_t state = FIRST_STATE;
     for (int64_t i = 0; i < j->part_bytes / 8; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        words[i] = state;
+        words[i] = next_word(&state);
     }
     if (j->to) {
         memset(j->to + worker->id * j->part_bytes, 0, (size_t)j->part_bytes);
@@ -64,8 +76,11 @@ static void work_once(job *j, const td_worker *worker) {
     for (int64_t r = 0; peak->kind == TD_PEAK_ADD && r < j->repeat; r++) {
         td_peak_add(peak->isa, j->to + part, j->from + part, j->part_bytes);
     }
+    for (int64_t r = 0; peak->kind == TD_PEAK_SWAP && r < j->repeat; r++) {
+        td_peak_swap(peak->isa, j->to + part, j->from + part, j->part_bytes);
+    }
     if (worker->id == 0) {
-        j->additions += (uint64_t)j->repeat;
+        j->passes += (uint64_t)j->repeat;
     }
     if (!good) {
         atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
@@ -100,8 +115,9 @@ static void sample_region(void *arg, td_worker *worker) {
 
 static double sample_work(const job *j) {
     const td_peak *peak = j->peak;
-    double each = peak->kind == TD_PEAK_FMA ? (double)td_peak_loop_find(peak->isa)->flops
-                                            : (double)j->part_bytes * traffic[peak->kind];
+    double each = peak->kind == TD_PEAK_FMA
+                      ? (double)td_peak_loop_find(peak->isa)->flops
+                      : (double)j->part_bytes * td_peak_row_of(peak->kind)->traffic;
     return each * (double)j->repeat * peak->workers;
 }
 
@@ -163,20 +179,31 @@ static void check_clock(td_peak *peak) {
              per_cycle, peak->clock_ghz);
 }
 
+/* `to` began as zeros, `from` as the words. */
+static bool part_is_right(const job *j, int part) {
+    const uint64_t *from = (const uint64_t *)(j->from + part * j->part_bytes);
+    const uint64_t *to = (const uint64_t *)(j->to + part * j->part_bytes);
+    bool swapped = j->peak->kind == TD_PEAK_SWAP && j->passes % 2 == 1;
+    uint64_t factor = j->peak->kind == TD_PEAK_ADD    ? j->passes
+                      : j->peak->kind == TD_PEAK_SWAP ? swapped
+                                                      : 1;
+    uint64_t state = FIRST_STATE;
+    for (int64_t i = 0; i < j->part_bytes / 8; i++) {
+        uint64_t word = next_word(&state);
+        if (from[i] != (swapped ? 0 : word) || to[i] != word * factor) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void check(job *j) {
-    static const char *const methods[] = {[TD_PEAK_FMA] = "clock x ports within 3 %",
-                                          [TD_PEAK_READ] = "exclusive or of all words",
-                                          [TD_PEAK_COPY] = "memcmp of the copy",
-                                          [TD_PEAK_ADD] = "every word is the multiple it must be"};
     td_peak *peak = j->peak;
-    snprintf(peak->method, sizeof peak->method, "%s", methods[peak->kind]);
+    snprintf(peak->method, sizeof peak->method, "%s", td_peak_row_of(peak->kind)->method);
     peak->ok = true;
     peak->reason[0] = '\0';
-    int64_t words = j->part_bytes * peak->workers / 8;
-    const uint64_t *from = (const uint64_t *)j->from, *to = (const uint64_t *)j->to;
-    uint64_t factor = peak->kind == TD_PEAK_ADD ? j->additions : 1;
-    for (int64_t i = 0; to && i < words; i++) {
-        if (to[i] != from[i] * factor) {
+    for (int part = 0; j->to && part < peak->workers; part++) {
+        if (!part_is_right(j, part)) {
             atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
         }
     }
@@ -192,11 +219,12 @@ static td_status run_job(job *j, td_team *team) {
     td_arena arena = {0};
     td_peak *peak = j->peak;
     if (peak->kind != TD_PEAK_FMA) {
-        j->part_bytes = peak->bytes / buffers[peak->kind] / peak->workers / 512 * 512;
+        int buffers = td_peak_row_of(peak->kind)->buffers;
+        j->part_bytes = peak->bytes / buffers / peak->workers / 512 * 512;
         size_t all = (size_t)(j->part_bytes * peak->workers);
-        TD_TRY(td_arena_create(all * (size_t)buffers[peak->kind], &arena));
+        TD_TRY(td_arena_create(all * (size_t)buffers, &arena));
         j->from = arena.base;
-        j->to = buffers[peak->kind] == 2 ? arena.base + all : NULL;
+        j->to = buffers == 2 ? arena.base + all : NULL;
         td_team_run(team, fill_region, j);
         j->expected = 0;
         for (int64_t i = 0; i < j->part_bytes / 8; i++) {
@@ -303,7 +331,7 @@ td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
     td_isa isa;
     TD_TRY(td_isa_active(&isa));
     const td_peak *best = NULL;
-    for (td_peak_kind kind = TD_PEAK_READ; kind <= TD_PEAK_ADD; kind++) {
+    for (td_peak_kind kind = TD_PEAK_READ; kind < TD_PEAK_COUNT; kind++) {
         const td_peak *peak;
         TD_TRY(td_ceiling_get(kind, isa, workers, bytes, remeasure, &peak));
         best = !best || peak->value > best->value ? peak : best;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Ceilings: the most this machine does now, with a given number of workers, of f32 FMA and of
- * reading or copying memory. Every figure of a run stands beside one measured in the same run.
+ * moving memory. Every figure of a run stands beside one measured in the same run.
  */
 #ifndef TD_BENCH_CEILING_H
 #define TD_BENCH_CEILING_H
@@ -11,8 +11,32 @@
 #include "base/cpu.h"
 #include "base/status.h"
 
-/* ADD is to += from: what reductions and optimizers do. */
-typedef enum td_peak_kind { TD_PEAK_FMA, TD_PEAK_READ, TD_PEAK_COPY, TD_PEAK_ADD } td_peak_kind;
+/* The kinds of ceiling, and of bandwidth the mixes of loads and stores, because memory serves them
+ * at different rates: ADD is to += from, as optimizers do; SWAP exchanges two buffers, as many
+ * stores as loads and none of a line that was not read, as an allreduce in place does.
+ *    kind           name       what it does  how it is checked                    bytes moved for
+ *                                                                  a byte of a buffer, buffers */
+/* clang-format off */
+#define TD_PEAK_MAP(X)                                                                         \
+    X(TD_PEAK_FMA,  "fma_f32", "FMA peak", "clock x ports within 3 %",               0, 0)     \
+    X(TD_PEAK_READ, "read",    "reading",  "exclusive or of all words",              1, 1)     \
+    X(TD_PEAK_COPY, "copy",    "copying",  "memcmp of the copy",                     2, 2)     \
+    X(TD_PEAK_ADD,  "add",     "adding",   "every word is the multiple it must be",  3, 2)     \
+    X(TD_PEAK_SWAP, "swap",    "swapping", "every word is where it must be",         4, 2)
+/* clang-format on */
+
+typedef enum td_peak_kind {
+#define TD_PEAK_ENUM(kind, name, doing, method, traffic, buffers) kind,
+    TD_PEAK_MAP(TD_PEAK_ENUM)
+#undef TD_PEAK_ENUM
+        TD_PEAK_COUNT
+} td_peak_kind;
+
+typedef struct td_peak_row {
+    const char *name, *doing, *method;
+    int traffic, buffers;
+} td_peak_row;
+const td_peak_row *td_peak_row_of(td_peak_kind kind);
 
 enum { TD_PEAK_SAMPLES = 24 };
 
@@ -39,7 +63,7 @@ td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t byt
 /* Bytes that no cache of this machine holds, for the bandwidth of memory itself. */
 int64_t td_ceiling_memory_bytes(void);
 
-/* The bandwidth of the fastest of reading, copying and adding over a working set: no kernel that
+/* The bandwidth of the fastest of the mixes over a working set: no kernel that
  * touches as much with this many workers can be faster. Sizes are rounded down to a power of four
  * times 16 KiB for each worker, where memory is faster, so that the roof stays a roof. */
 td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,

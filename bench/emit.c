@@ -29,12 +29,8 @@ static void add_ceiling(result *r, double value, const char *unit, const char *n
 
 /* "read_4MiB"; separator '/' where it is part of a case id. */
 static void bandwidth_name(const td_peak *peak, char separator, char name[NAME_BYTES]) {
-    static const char *const kinds[] = {[TD_PEAK_FMA] = "fma_f32",
-                                        [TD_PEAK_READ] = "read",
-                                        [TD_PEAK_COPY] = "copy",
-                                        [TD_PEAK_ADD] = "add"};
     bool mib = peak->bytes >= 1 << 20;
-    snprintf(name, NAME_BYTES, "%s%c%lld%s", kinds[peak->kind], separator,
+    snprintf(name, NAME_BYTES, "%s%c%lld%s", td_peak_row_of(peak->kind)->name, separator,
              (long long)(peak->bytes >> (mib ? 20 : 10)), mib ? "MiB" : "KiB");
 }
 

@@ -273,3 +273,30 @@ void td_peak_add(td_isa isa, void *to, const void *from, int64_t bytes) {
         ADD_LOOP("movdqa", ADD_XMM, "movdqa", "xmm", "16", "");
     }
 }
+
+#define SWAP_LOOP(move, reg, width, tail)                                                          \
+    __asm__ volatile(".p2align 5\n"                                                                \
+                     "1:\n\t" move " (%[from]), %%" reg "0\n\t" move " " width "(%[from]), %%" reg \
+                     "1\n\t" move " (%[to]), %%" reg "2\n\t" move " " width "(%[to]), %%" reg      \
+                     "3\n\t" move " %%" reg "0, (%[to])\n\t" move " %%" reg "1, " width            \
+                     "(%[to])\n\t" move " %%" reg "2, (%[from])\n\t" move " %%" reg "3, " width    \
+                     "(%[from])\n\t"                                                               \
+                     "add $2*" width ", %[from]\n\t"                                               \
+                     "add $2*" width ", %[to]\n\t"                                                 \
+                     "sub $2*" width ", %[n]\n\t"                                                  \
+                     "jnz 1b\n\t" tail                                                             \
+                     : [n] "+r"(bytes), [from] "+r"(from), [to] "+r"(to)                           \
+                     :                                                                             \
+                     : "memory", "cc", VECTOR_CLOBBERS)
+
+void td_peak_swap(td_isa isa, void *to, void *from, int64_t bytes) {
+    TD_ASSERT(bytes > 0 && bytes % 512 == 0);
+    TD_ASSERT((uintptr_t)to % 64 == 0 && (uintptr_t)from % 64 == 0);
+    if (isa >= TD_ISA_AVX512) {
+        SWAP_LOOP("vmovaps", "zmm", "64", "vzeroupper\n\t");
+    } else if (isa == TD_ISA_AVX2) {
+        SWAP_LOOP("vmovaps", "ymm", "32", "vzeroupper\n\t");
+    } else {
+        SWAP_LOOP("movaps", "xmm", "16", "");
+    }
+}

@@ -42,4 +42,7 @@ void td_peak_copy(td_isa isa, void *to, const void *from, int64_t bytes, bool st
  * loads and stores have pipes of their own. */
 void td_peak_add(td_isa isa, void *to, const void *from, int64_t bytes);
 
+/* Exchanges to and from: as many stores as loads, and every line that is written was read. */
+void td_peak_swap(td_isa isa, void *to, void *from, int64_t bytes);
+
 #endif

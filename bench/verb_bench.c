@@ -236,16 +236,12 @@ static void on_benchmark(void *user, td_gbench_result *out) {
 /* ---- ceilings ---- */
 
 static td_status measure_peak(run *r, td_peak_kind kind, td_isa isa, int workers, int64_t bytes) {
-    static const char *const names[] = {[TD_PEAK_FMA] = "FMA peak",
-                                        [TD_PEAK_READ] = "reading",
-                                        [TD_PEAK_COPY] = "copying",
-                                        [TD_PEAK_ADD] = "adding"};
     const td_peak *peak;
     if (td_interrupted()) {
         return TD_OK;
     }
-    td_progress_show(&r->progress, 0, "ceilings: %s, %d worker%s", names[kind], workers,
-                     workers == 1 ? "" : "s");
+    td_progress_show(&r->progress, 0, "ceilings: %s, %d worker%s", td_peak_row_of(kind)->doing,
+                     workers, workers == 1 ? "" : "s");
     TD_TRY(td_ceiling_get(kind, isa, workers, bytes, false, &peak));
     td_row *row = &r->rows[r->n_rows++];
     char command[96];
@@ -275,7 +271,7 @@ static td_status measure_ceilings(run *r) {
             TD_TRY(measure_peak(r, TD_PEAK_FMA, (td_isa)isa, workers, 0));
         }
         int64_t bytes = td_ceiling_memory_bytes();
-        for (td_peak_kind kind = TD_PEAK_READ; kind <= TD_PEAK_ADD; kind++) {
+        for (td_peak_kind kind = TD_PEAK_READ; kind < TD_PEAK_COUNT; kind++) {
             TD_TRY(measure_peak(r, kind, active, workers, bytes));
         }
     }

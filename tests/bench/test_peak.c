@@ -41,21 +41,29 @@ Test(peak, reading_is_the_exclusive_or_of_exactly_the_bytes) {
     }
 }
 
-Test(peak, copying_and_adding_write_exactly_the_bytes) {
+Test(peak, copying_adding_and_swapping_write_exactly_the_bytes) {
     static uint64_t before[4 * BYTES / 8];
     for (td_isa isa = TD_ISA_PORTABLE; isa <= td_isa_native(); isa++) {
-        for (int mode = 0; mode < 3; mode++) {
+        for (int mode = 0; mode < 4; mode++) {
             memcpy(before, arena.base, sizeof before);
             if (mode < 2) {
                 td_peak_copy(isa, to, from, 1024, mode == 1);
-            } else {
+            } else if (mode == 2) {
                 td_peak_add(isa, to, from, 1024);
+            } else {
+                td_peak_swap(isa, to, from, 1024);
             }
             for (size_t i = 0; i < sizeof before / 8; i++) {
                 uint64_t *word = (uint64_t *)(void *)arena.base + i;
                 bool inside = word >= to && word < to + 128;
-                uint64_t source = inside ? from[word - to] : 0;
-                uint64_t expected = !inside ? before[i] : mode < 2 ? source : before[i] + source;
+                bool given = mode == 3 && word >= from && word < from + 128;
+                const uint64_t *first = (const uint64_t *)(const void *)arena.base;
+                uint64_t source = inside  ? before[from + (word - to) - first]
+                                  : given ? before[to + (word - from) - first]
+                                          : 0;
+                uint64_t expected = !inside && !given ? before[i]
+                                    : mode == 2       ? before[i] + source
+                                                      : source;
                 cr_assert_eq(*word, expected, "%s, mode %d, word %zu", td_isa_name(isa), mode, i);
             }
         }
@@ -82,7 +90,7 @@ Test(ceiling, is_measured_once_and_kept) {
     double kept = first->value;
     cr_assert_eq(td_ceiling_get(TD_PEAK_READ, TD_ISA_PORTABLE, 1, 1 << 16, true, &second), TD_OK);
     cr_assert(second->value >= kept, "measuring again never lowers a ceiling");
-    for (td_peak_kind kind = TD_PEAK_COPY; kind <= TD_PEAK_ADD; kind++) {
+    for (td_peak_kind kind = TD_PEAK_COPY; kind < TD_PEAK_COUNT; kind++) {
         cr_assert_eq(td_ceiling_get(kind, TD_ISA_PORTABLE, 2, 1 << 16, false, &first), TD_OK);
         cr_assert(first->ok, "%s", first->reason);
     }

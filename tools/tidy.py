@@ -47,8 +47,13 @@ PLAIN_SYMBOLS = {"main"}
 
 
 def tracked():
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                            capture_output=True, text=True, check=True).stdout.split("\n")
+    """What git tracks or would; without git, as in a source archive, all files but what builds leave behind."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                                capture_output=True, text=True, check=True).stdout.split("\n")
+    except (OSError, subprocess.CalledProcessError):
+        listed = [str(p.relative_to(ROOT)) for p in sorted(ROOT.rglob("*"))]
+        listed = [f for f in listed if f.split("/")[0] not in ("build", "out", ".git")]
     return [f for f in listed if f and (ROOT / f).is_file()]
 
 

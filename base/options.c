@@ -154,25 +154,26 @@ td_status td_options_parse(const td_option *table, size_t n_options, int argc, c
     return TD_OK;
 }
 
+/* "--steps N", or the choices themselves: "--loss softmax|sigmoid". Returns its size. */
+static size_t option_label(const td_option *option, char *label, size_t size) {
+    const char *value = option->type == TD_OPTION_CHOICE ? option->choices : option->value;
+    snprintf(label, size, "--%s %s", option->name, value != NULL ? value : "");
+    return strlen(label);
+}
+
 void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table,
                      size_t n_options) {
     fprintf(out, "usage: %s\n\n%s\n", verb->usage, verb->summary);
     size_t width = 6;
     char label[96];
     for (size_t i = 0; i < n_options; i++) {
-        int size = snprintf(label, sizeof label, "--%s %s", table[i].name,
-                            table[i].value != NULL ? table[i].value : "");
-        width = (size_t)size > width ? (size_t)size : width;
+        size_t size = option_label(&table[i], label, sizeof label);
+        width = size > width ? size : width;
     }
     fprintf(out, "\noptions:\n");
     for (size_t i = 0; i < n_options; i++) {
-        snprintf(label, sizeof label, "--%s %s", table[i].name,
-                 table[i].value != NULL ? table[i].value : "");
-        fprintf(out, "  %-*s  %s", (int)width, label, table[i].help);
-        if (table[i].type == TD_OPTION_CHOICE) {
-            fprintf(out, " (%s)", table[i].choices);
-        }
-        fputc('\n', out);
+        option_label(&table[i], label, sizeof label);
+        fprintf(out, "  %-*s  %s\n", (int)width, label, table[i].help);
     }
     fprintf(out, "  %-*s  %s\n", (int)width, "--help", "this text");
     if (verb->examples != NULL) {

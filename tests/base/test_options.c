@@ -85,6 +85,6 @@ Test(options, help_names_every_option) {
     for (size_t i = 0; i < 5; i++) {
         cr_assert_neq(strstr(text, table[i].name), NULL);
     }
-    cr_assert_neq(strstr(text, "(thread|process)"), NULL);
+    cr_assert_neq(strstr(text, "--kind thread|process"), NULL);
     free(text);
 }

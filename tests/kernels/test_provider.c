@@ -84,13 +84,14 @@ Test(provider, core_follows_the_level_asked_for) {
     cr_expect_str_eq(provider->core, "Haswell");
 }
 
-Test(provider, the_environment_has_the_last_word) {
+Test(provider, a_weaker_core_in_the_environment_does_not_slow_the_peer) {
     const td_provider *provider;
     setenv("OPENBLAS_CORETYPE", "Nehalem", 1);
-    if (td_provider_open("openblas", td_isa_native(), &provider) != TD_OK) {
-        cr_skip_test("needs OpenBLAS");
+    if (td_isa_native() < TD_ISA_AVX2 ||
+        td_provider_open("openblas", td_isa_native(), &provider) != TD_OK) {
+        cr_skip_test("needs AVX2 and OpenBLAS");
     }
-    cr_expect_str_eq(provider->core, "Nehalem");
+    cr_expect_str_neq(provider->core, "Nehalem");
 }
 
 Test(provider, unknown_name_is_a_usage_error) {

@@ -37,7 +37,8 @@ static td_status find(void *handle, const char *file, const char *symbol, void *
 
 /* OpenBLAS chooses kernels by CPU model, and a version older than the CPU falls back to AVX2 code
  * (0.3.21 does on every AMD CPU with AVX-512), so the level is named, over what the environment may
- * say for other programs: a peer is measured at its best. Its threads start when it is loaded, so their number is named before. */
+ * say for other programs: a peer is measured at its best. Its threads start when it is loaded, so
+ * their number is named before. */
 static td_status open_openblas(td_isa isa, library *out) {
     static const char file[] = "libopenblas.so.0";
     if (isa >= TD_ISA_AVX512) {

@@ -114,7 +114,7 @@ void td_cpu_info_read(td_cpu_info *out) {
     *out = info;
 }
 
-td_isa td_isa_native(void) {
+static td_isa read_native(void) {
     td_cpu_info info;
     td_cpu_info_read(&info);
     int ymm = (info.xcr0 & 0x6) == 0x6, zmm = (info.xcr0 & 0xE6) == 0xE6;
@@ -126,6 +126,17 @@ td_isa td_isa_native(void) {
         return TD_ISA_AVX512_BF16;
     }
     return avx512 ? TD_ISA_AVX512 : avx2 ? TD_ISA_AVX2 : TD_ISA_PORTABLE;
+}
+
+/* Read once: cpuid traps into the hypervisor, some microseconds a call. */
+td_isa td_isa_native(void) {
+    static _Atomic int known = -1;
+    int native = atomic_load_explicit(&known, memory_order_relaxed);
+    if (native < 0) {
+        native = (int)read_native();
+        atomic_store_explicit(&known, native, memory_order_relaxed);
+    }
+    return (td_isa)native;
 }
 
 td_status td_isa_active(td_isa *out) {

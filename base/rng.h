@@ -18,6 +18,7 @@ typedef enum td_purpose {
     TD_PURPOSE_BOOTSTRAP,
     TD_PURPOSE_INPUT,
     TD_PURPOSE_SPLIT,
+    TD_PURPOSE_PATCHES,
 } td_purpose;
 
 typedef struct td_rng {

@@ -21,7 +21,9 @@
 
 typedef struct train_cli {
     const char *model, *loss, *data, *layout, *schedule, *tokenizer, *save, *resume, *verify, *out;
-    const char *precision;
+    const char *precision, *pack, *prune, *recompute, *freeze, *init;
+    int64_t accum, unmask_steps;
+    double patch_mask, ema;
     int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch;
     double lr, weight_decay, beta1, beta2, eps, grad_clip, holdout;
 } train_cli;
@@ -54,6 +56,24 @@ static const td_option options_table[] = {
     {"grad-clip", TD_OPTION_REAL, AT(grad_clip), 0, 1e9, NULL, "NORM",
      "largest norm of all gradients; 0: none"},
     {"seed", TD_OPTION_INT, AT(seed), 0, 1e15, NULL, "N", "of weights and of the order of pairs"},
+    {"accum", TD_OPTION_INT, AT(accum), 1, TD_MAX_BLOCKS, NULL, "A",
+     "micro-batches, a power of two: less memory, a forward pass more, the same answer"},
+    {"recompute", TD_OPTION_CHOICE, AT(recompute), 0, 0, "off|on", NULL,
+     "keep only each block's input and run it again for its backward pass: the same answer"},
+    {"pack", TD_OPTION_CHOICE, AT(pack), 0, 0, "on|off", NULL,
+     "leave out what lies behind a caption's end token, where nothing sees it: the same answer"},
+    {"prune", TD_OPTION_CHOICE, AT(prune), 0, 0, "on|off", NULL,
+     "of the last block compute only what the pooled token needs: the same answer"},
+    {"freeze", TD_OPTION_CHOICE, AT(freeze), 0, 0, "none|image", NULL,
+     "LiT: the image tower keeps its weights and has no backward pass"},
+    {"patch-mask", TD_OPTION_REAL, AT(patch_mask), 0, 0.99, NULL, "SHARE",
+     "FLIP: share of each image's patches that is dropped"},
+    {"unmask-steps", TD_OPTION_INT, AT(unmask_steps), 0, 1e9, NULL, "N",
+     "last steps that see all patches again"},
+    {"ema", TD_OPTION_REAL, AT(ema), 0, 0.9999999, NULL, "DECAY",
+     "keep a moving average of the weights, saved as ema/<name>; 0: none"},
+    {"init", TD_OPTION_TEXT, AT(init), 0, 0, NULL, "FILE",
+     "start from the weights of a safetensors file, such as a tower to freeze"},
     {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, "f32", NULL, "arithmetic"},
     {"tokenizer", TD_OPTION_TEXT, AT(tokenizer), 0, 0, NULL, "FILE",
      "CLIP's merges file; a small built-in vocabulary without"},
@@ -98,6 +118,7 @@ typedef struct train_job {
     td_layout layout;
     const char *save; /* or NULL */
     const td_tokenizer *tokenizer;
+    td_train_needs needs;
     double peak_gflops; /* of all workers, measured before; 0: unknown */
 } train_job;
 
@@ -150,9 +171,13 @@ static void print_header(const train_run *run) {
     td_layout_print(&run->job->layout, layout);
     td_isa isa = TD_ISA_PORTABLE;
     (void)td_isa_active(&isa); /* main has already refused a bad TANDEM_ISA */
-    printf("model %s, %.2f M parameters, loss %s, %.2f GFLOP a pair\n", o->config.name,
-           (double)td_train_tensors(run->train)->n_elements / 1e6, loss_name(o->loss),
-           td_model_nominal_flops(&o->config) / 1e9);
+    const td_train_needs *needs = &run->job->needs;
+    printf("model %s, %.2f M parameters, %.2f M trained, loss %s, %.2f GFLOP a pair\n",
+           o->config.name, (double)needs->n_params / 1e6, (double)needs->n_trained / 1e6,
+           loss_name(o->loss), td_model_nominal_flops(&o->config) / 1e9);
+    printf("memory of a rank: %.0f MiB, of it activations %.0f MiB\n",
+           (double)(needs->segment_bytes + needs->arena_bytes) / 0x1p20,
+           (double)needs->activation_bytes / 0x1p20);
     printf("layout %s, isa %s, workers bound %d of %d, batch %" PRId64 " in %" PRId64
            " blocks, answer class %s\n",
            layout, td_isa_name(isa), td_team_bound(td_train_team(run->train)), run->rank->workers,
@@ -173,13 +198,16 @@ static void log_step(train_run *run, const td_step_result *step) {
     double seconds = (double)(now - run->log_start_ns) * 1e-9, steps = (double)run->log_steps;
     double pairs_s = steps * (double)o->batch / seconds;
     double gflops = pairs_s * td_model_nominal_flops(&o->config) * 1e-9;
+    td_program_cost cost;
+    td_program_total_cost(td_train_program(run->train), &cost);
+    double executed = pairs_s / (double)o->batch * cost.flops * run->rank->count * 1e-9;
     double wait_ms = (double)run->log_wait_ns * 1e-6 / steps;
     double wait_share = (double)run->log_wait_ns * 1e-9 / seconds;
     double mfu = run->job->peak_gflops > 0 ? gflops / run->job->peak_gflops : 0;
     printf("step %" PRId64 " loss %.6f lr %.3e scale %.3f pairs/s %.1f GFLOP/s %.1f", step->step,
            step->loss, step->lr, step->scale, pairs_s, gflops);
     if (mfu > 0) {
-        printf(" mfu %.1f%%", mfu * 100);
+        printf(" mfu %.1f%% hfu %.1f%%", mfu * 100, executed / run->job->peak_gflops * 100);
     }
     printf(" data_wait %.2f ms (%.1f%%)\n", wait_ms, wait_share * 100);
     fflush(stdout);
@@ -187,9 +215,9 @@ static void log_step(train_run *run, const td_step_result *step) {
         fprintf(run->log,
                 "{\"step\": %" PRId64 ", \"loss\": %.9g, \"lr\": %.9g, \"scale\": %.9g, "
                 "\"bias\": %.9g, \"grad_norm\": %.9g, \"pairs_per_s\": %.6g, \"gflops\": %.6g, "
-                "\"mfu\": %.6g, \"data_wait_ms\": %.6g}\n",
+                "\"mfu\": %.6g, \"executed_gflops\": %.6g, \"data_wait_ms\": %.6g}\n",
                 step->step, step->loss, step->lr, step->scale, step->bias, step->grad_norm, pairs_s,
-                gflops, mfu, wait_ms);
+                gflops, mfu, executed, wait_ms);
         fflush(run->log);
     }
     run->log_start_ns = now;
@@ -258,6 +286,16 @@ static td_status open_log(train_run *run) {
     return run->log == NULL ? td_fail(TD_EIO, "%s cannot be written", path) : TD_OK;
 }
 
+static td_status load_weights(const char *path, td_train *train) {
+    td_safetensors file;
+    TD_TRY(td_safetensors_open(path, &file));
+    td_status status =
+        td_checkpoint_load_weights(&file, td_train_tensors(train), td_train_params(train));
+    td_safetensors_close(&file);
+    td_train_reset_ema(train);
+    return status;
+}
+
 static td_status train_in_rank(train_run *run) {
     const char *resume = run->job->cli->resume;
     int64_t first_step = 0;
@@ -270,6 +308,8 @@ static td_status train_in_rank(train_run *run) {
     TD_TRY(td_train_create(&run->job->options, run->rank, &run->train));
     if (resume != NULL) {
         TD_TRY(td_checkpoint_resume(resume, run->train));
+    } else if (run->job->cli->init != NULL) {
+        TD_TRY(load_weights(run->job->cli->init, run->train));
     }
     TD_TRY(open_log(run));
     if (run->rank->rank == 0) {
@@ -320,9 +360,19 @@ static td_status rank_main(td_rank *rank, void *arg) {
     return status;
 }
 
+/* What changes how a step is computed, and not what it is. */
+static void exact_options(const train_cli *cli, td_train_options *out) {
+    out->accum = cli->accum;
+    out->recompute = strcmp(cli->recompute, "on") == 0;
+    out->keep_padding = strcmp(cli->pack, "off") == 0;
+    out->keep_last_block = strcmp(cli->prune, "off") == 0;
+}
+
 static td_status make_options(const train_cli *cli, td_train_options *out) {
     if (cli->verify != NULL) {
-        return td_verify_options(cli->verify, cli->blocks, out);
+        TD_TRY(td_verify_options(cli->verify, cli->blocks, out));
+        exact_options(cli, out);
+        return TD_OK;
     }
     *out = (td_train_options){
         .loss = strcmp(cli->loss, "sigmoid") == 0 ? TD_LOSS_SIGMOID : TD_LOSS_SOFTMAX,
@@ -339,7 +389,12 @@ static td_status make_options(const train_cli *cli, td_train_options *out) {
         .batch = cli->batch,
         .blocks = cli->blocks == 0 ? 8 : cli->blocks,
         .seed = (uint64_t)cli->seed,
+        .freeze_image = strcmp(cli->freeze, "image") == 0,
+        .patch_mask = cli->patch_mask,
+        .unmask_steps = cli->unmask_steps,
+        .ema = cli->ema,
     };
+    exact_options(cli, out);
     return td_model_config_load(cli->model, &out->config);
 }
 
@@ -400,8 +455,7 @@ static td_status run_job(train_job *job) {
     TD_TRY(td_kernels_select(isa));
     TD_TRY(parse_layout(cli->layout, &job->layout));
     TD_TRY(make_options(cli, &job->options));
-    td_train_needs needs;
-    TD_TRY(td_train_measure(&job->options, job->layout.ranks, &needs));
+    TD_TRY(td_train_measure(&job->options, job->layout.ranks, &job->needs));
     char path[PATH];
     if (cli->out != NULL) {
         TD_TRY(td_make_directory(cli->out));
@@ -419,7 +473,7 @@ static td_status run_job(train_job *job) {
     fflush(stdout);
     /* Two minutes: writing a large checkpoint keeps the other ranks waiting. */
     td_group_options group = {.layout = job->layout,
-                              .segment_bytes = (size_t)needs.segment_bytes,
+                              .segment_bytes = (size_t)job->needs.segment_bytes,
                               .deadline_ns = INT64_C(120000000000)};
     train_result result = {0};
     TD_TRY(td_group_run_result(&group, rank_main, job, &result, sizeof(result)));
@@ -432,6 +486,11 @@ td_status td_verb_train(int argc, char **argv) {
                      .layout = "p1xt1",
                      .schedule = "cosine",
                      .precision = "f32",
+                     .pack = "on",
+                     .prune = "on",
+                     .recompute = "off",
+                     .freeze = "none",
+                     .accum = 1,
                      .steps = 100,
                      .batch = 64,
                      .warmup = -1,

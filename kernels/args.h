@@ -2,7 +2,9 @@
  * The arguments of every operation: shapes, meaning, aliasing. Pointers borrow. Leading dimensions
  * (ld*) are in elements. Buffers are f32 unless said, need 4-byte alignment only, and must not
  * overlap unless said. A `blocks` argument splits rows into that many equal consecutive blocks
- * (rows % blocks == 0); see kernel.h for order.
+ * (rows % blocks == 0), or, where `starts` (blocks + 1) is not NULL, into rows [starts[b], starts[b
+ * + 1]) with starts[blocks] = rows; see kernel.h for order. Leaving rows of zeros out of a block
+ * changes no bit of its sum.
  */
 #ifndef TD_KERNELS_ARGS_H
 #define TD_KERNELS_ARGS_H
@@ -17,9 +19,10 @@ typedef enum td_act { TD_ACT_NONE, TD_ACT_GELU_ERF, TD_ACT_GELU_TANH, TD_ACT_GEL
  *   bias[n] is added; preact (m, n) receives the value so far; act is applied; residual (m, n) is
  * added; act_grad_of (m, n): the value is multiplied by act'(act_grad_of) instead of applying act
  * (the dgrad of an activation). residual may be c itself. a_trans: A is stored (k, m); b_trans: B
- * is stored (n, k). NN is forward of a projection stored (in, out), NT a linear layer with weight
- * (out, in), TN a weight gradient. Tiles: 2-D grid over C, columns outermost, so a worker's
- * contiguous share packs each part of B once. */
+ * is stored (n, k). k_starts (k_blocks + 1): the blocks of k, equal when NULL. NN is forward of a
+ * projection stored (in, out), NT a linear layer with weight (out, in), TN a weight gradient.
+ * Tiles: 2-D grid over C, columns outermost, so a worker's contiguous share packs each part of B
+ * once. */
 typedef struct td_gemm_f32_args {
     int64_t m, n, k;
     const float *a, *b;
@@ -27,6 +30,7 @@ typedef struct td_gemm_f32_args {
     int64_t lda, ldb, ldc;
     bool a_trans, b_trans, accumulate;
     int64_t k_blocks;
+    const int64_t *k_starts;
     const float *bias;
     float *preact;
     int64_t ldpreact;
@@ -38,18 +42,21 @@ typedef struct td_gemm_f32_args {
 } td_gemm_f32_args;
 
 /* images (batch, 3, size, size), already normalised -> patches (batch * P, 3 * patch * patch), P =
- * (size/patch)^2, row order (y, x) of patches, column order (channel, y, x). Tile: one image. */
+ * (size/patch)^2, row order (y, x) of patches, column order (channel, y, x). With keep (batch,
+ * kept): only those patches of each image, in ascending order, and P = kept. Tile: one image. */
 typedef struct td_im2col_f32_args {
-    int64_t batch, size, patch;
+    int64_t batch, size, patch, kept;
+    const int32_t *keep;
     const float *images;
     float *patches;
 } td_im2col_f32_args;
 
 /* x (batch, tokens, width): token 0 = cls + pos[0] when cls is not NULL, then patch rows + their
- * positions. patches (batch * P, width), P = tokens - (cls ? 1 : 0); pos (tokens, width). Tile: one
- * sequence. */
+ * positions. patches (batch * P, width), P = tokens - (cls ? 1 : 0); pos (tokens, width), or with
+ * position (batch, tokens) the rows that it names. Tile: one sequence. */
 typedef struct td_tokens_assemble_f32_args {
     int64_t batch, tokens, width;
+    const int32_t *position;
     const float *patches, *cls, *pos;
     float *x;
 } td_tokens_assemble_f32_args;
@@ -65,28 +72,29 @@ typedef struct td_rows_copy_f32_args {
     bool add;
 } td_rows_copy_f32_args;
 
-/* x (batch, tokens, width) = table[ids] + pos. ids (batch, tokens) in [0, vocab), checked by the
- * caller. Tile: one sequence. */
+/* x (n, width) = table[ids] + pos[position]: n tokens of any number of sequences, ids in [0, vocab)
+ * and positions in [0, positions) checked by the caller. Tile: 64 tokens. */
 typedef struct td_embedding_f32_args {
-    int64_t batch, tokens, width, vocab;
-    const int32_t *ids;
+    int64_t n, width, vocab, positions;
+    const int32_t *ids, *position;
     const float *table, *pos;
     float *x;
 } td_embedding_f32_args;
 
-/* order (n): positions 0..n-1 sorted by (ids[position], position); start (vocab + 1): the first
- * place in order of each id. n = batch * tokens. One tile. */
+/* order (n): tokens 0..n-1 sorted by (ids[token], token); start (vocab + 1): the first place in
+ * order of each id. One tile. */
 typedef struct td_embedding_sort_i32_args {
     int64_t n, vocab;
     const int32_t *ids;
     int32_t *order, *start;
 } td_embedding_sort_i32_args;
 
-/* dtable (vocab, width): every row is written; row v = sum of dx rows at positions of id v: per
- * block of n/blocks positions in ascending order from zero, blocks by the tree (an absent block
- * counts as zero). Tile: 64 ids. */
+/* dtable (vocab, width): every row is written; row v = sum of dx rows of the tokens with id v: per
+ * block of tokens in ascending order from zero, blocks by the tree (an absent block counts as
+ * zero). Serves positions as well: they are ids of another table. Tile: 16 ids. */
 typedef struct td_embedding_grad_f32_args {
     int64_t n, vocab, width, blocks;
+    const int64_t *starts;
     const int32_t *order, *start;
     const float *dx;
     float *dtable;
@@ -121,6 +129,7 @@ typedef struct td_layernorm_grad_x_f32_args {
 /* dgamma[c] = sum over rows of dy * xhat, dbeta[c] = sum of dy; by blocks. Tile: 64 columns. */
 typedef struct td_layernorm_grad_w_f32_args {
     int64_t rows, cols, blocks;
+    const int64_t *starts;
     const float *dy, *x, *mean, *rstd;
     int64_t lddy, ldx;
     float *dgamma, *dbeta;
@@ -129,6 +138,7 @@ typedef struct td_layernorm_grad_w_f32_args {
 /* out[c] = sum over rows of x[r * ldx + c], by blocks. Tile: 64 columns. */
 typedef struct td_colsum_f32_args {
     int64_t rows, cols, blocks;
+    const int64_t *starts;
     const float *x;
     int64_t ldx;
     float *out;
@@ -152,11 +162,16 @@ typedef struct td_gelu_f32_args {
 
 /* Element d of head h of row i of sequence s of q is q[s * q_seq + i * q_row + h * head + d]; the
  * same for k, v, o and their gradients. Packed qkv (batch, n, 3W): q_row = 3W, q = base, k = base +
- * W, v = base + 2W. A shared probe (MAP pooling): q_seq = 0. causal: row i sees k rows <= i (n_q ==
- * n_k). lse (seqs, heads, n_q). Tile: one (sequence, head), index s * heads + h. */
+ * W, v = base + 2W. A shared probe (MAP pooling): q_seq = 0. causal: row i sees k rows <= i (as
+ * many q rows as k rows). lse (seqs, heads, n_q).
+ * Sequences of different lengths: with q_starts (seqs + 1) the queries of s (and rows of o and lse)
+ * are rows [q_starts[s], q_starts[s + 1]) of one matrix, at most n_q, and the *_seq strides are not
+ * used; with kv_starts the same holds for k and v, at most n_k. kv_seen (seqs): queries of s see
+ * only its first kv_seen[s] >= 1 keys. Tile: one (sequence, head), index s * heads + h. */
 typedef struct td_attention_f32_args {
     int64_t seqs, heads, head, n_q, n_k;
     bool causal;
+    const int64_t *q_starts, *kv_starts, *kv_seen;
     const float *q, *k, *v;
     int64_t q_seq, q_row, kv_seq, kv_row;
     float *o;
@@ -164,8 +179,9 @@ typedef struct td_attention_f32_args {
     float *lse;
 } td_attention_f32_args;
 
-/* do has o's strides, dq its own, dk and dv one pair. All of dq, dk, dv of a head are written (not
- * added). dq is per sequence even when q is shared. Tile as above. */
+/* do has o's strides, dq its own, dk and dv one pair; starts hold for gradients too. All of dq, dk,
+ * dv of a head are written (not added), those of unseen keys with zeros. dq is per sequence even
+ * when q is shared. Tile as above. */
 typedef struct td_attention_grad_f32_args {
     td_attention_f32_args forward; /* o and lse as the forward pass left them */
     const float *d_o;
@@ -173,26 +189,25 @@ typedef struct td_attention_grad_f32_args {
     int64_t dq_seq, dq_row, dkv_seq, dkv_row;
 } td_attention_grad_f32_args;
 
-typedef enum td_pool { TD_POOL_TOKEN, TD_POOL_EOT, TD_POOL_MEAN } td_pool;
-
-/* y (batch, width) from x (batch, tokens, width): TOKEN: row `token` (0: CLS, tokens - 1: last);
- * EOT: the row of the first largest id in ids (batch, tokens); MEAN: rows summed in ascending
- * order, then divided. Tile: one sequence. */
+/* y (batch, width): row index[b] of x, or, with index NULL, the mean of rows [b * tokens, (b + 1) *
+ * tokens): summed in ascending order, then divided. Tile: one sequence. */
 typedef struct td_pool_f32_args {
-    int64_t batch, tokens, width, token;
-    td_pool pool;
-    const int32_t *ids;
+    int64_t batch, tokens, width;
+    const int64_t *index;
     const float *x;
+    int64_t ldx;
     float *y;
 } td_pool_f32_args;
 
-/* dx (batch, tokens, width) is written whole. */
+/* dx (batch * tokens, width), or (starts[batch], width) where starts (batch + 1) tells the rows of
+ * each sequence, is written whole: zero but for row index[b], which is dy's row b, or the mean's
+ * share in every row. Tile: one sequence. */
 typedef struct td_pool_grad_f32_args {
-    int64_t batch, tokens, width, token;
-    td_pool pool;
-    const int32_t *ids;
+    int64_t batch, tokens, width;
+    const int64_t *index, *starts;
     const float *dy;
     float *dx;
+    int64_t lddx;
 } td_pool_grad_f32_args;
 
 /* z = x / max(norm, eps), inv_norm (rows) = 1 / max(norm, eps). Tile: 64 rows. */
@@ -277,6 +292,13 @@ typedef struct td_adamw_f32_args {
     const int64_t (*ranges)[2];
     int64_t n_ranges;
 } td_adamw_f32_args;
+
+/* ema = fma(weight, p - ema, ema), flat; weight points to 1 - decay. Tile: 16,384 elements. */
+typedef struct td_ema_f32_args {
+    int64_t n;
+    const float *p, *weight;
+    float *ema;
+} td_ema_f32_args;
 
 /* Flat. Tile: 65,536 elements. */
 typedef struct td_f32_to_bf16_args {

@@ -5,6 +5,8 @@
 #ifndef TD_KERNELS_KERNEL_EXAMPLE_BUILD_H
 #define TD_KERNELS_KERNEL_EXAMPLE_BUILD_H
 
+#include <string.h>
+
 #include "base/memory.h"
 #include "kernels/kernel_example.h"
 
@@ -76,8 +78,70 @@ void example_point(td_kernel_example *example, void *pointer, int buffer, int64_
 void example_shape(td_kernel_example *example, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The usual kinds of buffers. */
+static inline int example_in(td_kernel_example *example, const char *name, int64_t rows,
+                             int64_t cols, int64_t ld, void *pointer) {
+    return example_add(example, name, TD_EXAMPLE_IN, rows, cols, ld, FILL_SIGNED, 1, pointer);
+}
+
+static inline int example_out(td_kernel_example *example, const char *name, int64_t rows,
+                              int64_t cols, int64_t ld, void *pointer) {
+    return example_add(example, name, TD_EXAMPLE_OUT, rows, cols, ld, FILL_LATER, 0, pointer);
+}
+
+static inline int example_inout(td_kernel_example *example, const char *name, int64_t rows,
+                                int64_t cols, int64_t ld, void *pointer) {
+    return example_add(example, name, TD_EXAMPLE_INOUT, rows, cols, ld, FILL_SIGNED, 1, pointer);
+}
+
+/* A vector without sign: norms, deviations. */
+static inline int example_positive(td_kernel_example *example, const char *name, int64_t n,
+                                   void *pointer) {
+    return example_add(example, name, TD_EXAMPLE_IN, 1, n, n, FILL_POSITIVE, 1, pointer);
+}
+
+static inline int example_ids(td_kernel_example *example, int64_t n, int64_t vocab, void *pointer) {
+    return example_add_bytes(example, "ids", TD_EXAMPLE_IN, n, sizeof(int32_t), FILL_IDS,
+                             (float)vocab, pointer);
+}
+
+/* Bounds of blocks, for fill_starts to fill when the example is finished. */
+static inline int example_starts(td_kernel_example *example, int64_t blocks, void *pointer) {
+    return example_add_bytes(example, "starts", TD_EXAMPLE_IN, blocks + 1, sizeof(int64_t),
+                             FILL_LATER, 0, pointer);
+}
+
+static inline const example_buffer *example_buffer_named(const td_kernel_example *example,
+                                                         const char *name) {
+    for (int i = 0; i < example->n_buffers; i++) {
+        if (strcmp(example->buffers[i].shown.name, name) == 0) {
+            return &example->buffers[i];
+        }
+    }
+    return NULL;
+}
+
+/* Blocks that grow, the first of them empty when there are few rows. */
+static inline void example_fill_starts(td_kernel_example *example, int64_t rows, int64_t blocks) {
+    const example_buffer *buffer = example_buffer_named(example, "starts");
+    int64_t *at = buffer != NULL ? buffer->shown.data : NULL;
+    for (int64_t b = 0; b <= blocks && at != NULL; b++) {
+        at[b] = rows * b * b / (blocks * blocks);
+    }
+}
+
+static inline float *example_data(td_kernel_example *example, int buffer) {
+    return example->buffers[buffer].shown.data;
+}
+
 /* Runs the portable row of an operation over all its tiles, for quantities a case needs. */
 td_status example_compute(td_op_id op, const void *args);
+
+/* In kernel_example_attention.c. */
+void example_build_attention(td_kernel_example *example, const int64_t *d);
+void example_build_attention_grad(td_kernel_example *example, const int64_t *d);
+td_status example_finish_attention(td_kernel_example *example);
+td_status example_finish_attention_grad(td_kernel_example *example);
 
 /* In kernel_example_cases.c. */
 const example_case *example_case_find(td_op_id op, int size, int64_t index);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/kernel_example_build.h"
 
@@ -12,7 +13,8 @@ enum {
     ACT_GRAD = 16,
     ERF = 32,
     TANH = 64,
-    QUICK_ACT = 128
+    QUICK_ACT = 128,
+    UNEVEN = 256
 };
 
 static const example_case cases[] = {
@@ -30,43 +32,14 @@ const example_case *example_case_find(td_op_id op, int size, int64_t index) {
     return NULL;
 }
 
-static int in(td_kernel_example *example, const char *name, int64_t rows, int64_t cols, int64_t ld,
-              void *pointer) {
-    return example_add(example, name, TD_EXAMPLE_IN, rows, cols, ld, FILL_SIGNED, 1, pointer);
-}
-
-static int out(td_kernel_example *example, const char *name, int64_t rows, int64_t cols, int64_t ld,
-               void *pointer) {
-    return example_add(example, name, TD_EXAMPLE_OUT, rows, cols, ld, FILL_LATER, 0, pointer);
-}
-
-static int inout(td_kernel_example *example, const char *name, int64_t rows, int64_t cols,
-                 int64_t ld, void *pointer) {
-    return example_add(example, name, TD_EXAMPLE_INOUT, rows, cols, ld, FILL_SIGNED, 1, pointer);
-}
-
-/* A vector without sign: norms, deviations. */
-static int positive(td_kernel_example *example, const char *name, int64_t n, void *pointer) {
-    return example_add(example, name, TD_EXAMPLE_IN, 1, n, n, FILL_POSITIVE, 1, pointer);
-}
-
-static int ids(td_kernel_example *example, int64_t n, int64_t vocab, void *pointer) {
-    return example_add_bytes(example, "ids", TD_EXAMPLE_IN, n, sizeof(int32_t), FILL_IDS,
-                             (float)vocab, pointer);
-}
-
-static float *data_of(td_kernel_example *example, int buffer) {
-    return example->buffers[buffer].shown.data;
-}
-
 static void gemm_operands(td_kernel_example *example, td_gemm_f32_args *args, int64_t pad) {
     int64_t m = args->m, n = args->n, k = args->k;
     int64_t a_rows = args->a_trans ? k : m, b_rows = args->b_trans ? n : k;
     args->lda = (args->a_trans ? m : k) + pad;
     args->ldb = (args->b_trans ? k : n) + 2 * pad;
     args->ldc = n + 3 * pad;
-    in(example, "a", a_rows, args->lda - pad, args->lda, &args->a);
-    in(example, "b", b_rows, args->ldb - 2 * pad, args->ldb, &args->b);
+    example_in(example, "a", a_rows, args->lda - pad, args->lda, &args->a);
+    example_in(example, "b", b_rows, args->ldb - 2 * pad, args->ldb, &args->b);
 }
 
 static void build_gemm(td_kernel_example *example, const int64_t *d) {
@@ -85,58 +58,75 @@ static void build_gemm(td_kernel_example *example, const int64_t *d) {
                 : flags & QUICK_ACT ? TD_ACT_GELU_QUICK
                                     : TD_ACT_NONE;
     gemm_operands(example, args, pad);
+    if (flags & UNEVEN) {
+        example_starts(example, d[4], &args->k_starts);
+    }
     bool reads_c = args->accumulate || in_place;
-    int c = reads_c ? inout(example, "c", args->m, args->n, args->ldc, &args->c)
-                    : out(example, "c", args->m, args->n, args->ldc, &args->c);
+    int c = reads_c ? example_inout(example, "c", args->m, args->n, args->ldc, &args->c)
+                    : example_out(example, "c", args->m, args->n, args->ldc, &args->c);
     if (flags & BIAS) {
-        in(example, "bias", 1, args->n, args->n, &args->bias);
+        example_in(example, "bias", 1, args->n, args->n, &args->bias);
     }
     if (flags & PREACT) {
         args->ldpreact = args->n + pad;
-        out(example, "preact", args->m, args->n, args->ldpreact, &args->preact);
+        example_out(example, "preact", args->m, args->n, args->ldpreact, &args->preact);
     }
     if (flags & RESIDUAL) {
         args->ldresidual = in_place ? args->ldc : args->n + 4 * pad;
         if (in_place) {
             example_point(example, &args->residual, c, 0);
         } else {
-            in(example, "residual", args->m, args->n, args->ldresidual, &args->residual);
+            example_in(example, "residual", args->m, args->n, args->ldresidual, &args->residual);
         }
     }
     if (flags & ACT_GRAD) {
         args->ldact_grad_of = args->n + pad;
-        in(example, "act_grad_of", args->m, args->n, args->ldact_grad_of, &args->act_grad_of);
+        example_in(example, "act_grad_of", args->m, args->n, args->ldact_grad_of,
+                   &args->act_grad_of);
     }
     example_shape(example, "m%lld-n%lld-k%lld%s", (long long)d[0], (long long)d[1], (long long)d[2],
                   forms[d[3]]);
     const char *act = flags & ERF ? "gelu" : flags & TANH ? "tanh" : "quick";
-    example_shape(example, "%s%s%s%s%s%s%s%s", d[4] > 1 ? "-blocks" : "",
-                  flags & ACCUMULATE ? "-acc" : "", flags & BIAS ? "-bias" : "",
-                  flags & PREACT ? "-pre" : "", args->act != TD_ACT_NONE ? "-" : "",
-                  flags & ACT_GRAD ? "d" : "", args->act != TD_ACT_NONE ? act : "",
-                  flags & RESIDUAL ? "-res" : "");
+    example_shape(example, "%s%s%s%s%s%s%s%s%s", d[4] > 1 ? "-blocks" : "",
+                  flags & UNEVEN ? "-uneven" : "", flags & ACCUMULATE ? "-acc" : "",
+                  flags & BIAS ? "-bias" : "", flags & PREACT ? "-pre" : "",
+                  args->act != TD_ACT_NONE ? "-" : "", flags & ACT_GRAD ? "d" : "",
+                  args->act != TD_ACT_NONE ? act : "", flags & RESIDUAL ? "-res" : "");
+}
+
+static td_status finish_gemm(td_kernel_example *example) {
+    example_fill_starts(example, example->args.gemm_f32.k, example->args.gemm_f32.k_blocks);
+    return TD_OK;
 }
 
 static void build_im2col(td_kernel_example *example, const int64_t *d) {
     td_im2col_f32_args *args = &example->args.im2col_f32;
-    *args = (td_im2col_f32_args){.batch = d[0], .size = d[1], .patch = d[2]};
+    *args = (td_im2col_f32_args){.batch = d[0], .size = d[1], .patch = d[2], .kept = d[3]};
     int64_t side = d[1] / d[2], pixels = 3 * d[1] * d[1], area = 3 * d[2] * d[2];
-    in(example, "images", d[0], pixels, pixels, &args->images);
-    out(example, "patches", d[0] * side * side, area, area, &args->patches);
+    int64_t patches = d[3] > 0 ? d[3] : side * side;
+    example_in(example, "images", d[0], pixels, pixels, &args->images);
+    example_out(example, "patches", d[0] * patches, area, area, &args->patches);
     example_shape(example, "b%lld-s%lld-p%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
+    if (d[3] > 0) {
+        example_ids(example, d[0] * d[3], side * side, &args->keep);
+        example_shape(example, "-keep%lld", (long long)d[3]);
+    }
 }
 
 static void build_tokens(td_kernel_example *example, const int64_t *d) {
     td_tokens_assemble_f32_args *args = &example->args.tokens_assemble_f32;
     *args = (td_tokens_assemble_f32_args){.batch = d[0], .tokens = d[1], .width = d[2]};
-    in(example, "patches", d[0] * (d[1] - d[3]), d[2], d[2], &args->patches);
-    in(example, "pos", d[1], d[2], d[2], &args->pos);
+    example_in(example, "patches", d[0] * (d[1] - d[3]), d[2], d[2], &args->patches);
+    example_in(example, "pos", d[1], d[2], d[2], &args->pos);
     if (d[3]) {
-        in(example, "cls", 1, d[2], d[2], &args->cls);
+        example_in(example, "cls", 1, d[2], d[2], &args->cls);
     }
-    out(example, "x", d[0] * d[1], d[2], d[2], &args->x);
-    example_shape(example, "b%lld-t%lld-c%lld%s", (long long)d[0], (long long)d[1], (long long)d[2],
-                  d[3] ? "-cls" : "");
+    if (d[4]) {
+        example_ids(example, d[0] * d[1], d[1], &args->position);
+    }
+    example_out(example, "x", d[0] * d[1], d[2], d[2], &args->x);
+    example_shape(example, "b%lld-t%lld-c%lld%s%s", (long long)d[0], (long long)d[1],
+                  (long long)d[2], d[3] ? "-cls" : "", d[4] ? "-named" : "");
 }
 
 static void build_rows_copy(td_kernel_example *example, const int64_t *d) {
@@ -151,12 +141,12 @@ static void build_rows_copy(td_kernel_example *example, const int64_t *d) {
                                     .to_group = rows * to_ld,
                                     .add = d[4] != 0};
     /* The first row of every group of `from` is left out, like a class token. */
-    int from = in(example, "from", groups * (rows + 1), cols, from_ld, NULL);
+    int from = example_in(example, "from", groups * (rows + 1), cols, from_ld, NULL);
     example_point(example, &args->from, from, from_ld);
     if (args->add) {
-        inout(example, "to", groups * rows, cols, to_ld, &args->to);
+        example_inout(example, "to", groups * rows, cols, to_ld, &args->to);
     } else {
-        out(example, "to", groups * rows, cols, to_ld, &args->to);
+        example_out(example, "to", groups * rows, cols, to_ld, &args->to);
     }
     example_shape(example, "g%lld-r%lld-c%lld%s", (long long)groups, (long long)rows,
                   (long long)cols, args->add ? "-add" : "");
@@ -164,19 +154,20 @@ static void build_rows_copy(td_kernel_example *example, const int64_t *d) {
 
 static void build_embedding(td_kernel_example *example, const int64_t *d) {
     td_embedding_f32_args *args = &example->args.embedding_f32;
-    *args = (td_embedding_f32_args){.batch = d[0], .tokens = d[1], .width = d[2], .vocab = d[3]};
-    ids(example, d[0] * d[1], d[3], &args->ids);
-    in(example, "table", d[3], d[2], d[2], &args->table);
-    in(example, "pos", d[1], d[2], d[2], &args->pos);
-    out(example, "x", d[0] * d[1], d[2], d[2], &args->x);
-    example_shape(example, "b%lld-t%lld-c%lld-v%lld", (long long)d[0], (long long)d[1],
+    *args = (td_embedding_f32_args){.n = d[0], .positions = d[1], .width = d[2], .vocab = d[3]};
+    example_ids(example, d[0], d[3], &args->ids);
+    example_ids(example, d[0], d[1], &args->position);
+    example_in(example, "table", d[3], d[2], d[2], &args->table);
+    example_in(example, "pos", d[1], d[2], d[2], &args->pos);
+    example_out(example, "x", d[0], d[2], d[2], &args->x);
+    example_shape(example, "n%lld-t%lld-c%lld-v%lld", (long long)d[0], (long long)d[1],
                   (long long)d[2], (long long)d[3]);
 }
 
 static void build_embedding_sort(td_kernel_example *example, const int64_t *d) {
     td_embedding_sort_i32_args *args = &example->args.embedding_sort_i32;
     *args = (td_embedding_sort_i32_args){.n = d[0], .vocab = d[1]};
-    ids(example, d[0], d[1], &args->ids);
+    example_ids(example, d[0], d[1], &args->ids);
     example_add_bytes(example, "order", TD_EXAMPLE_OUT, d[0], sizeof(int32_t), FILL_LATER, 0,
                       &args->order);
     example_add_bytes(example, "start", TD_EXAMPLE_OUT, d[1] + 1, sizeof(int32_t), FILL_LATER, 0,
@@ -189,15 +180,18 @@ enum { GRAD_IDS, GRAD_ORDER, GRAD_START };
 static void build_embedding_grad(td_kernel_example *example, const int64_t *d) {
     td_embedding_grad_f32_args *args = &example->args.embedding_grad_f32;
     *args = (td_embedding_grad_f32_args){.n = d[0], .vocab = d[1], .width = d[2], .blocks = d[3]};
-    ids(example, d[0], d[1], NULL);
+    example_ids(example, d[0], d[1], NULL);
     example_add_bytes(example, "order", TD_EXAMPLE_IN, d[0], sizeof(int32_t), FILL_LATER, 0,
                       &args->order);
     example_add_bytes(example, "start", TD_EXAMPLE_IN, d[1] + 1, sizeof(int32_t), FILL_LATER, 0,
                       &args->start);
-    in(example, "dx", d[0], d[2], d[2], &args->dx);
-    out(example, "dtable", d[1], d[2], d[2], &args->dtable);
-    example_shape(example, "n%lld-v%lld-c%lld-g%lld", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3]);
+    example_in(example, "dx", d[0], d[2], d[2], &args->dx);
+    example_out(example, "dtable", d[1], d[2], d[2], &args->dtable);
+    if (d[4]) {
+        example_starts(example, d[3], &args->starts);
+    }
+    example_shape(example, "n%lld-v%lld-c%lld-g%lld%s", (long long)d[0], (long long)d[1],
+                  (long long)d[2], (long long)d[3], d[4] ? "-uneven" : "");
 }
 
 static td_status finish_embedding_grad(td_kernel_example *example) {
@@ -206,6 +200,7 @@ static td_status finish_embedding_grad(td_kernel_example *example) {
                                        .ids = example->buffers[GRAD_IDS].shown.data,
                                        .order = example->buffers[GRAD_ORDER].shown.data,
                                        .start = example->buffers[GRAD_START].shown.data};
+    example_fill_starts(example, sort.n, example->args.embedding_grad_f32.blocks);
     return example_compute(TD_OP_embedding_sort_i32, &sort);
 }
 
@@ -215,18 +210,18 @@ static void build_layernorm(td_kernel_example *example, const int64_t *d) {
     *args = (td_layernorm_f32_args){
         .rows = rows, .cols = cols, .ldx = cols + d[2], .ldy = cols + d[2], .eps = 1e-5f};
     if (d[4]) {
-        int y = inout(example, "y", rows, cols, args->ldy, &args->y);
+        int y = example_inout(example, "y", rows, cols, args->ldy, &args->y);
         example_point(example, &args->x, y, 0);
     } else {
         args->ldy += d[2];
-        in(example, "x", rows, cols, args->ldx, &args->x);
-        out(example, "y", rows, cols, args->ldy, &args->y);
+        example_in(example, "x", rows, cols, args->ldx, &args->x);
+        example_out(example, "y", rows, cols, args->ldy, &args->y);
     }
-    in(example, "gamma", 1, cols, cols, &args->gamma);
-    in(example, "beta", 1, cols, cols, &args->beta);
+    example_in(example, "gamma", 1, cols, cols, &args->gamma);
+    example_in(example, "beta", 1, cols, cols, &args->beta);
     if (d[3]) {
-        out(example, "mean", 1, rows, rows, &args->mean);
-        out(example, "rstd", 1, rows, rows, &args->rstd);
+        example_out(example, "mean", 1, rows, rows, &args->mean);
+        example_out(example, "rstd", 1, rows, rows, &args->rstd);
     }
     example_shape(example, "r%lld-c%lld%s", (long long)rows, (long long)cols,
                   d[4] ? "-inplace" : "");
@@ -241,25 +236,25 @@ static void build_layernorm_grad_x(td_kernel_example *example, const int64_t *d)
                                            .ldx = cols + 2 * pad,
                                            .ldresidual = cols + 3 * pad,
                                            .lddx = cols + pad};
-    in(example, "x", rows, cols, args->ldx, &args->x);
-    positive(example, "gamma", cols, &args->gamma);
-    in(example, "mean", 1, rows, rows, &args->mean);
-    positive(example, "rstd", rows, &args->rstd);
+    example_in(example, "x", rows, cols, args->ldx, &args->x);
+    example_positive(example, "gamma", cols, &args->gamma);
+    example_in(example, "mean", 1, rows, rows, &args->mean);
+    example_positive(example, "rstd", rows, &args->rstd);
     if (d[3] == 3) {
-        int dx = inout(example, "dx", rows, cols, args->lddx, &args->dx);
+        int dx = example_inout(example, "dx", rows, cols, args->lddx, &args->dx);
         example_point(example, &args->dy, dx, 0);
     } else {
-        in(example, "dy", rows, cols, args->lddy, &args->dy);
+        example_in(example, "dy", rows, cols, args->lddy, &args->dy);
         if (d[3] == 2) {
             args->ldresidual = args->lddx;
-            int dx = inout(example, "dx", rows, cols, args->lddx, &args->dx);
+            int dx = example_inout(example, "dx", rows, cols, args->lddx, &args->dx);
             example_point(example, &args->residual, dx, 0);
         } else {
-            out(example, "dx", rows, cols, args->lddx, &args->dx);
+            example_out(example, "dx", rows, cols, args->lddx, &args->dx);
         }
     }
     if (d[3] == 1) {
-        in(example, "residual", rows, cols, args->ldresidual, &args->residual);
+        example_in(example, "residual", rows, cols, args->ldresidual, &args->residual);
     }
     static const char *const kinds[] = {"", "-res", "-resinplace", "-inplace"};
     example_shape(example, "r%lld-c%lld%s", (long long)rows, (long long)cols, kinds[d[3]]);
@@ -270,32 +265,51 @@ static void build_layernorm_grad_w(td_kernel_example *example, const int64_t *d)
     int64_t rows = d[0], cols = d[1];
     *args = (td_layernorm_grad_w_f32_args){
         .rows = rows, .cols = cols, .blocks = d[2], .lddy = cols + d[3], .ldx = cols + 2 * d[3]};
-    in(example, "dy", rows, cols, args->lddy, &args->dy);
-    in(example, "x", rows, cols, args->ldx, &args->x);
-    in(example, "mean", 1, rows, rows, &args->mean);
-    positive(example, "rstd", rows, &args->rstd);
-    out(example, "dgamma", 1, cols, cols, &args->dgamma);
-    out(example, "dbeta", 1, cols, cols, &args->dbeta);
-    example_shape(example, "r%lld-c%lld-g%lld", (long long)rows, (long long)cols, (long long)d[2]);
+    example_in(example, "dy", rows, cols, args->lddy, &args->dy);
+    example_in(example, "x", rows, cols, args->ldx, &args->x);
+    example_in(example, "mean", 1, rows, rows, &args->mean);
+    example_positive(example, "rstd", rows, &args->rstd);
+    example_out(example, "dgamma", 1, cols, cols, &args->dgamma);
+    example_out(example, "dbeta", 1, cols, cols, &args->dbeta);
+    if (d[4]) {
+        example_starts(example, d[2], &args->starts);
+    }
+    example_shape(example, "r%lld-c%lld-g%lld%s", (long long)rows, (long long)cols, (long long)d[2],
+                  d[4] ? "-uneven" : "");
+}
+
+static td_status finish_layernorm_grad_w(td_kernel_example *example) {
+    const td_layernorm_grad_w_f32_args *args = &example->args.layernorm_grad_w_f32;
+    example_fill_starts(example, args->rows, args->blocks);
+    return TD_OK;
 }
 
 static void build_colsum(td_kernel_example *example, const int64_t *d) {
     td_colsum_f32_args *args = &example->args.colsum_f32;
     *args = (td_colsum_f32_args){.rows = d[0], .cols = d[1], .blocks = d[2], .ldx = d[1] + d[3]};
-    in(example, "x", d[0], d[1], args->ldx, &args->x);
-    out(example, "out", 1, d[1], d[1], &args->out);
-    example_shape(example, "r%lld-c%lld-g%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
+    example_in(example, "x", d[0], d[1], args->ldx, &args->x);
+    example_out(example, "out", 1, d[1], d[1], &args->out);
+    if (d[4]) {
+        example_starts(example, d[2], &args->starts);
+    }
+    example_shape(example, "r%lld-c%lld-g%lld%s", (long long)d[0], (long long)d[1], (long long)d[2],
+                  d[4] ? "-uneven" : "");
+}
+
+static td_status finish_colsum(td_kernel_example *example) {
+    example_fill_starts(example, example->args.colsum_f32.rows, example->args.colsum_f32.blocks);
+    return TD_OK;
 }
 
 static void build_softmax(td_kernel_example *example, const int64_t *d) {
     td_softmax_f32_args *args = &example->args.softmax_f32;
     *args = (td_softmax_f32_args){.rows = d[0], .cols = d[1]};
     if (d[2]) {
-        int y = inout(example, "y", d[0], d[1], d[1], &args->y);
+        int y = example_inout(example, "y", d[0], d[1], d[1], &args->y);
         example_point(example, &args->x, y, 0);
     } else {
-        in(example, "x", d[0], d[1], d[1], &args->x);
-        out(example, "y", d[0], d[1], d[1], &args->y);
+        example_in(example, "x", d[0], d[1], d[1], &args->x);
+        example_out(example, "y", d[0], d[1], d[1], &args->y);
     }
     example_shape(example, "r%lld-c%lld%s", (long long)d[0], (long long)d[1],
                   d[2] ? "-inplace" : "");
@@ -305,130 +319,73 @@ static void build_gelu(td_kernel_example *example, const int64_t *d) {
     static const char *const names[] = {"none", "erf", "tanh", "quick"};
     td_gelu_f32_args *args = &example->args.gelu_f32;
     *args = (td_gelu_f32_args){.n = d[0], .act = (td_act)d[1]};
-    int y = d[3] ? inout(example, "y", 1, d[0], d[0], &args->y)
-                 : out(example, "y", 1, d[0], d[0], &args->y);
+    int y = d[3] ? example_inout(example, "y", 1, d[0], d[0], &args->y)
+                 : example_out(example, "y", 1, d[0], d[0], &args->y);
     if (d[3] == 1) {
         example_point(example, &args->x, y, 0);
     } else {
-        in(example, "x", 1, d[0], d[0], &args->x);
+        example_in(example, "x", 1, d[0], d[0], &args->x);
     }
     if (d[3] == 2) {
         example_point(example, &args->dy, y, 0);
     } else if (d[2]) {
-        in(example, "dy", 1, d[0], d[0], &args->dy);
+        example_in(example, "dy", 1, d[0], d[0], &args->dy);
     }
     example_shape(example, "n%lld-%s%s", (long long)d[0], names[d[1]], d[2] ? "-grad" : "");
 }
 
-/* q, k and v of one buffer for self-attention, q apart from k and v otherwise. */
-static void build_attention_inputs(td_kernel_example *example, td_attention_f32_args *args,
-                                   const int64_t *d) {
-    int64_t width = d[1] * d[2];
-    *args = (td_attention_f32_args){.seqs = d[0],
-                                    .heads = d[1],
-                                    .head = d[2],
-                                    .n_q = d[3],
-                                    .n_k = d[4],
-                                    .causal = d[5] != 0,
-                                    .o_row = width,
-                                    .o_seq = d[3] * width};
-    if (d[3] == d[4] && !d[6]) {
-        int qkv = in(example, "qkv", d[0] * d[3], 3 * width, 3 * width, &args->q);
-        example_point(example, &args->k, qkv, width);
-        example_point(example, &args->v, qkv, 2 * width);
-        args->q_row = args->kv_row = 3 * width;
-        args->q_seq = args->kv_seq = d[3] * 3 * width;
-    } else {
-        in(example, "q", (d[6] ? 1 : d[0]) * d[3], width, width, &args->q);
-        int kv = in(example, "kv", d[0] * d[4], 2 * width, 2 * width, &args->k);
-        example_point(example, &args->v, kv, width);
-        args->q_row = width;
-        args->q_seq = d[6] ? 0 : d[3] * width;
-        args->kv_row = 2 * width;
-        args->kv_seq = d[4] * 2 * width;
+/* d[3]: 1 the mean, 0 one row of each sequence. */
+static void pool_index(td_kernel_example *example, const int64_t *d, const int64_t **index) {
+    if (!d[3]) {
+        example_add_bytes(example, "index", TD_EXAMPLE_IN, d[0], sizeof(int64_t), FILL_LATER, 0,
+                          index);
     }
-    example_shape(example, "s%lld-h%lld-d%lld-q%lld-k%lld%s%s", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3], (long long)d[4], d[5] ? "-causal" : "",
-                  d[6] ? "-probe" : "");
-}
-
-static void build_attention(td_kernel_example *example, const int64_t *d) {
-    td_attention_f32_args *args = &example->args.attention_f32;
-    build_attention_inputs(example, args, d);
-    out(example, "o", d[0] * d[3], args->o_row, args->o_row, &args->o);
-    out(example, "lse", d[0] * d[1], d[3], d[3], &args->lse);
-}
-
-static void build_attention_grad(td_kernel_example *example, const int64_t *d) {
-    td_attention_grad_f32_args *args = &example->args.attention_grad_f32;
-    build_attention_inputs(example, &args->forward, d);
-    int64_t width = d[1] * d[2];
-    in(example, "o", d[0] * d[3], width, width, &args->forward.o);
-    in(example, "lse", d[0] * d[1], d[3], d[3], &args->forward.lse);
-    in(example, "do", d[0] * d[3], width, width, &args->d_o);
-    if (d[3] == d[4] && !d[6]) {
-        int dqkv = out(example, "dqkv", d[0] * d[3], 3 * width, 3 * width, &args->dq);
-        example_point(example, &args->dk, dqkv, width);
-        example_point(example, &args->dv, dqkv, 2 * width);
-        args->dq_row = args->dkv_row = 3 * width;
-        args->dq_seq = args->dkv_seq = d[3] * 3 * width;
-    } else {
-        out(example, "dq", d[0] * d[3], width, width, &args->dq);
-        int dkv = out(example, "dkv", d[0] * d[4], 2 * width, 2 * width, &args->dk);
-        example_point(example, &args->dv, dkv, width);
-        args->dq_row = width;
-        args->dq_seq = d[3] * width;
-        args->dkv_row = 2 * width;
-        args->dkv_seq = d[4] * 2 * width;
-    }
-}
-
-static td_status finish_attention_grad(td_kernel_example *example) {
-    return example_compute(TD_OP_attention_f32, &example->args.attention_grad_f32.forward);
-}
-
-static void pool_shape(td_kernel_example *example, const int64_t *d) {
-    static const char *const names[] = {"token", "eot", "mean"};
     example_shape(example, "b%lld-t%lld-c%lld-%s", (long long)d[0], (long long)d[1],
-                  (long long)d[2], names[d[3]]);
+                  (long long)d[2], d[3] ? "mean" : "row");
+}
+
+static td_status finish_pool(td_kernel_example *example) {
+    const example_buffer *buffer = example_buffer_named(example, "index");
+    int64_t *index = buffer != NULL ? buffer->shown.data : NULL, tokens = example->spec->d[1];
+    for (int64_t b = 0; b < example->spec->d[0] && index != NULL; b++) {
+        index[b] = b * tokens + b * 7 % tokens;
+    }
+    return TD_OK;
 }
 
 static void build_pool(td_kernel_example *example, const int64_t *d) {
     td_pool_f32_args *args = &example->args.pool_f32;
-    *args = (td_pool_f32_args){
-        .batch = d[0], .tokens = d[1], .width = d[2], .token = d[4], .pool = (td_pool)d[3]};
-    ids(example, d[0] * d[1], 49408, &args->ids);
-    in(example, "x", d[0] * d[1], d[2], d[2], &args->x);
-    out(example, "y", d[0], d[2], d[2], &args->y);
-    pool_shape(example, d);
+    *args = (td_pool_f32_args){.batch = d[0], .tokens = d[1], .width = d[2], .ldx = d[2] + d[4]};
+    example_in(example, "x", d[0] * d[1], d[2], args->ldx, &args->x);
+    example_out(example, "y", d[0], d[2], d[2], &args->y);
+    pool_index(example, d, &args->index);
 }
 
 static void build_pool_grad(td_kernel_example *example, const int64_t *d) {
     td_pool_grad_f32_args *args = &example->args.pool_grad_f32;
-    *args = (td_pool_grad_f32_args){
-        .batch = d[0], .tokens = d[1], .width = d[2], .token = d[4], .pool = (td_pool)d[3]};
-    ids(example, d[0] * d[1], 49408, &args->ids);
-    in(example, "dy", d[0], d[2], d[2], &args->dy);
-    out(example, "dx", d[0] * d[1], d[2], d[2], &args->dx);
-    pool_shape(example, d);
+    *args =
+        (td_pool_grad_f32_args){.batch = d[0], .tokens = d[1], .width = d[2], .lddx = d[2] + d[4]};
+    example_in(example, "dy", d[0], d[2], d[2], &args->dy);
+    example_out(example, "dx", d[0] * d[1], d[2], args->lddx, &args->dx);
+    pool_index(example, d, &args->index);
 }
 
 static void build_l2norm(td_kernel_example *example, const int64_t *d) {
     td_l2norm_f32_args *args = &example->args.l2norm_f32;
     *args = (td_l2norm_f32_args){.rows = d[0], .cols = d[1], .eps = 1e-12f};
-    in(example, "x", d[0], d[1], d[1], &args->x);
-    out(example, "z", d[0], d[1], d[1], &args->z);
-    out(example, "inv_norm", 1, d[0], d[0], &args->inv_norm);
+    example_in(example, "x", d[0], d[1], d[1], &args->x);
+    example_out(example, "z", d[0], d[1], d[1], &args->z);
+    example_out(example, "inv_norm", 1, d[0], d[0], &args->inv_norm);
     example_shape(example, "r%lld-c%lld", (long long)d[0], (long long)d[1]);
 }
 
 static void build_l2norm_grad(td_kernel_example *example, const int64_t *d) {
     td_l2norm_grad_f32_args *args = &example->args.l2norm_grad_f32;
     *args = (td_l2norm_grad_f32_args){.rows = d[0], .cols = d[1]};
-    in(example, "dz", d[0], d[1], d[1], &args->dz);
-    in(example, "z", d[0], d[1], d[1], &args->z);
-    positive(example, "inv_norm", d[0], &args->inv_norm);
-    out(example, "dx", d[0], d[1], d[1], &args->dx);
+    example_in(example, "dz", d[0], d[1], d[1], &args->dz);
+    example_in(example, "z", d[0], d[1], d[1], &args->z);
+    example_positive(example, "inv_norm", d[0], &args->inv_norm);
+    example_out(example, "dx", d[0], d[1], d[1], &args->dx);
     example_shape(example, "r%lld-c%lld", (long long)d[0], (long long)d[1]);
 }
 
@@ -450,8 +407,8 @@ static void build_contrastive_lse(td_kernel_example *example, const int64_t *d) 
     features(example, "x", d[0], d[2], &args->x);
     features(example, "y", d[1], d[2], &args->y);
     scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    out(example, "lse", 1, d[0], d[0], &args->lse);
-    out(example, "diag", 1, d[0], d[0], &args->diag);
+    example_out(example, "lse", 1, d[0], d[0], &args->lse);
+    example_out(example, "diag", 1, d[0], d[0], &args->diag);
     example_shape(example, "r%lld-n%lld-d%lld-o%lld", (long long)d[0], (long long)d[1],
                   (long long)d[2], (long long)d[3]);
 }
@@ -475,19 +432,19 @@ static void build_contrastive_grad(td_kernel_example *example, const int64_t *d)
     example_point(example, &args->x, x, d[3] * d[2]);
     features(example, "y", d[1], d[2], &args->y);
     scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    in(example, "row_lse", 1, d[0], d[0], &args->row_lse);
-    in(example, "col_lse", 1, d[1], d[1], &args->col_lse);
-    in(example, "diag", 1, d[1], d[1], NULL);
-    out(example, "dx", d[0], d[2], d[2], &args->dx);
-    out(example, "row_loss", 1, d[0], d[0], &args->row_loss);
-    out(example, "row_dscale", 1, d[0], d[0], &args->row_dscale);
+    example_in(example, "row_lse", 1, d[0], d[0], &args->row_lse);
+    example_in(example, "col_lse", 1, d[1], d[1], &args->col_lse);
+    example_in(example, "diag", 1, d[1], d[1], NULL);
+    example_out(example, "dx", d[0], d[2], d[2], &args->dx);
+    example_out(example, "row_loss", 1, d[0], d[0], &args->row_loss);
+    example_out(example, "row_dscale", 1, d[0], d[0], &args->row_dscale);
     example_shape(example, "r%lld-n%lld-d%lld-o%lld", (long long)d[0], (long long)d[1],
                   (long long)d[2], (long long)d[3]);
 }
 
 static td_status finish_contrastive_grad(td_kernel_example *example) {
     const td_contrastive_grad_f32_args *args = &example->args.contrastive_grad_f32;
-    float *diag = data_of(example, CONTRASTIVE_DIAG);
+    float *diag = example_data(example, CONTRASTIVE_DIAG);
     td_contrastive_lse_f32_args rows = {.rows = args->rows,
                                         .batch = args->batch,
                                         .dim = args->dim,
@@ -495,15 +452,15 @@ static td_status finish_contrastive_grad(td_kernel_example *example) {
                                         .x = args->x,
                                         .y = args->y,
                                         .scale = args->scale,
-                                        .lse = data_of(example, CONTRASTIVE_ROW_LSE),
+                                        .lse = example_data(example, CONTRASTIVE_ROW_LSE),
                                         .diag = diag};
     td_contrastive_lse_f32_args cols = {.rows = args->batch,
                                         .batch = args->batch,
                                         .dim = args->dim,
                                         .x = args->y,
-                                        .y = data_of(example, CONTRASTIVE_X),
+                                        .y = example_data(example, CONTRASTIVE_X),
                                         .scale = args->scale,
-                                        .lse = data_of(example, CONTRASTIVE_COL_LSE),
+                                        .lse = example_data(example, CONTRASTIVE_COL_LSE),
                                         .diag = diag};
     TD_TRY(example_compute(TD_OP_contrastive_lse_f32, &rows));
     return example_compute(TD_OP_contrastive_lse_f32, &cols);
@@ -531,8 +488,8 @@ static void build_sigmoid(td_kernel_example *example, const int64_t *d) {
     features(example, "y", pairs * rows, dim, &args->y);
     scalar(example, "scale", FILL_POSITIVE, &args->scale);
     scalar(example, "bias", FILL_SIGNED, &args->bias);
-    inout(example, "dx", pairs * rows, dim, dim, NULL);
-    inout(example, "dy", pairs * rows, dim, dim, NULL);
+    example_inout(example, "dx", pairs * rows, dim, dim, NULL);
+    example_inout(example, "dy", pairs * rows, dim, dim, NULL);
     const td_kernel_example_role role = TD_EXAMPLE_IN;
     example_add_bytes(example, "x_first", role, pairs, sizeof(int64_t), FILL_LATER, 0,
                       &args->x_first);
@@ -544,7 +501,7 @@ static void build_sigmoid(td_kernel_example *example, const int64_t *d) {
                       &args->y_sample);
     example_add_bytes(example, "dx_of", role, pairs, sizeof(float *), FILL_LATER, 0, &args->dx);
     example_add_bytes(example, "dy_of", role, pairs, sizeof(float *), FILL_LATER, 0, &args->dy);
-    out(example, "slots", pairs, 3, 3, &args->slots);
+    example_out(example, "slots", pairs, 3, 3, &args->slots);
     example_shape(example, "q%lld-r%lld-d%lld", (long long)pairs, (long long)rows, (long long)dim);
 }
 
@@ -563,8 +520,8 @@ static td_status finish_sigmoid(td_kernel_example *example) {
         y_first[q] = (q + 1) % pairs * rows;
         x_sample[q] = q * rows;
         y_sample[q] = (q % 2 == 0 ? q : q + pairs) * rows;
-        dx[q] = data_of(example, SIGMOID_DX) + x_first[q] * dim;
-        dy[q] = data_of(example, SIGMOID_DY) + y_first[q] * dim;
+        dx[q] = example_data(example, SIGMOID_DX) + x_first[q] * dim;
+        dy[q] = example_data(example, SIGMOID_DY) + y_first[q] * dim;
     }
     return TD_OK;
 }
@@ -572,7 +529,7 @@ static td_status finish_sigmoid(td_kernel_example *example) {
 static void build_sumsq(td_kernel_example *example, const int64_t *d) {
     td_sumsq_f32_args *args = &example->args.sumsq_f32;
     *args = (td_sumsq_f32_args){.n = d[0]};
-    in(example, "x", 1, d[0], d[0], &args->x);
+    example_in(example, "x", 1, d[0], d[0], &args->x);
     example_add_bytes(example, "slots", TD_EXAMPLE_OUT, (d[0] + 16383) / 16384, sizeof(double),
                       FILL_LATER, 0, &args->slots);
     example_shape(example, "n%lld", (long long)d[0]);
@@ -583,12 +540,12 @@ enum { ADAMW_STEP = 4, ADAMW_RANGES };
 static void build_adamw(td_kernel_example *example, const int64_t *d) {
     td_adamw_f32_args *args = &example->args.adamw_f32;
     *args = (td_adamw_f32_args){.n = d[0], .n_ranges = d[1]};
-    inout(example, "p", 1, d[0], d[0], &args->p);
-    inout(example, "m", 1, d[0], d[0], &args->m);
+    example_inout(example, "p", 1, d[0], d[0], &args->p);
+    example_inout(example, "m", 1, d[0], d[0], &args->m);
     example_add(example, "v", TD_EXAMPLE_INOUT, 1, d[0], d[0], FILL_POSITIVE, 1, &args->v);
-    in(example, "g", 1, d[0], d[0], &args->g);
+    example_in(example, "g", 1, d[0], d[0], &args->g);
     int64_t step = (int64_t)(sizeof(td_adamw_step) / sizeof(float));
-    in(example, "step", 1, step, step, &args->step);
+    example_in(example, "step", 1, step, step, &args->step);
     example_add_bytes(example, "ranges", TD_EXAMPLE_IN, 2 * d[1], sizeof(int64_t), FILL_LATER, 0,
                       &args->ranges);
     example_shape(example, "n%lld-d%lld", (long long)d[0], (long long)d[1]);
@@ -615,10 +572,19 @@ static td_status finish_adamw(td_kernel_example *example) {
     return TD_OK;
 }
 
+static void build_ema(td_kernel_example *example, const int64_t *d) {
+    td_ema_f32_args *args = &example->args.ema_f32;
+    *args = (td_ema_f32_args){.n = d[0]};
+    example_in(example, "p", 1, d[0], d[0], &args->p);
+    example_inout(example, "ema", 1, d[0], d[0], &args->ema);
+    example_add(example, "weight", TD_EXAMPLE_IN, 1, 1, 1, FILL_POSITIVE, 0.001f, &args->weight);
+    example_shape(example, "n%lld", (long long)d[0]);
+}
+
 static void build_to_bf16(td_kernel_example *example, const int64_t *d) {
     td_f32_to_bf16_args *args = &example->args.f32_to_bf16;
     *args = (td_f32_to_bf16_args){.n = d[0]};
-    in(example, "x", 1, d[0], d[0], &args->x);
+    example_in(example, "x", 1, d[0], d[0], &args->x);
     example_add_bytes(example, "y", TD_EXAMPLE_OUT, d[0], sizeof(uint16_t), FILL_LATER, 0,
                       &args->y);
     example_shape(example, "n%lld", (long long)d[0]);
@@ -628,7 +594,7 @@ static void build_from_bf16(td_kernel_example *example, const int64_t *d) {
     td_bf16_to_f32_args *args = &example->args.bf16_to_f32;
     *args = (td_bf16_to_f32_args){.n = d[0]};
     example_add_bytes(example, "x", TD_EXAMPLE_IN, d[0], sizeof(uint16_t), FILL_BF16, 0, &args->x);
-    out(example, "y", 1, d[0], d[0], &args->y);
+    example_out(example, "y", 1, d[0], d[0], &args->y);
     example_shape(example, "n%lld", (long long)d[0]);
 }
 
@@ -637,7 +603,7 @@ static const struct {
     void (*build)(td_kernel_example *example, const int64_t *d);
     td_status (*finish)(td_kernel_example *example);
 } builders[TD_OP_COUNT] = {
-    [TD_OP_gemm_f32] = {build_gemm, NULL},
+    [TD_OP_gemm_f32] = {build_gemm, finish_gemm},
     [TD_OP_im2col_f32] = {build_im2col, NULL},
     [TD_OP_tokens_assemble_f32] = {build_tokens, NULL},
     [TD_OP_rows_copy_f32] = {build_rows_copy, NULL},
@@ -646,14 +612,14 @@ static const struct {
     [TD_OP_embedding_grad_f32] = {build_embedding_grad, finish_embedding_grad},
     [TD_OP_layernorm_f32] = {build_layernorm, NULL},
     [TD_OP_layernorm_grad_x_f32] = {build_layernorm_grad_x, NULL},
-    [TD_OP_layernorm_grad_w_f32] = {build_layernorm_grad_w, NULL},
-    [TD_OP_colsum_f32] = {build_colsum, NULL},
+    [TD_OP_layernorm_grad_w_f32] = {build_layernorm_grad_w, finish_layernorm_grad_w},
+    [TD_OP_colsum_f32] = {build_colsum, finish_colsum},
     [TD_OP_softmax_f32] = {build_softmax, NULL},
     [TD_OP_gelu_f32] = {build_gelu, NULL},
-    [TD_OP_attention_f32] = {build_attention, NULL},
-    [TD_OP_attention_grad_f32] = {build_attention_grad, finish_attention_grad},
-    [TD_OP_pool_f32] = {build_pool, NULL},
-    [TD_OP_pool_grad_f32] = {build_pool_grad, NULL},
+    [TD_OP_attention_f32] = {example_build_attention, example_finish_attention},
+    [TD_OP_attention_grad_f32] = {example_build_attention_grad, example_finish_attention_grad},
+    [TD_OP_pool_f32] = {build_pool, finish_pool},
+    [TD_OP_pool_grad_f32] = {build_pool_grad, finish_pool},
     [TD_OP_l2norm_f32] = {build_l2norm, NULL},
     [TD_OP_l2norm_grad_f32] = {build_l2norm_grad, NULL},
     [TD_OP_contrastive_lse_f32] = {build_contrastive_lse, NULL},
@@ -661,6 +627,7 @@ static const struct {
     [TD_OP_sigmoid_loss_f32] = {build_sigmoid, finish_sigmoid},
     [TD_OP_sumsq_f32] = {build_sumsq, NULL},
     [TD_OP_adamw_f32] = {build_adamw, finish_adamw},
+    [TD_OP_ema_f32] = {build_ema, NULL},
     [TD_OP_f32_to_bf16] = {build_to_bf16, NULL},
     [TD_OP_bf16_to_f32] = {build_from_bf16, NULL},
 };

@@ -10,8 +10,23 @@
 #include "base/options.h"
 
 /* Longest first, so that names are built in one array. */
-enum { NAME = TD_TENSOR_NAME + 8, N_FLATS = 3 };
-static const char *const prefixes[N_FLATS] = {"", "adam.m/", "adam.v/"};
+enum { NAME = TD_TENSOR_NAME + 8, MAX_FLATS = 4 };
+
+/* One flat buffer of a checkpoint: it has the tensors from element `first` on. */
+typedef struct flat_buffer {
+    const char *prefix;
+    float *data;
+    int64_t first;
+} flat_buffer;
+
+static int flats_of(td_train *train, flat_buffer flats[MAX_FLATS]) {
+    int64_t first = td_train_first(train);
+    flats[0] = (flat_buffer){"", td_train_params(train), 0};
+    flats[1] = (flat_buffer){"adam.m/", td_train_moments(train, 1), first};
+    flats[2] = (flat_buffer){"adam.v/", td_train_moments(train, 2), first};
+    flats[3] = (flat_buffer){"ema/", td_train_ema(train), 0};
+    return td_train_ema(train) != NULL ? 4 : 3;
+}
 
 static const char *loss_name(td_loss loss) {
     return loss == TD_LOSS_SIGMOID ? "sigmoid" : "softmax";
@@ -21,19 +36,24 @@ static td_status write_all(const char *path, td_train *train, const char *config
                            const char *tokenizer, td_file_tensor *entries, char (*names)[NAME]) {
     const td_tensors *tensors = td_train_tensors(train);
     const td_train_options *options = td_train_get_options(train);
-    const float *flats[N_FLATS] = {td_train_params(train), td_train_moments(train, 1),
-                                   td_train_moments(train, 2)};
+    flat_buffer flats[MAX_FLATS];
+    int n_flats = flats_of(train, flats);
     int64_t n = 0;
-    for (int flat = 0; flat < N_FLATS; flat++) {
-        for (int i = 0; i < tensors->count; i++, n++) {
+    for (int f = 0; f < n_flats; f++) {
+        for (int i = 0; i < tensors->count; i++) {
             const td_tensor *tensor = &tensors->tensors[i];
-            snprintf(names[n], NAME, "%s%s", prefixes[flat], tensor->name);
-            entries[n] = (td_file_tensor){.name = names[n],
-                                          .dtype = TD_FILE_F32,
-                                          .n_dims = tensor->n_dims,
-                                          .count = tensor->count,
-                                          .data = flats[flat] + tensor->offset};
+            if (tensor->offset < flats[f].first) {
+                continue;
+            }
+            snprintf(names[n], NAME, "%s%s", flats[f].prefix, tensor->name);
+            entries[n] =
+                (td_file_tensor){.name = names[n],
+                                 .dtype = TD_FILE_F32,
+                                 .n_dims = tensor->n_dims,
+                                 .count = tensor->count,
+                                 .data = flats[f].data + (tensor->offset - flats[f].first)};
             memcpy(entries[n].dims, tensor->dims, sizeof(tensor->dims));
+            n++;
         }
     }
     char step[24], batch[24], blocks[24], seed[24];
@@ -55,7 +75,7 @@ static td_status write_all(const char *path, td_train *train, const char *config
 }
 
 td_status td_checkpoint_save(const char *path, td_train *train, const char *tokenizer) {
-    size_t n = (size_t)td_train_tensors(train)->count * N_FLATS;
+    size_t n = (size_t)td_train_tensors(train)->count * MAX_FLATS;
     td_file_tensor *entries = td_alloc(n * sizeof(*entries));
     char(*names)[NAME] = td_alloc(n * sizeof(*names));
     char *config = NULL;
@@ -72,20 +92,23 @@ td_status td_checkpoint_save(const char *path, td_train *train, const char *toke
 }
 
 static td_status load_flat(const td_safetensors *file, const td_tensors *tensors,
-                           const char *prefix, float *flat) {
+                           const flat_buffer *flat) {
     for (int i = 0; i < tensors->count; i++) {
         const td_tensor *tensor = &tensors->tensors[i];
         char name[NAME];
-        snprintf(name, sizeof(name), "%s%s", prefix, tensor->name);
+        if (tensor->offset < flat->first) {
+            continue;
+        }
+        snprintf(name, sizeof(name), "%s%s", flat->prefix, tensor->name);
         TD_TRY(td_safetensors_read_f32(file, name, tensor->n_dims, tensor->dims,
-                                       flat + tensor->offset));
+                                       flat->data + (tensor->offset - flat->first)));
     }
     return TD_OK;
 }
 
 td_status td_checkpoint_load_weights(const td_safetensors *file, const td_tensors *tensors,
                                      float *flat) {
-    return load_flat(file, tensors, "", flat);
+    return load_flat(file, tensors, &(flat_buffer){"", flat, 0});
 }
 
 td_status td_checkpoint_describe(const td_safetensors *file, td_model_config *config, td_loss *loss,
@@ -154,10 +177,10 @@ static td_status resume(const td_safetensors *file, td_train *train) {
     TD_TRY(same_number(file, "seed", options->seed));
     int64_t step = 0;
     TD_TRY(read_step(file, &step));
-    float *flats[N_FLATS] = {td_train_params(train), td_train_moments(train, 1),
-                             td_train_moments(train, 2)};
-    for (int i = 0; i < N_FLATS; i++) {
-        TD_TRY(load_flat(file, td_train_tensors(train), prefixes[i], flats[i]));
+    flat_buffer flats[MAX_FLATS];
+    int n_flats = flats_of(train, flats);
+    for (int i = 0; i < n_flats; i++) {
+        TD_TRY(load_flat(file, td_train_tensors(train), &flats[i]));
     }
     td_train_set_steps_done(train, step);
     return TD_OK;

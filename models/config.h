@@ -33,7 +33,7 @@ typedef struct td_model_config {
     bool causal;
 } td_model_config;
 
-enum { TD_MODEL_MAX_LAYERS = 128, TD_MODEL_MAX_NAMED = 16 };
+enum { TD_MODEL_MAX_LAYERS = 128, TD_MODEL_MAX_NAMED = 16, TD_MODEL_MAX_PATCHES = 1 << 16 };
 
 /* The named configurations in table order. */
 const td_model_config *td_model_configs(int *count);

@@ -36,10 +36,15 @@ static void build(td_encoder *e, td_plan *plan) {
                       .tensors = &e->tensors,
                       .params = e->params,
                       .rows = rows,
-                      .blocks = 1};
+                      .blocks = 1,
+                      .prune = true,
+                      .pack = true};
+    td_vision_plan(&tower, &e->vision_tower, plan);
     td_vision_forward(&tower, &e->vision_tower, 0, e->z);
+    e->vision_tower.images = e->images;
     tower.program = e->text;
-    td_text_forward(&tower, &e->text_tower, 0, e->ids, e->z);
+    td_text_plan(&tower, &e->text_tower, plan);
+    td_text_forward(&tower, &e->text_tower, 0, e->z);
 }
 
 static td_status create(td_encoder *e, const td_safetensors *weights) {
@@ -60,7 +65,6 @@ static td_status create(td_encoder *e, const td_safetensors *weights) {
     build(e, &plan);
     TD_TRY(td_program_finish(e->vision, e->options.workers));
     TD_TRY(td_program_finish(e->text, e->options.workers));
-    ((td_im2col_f32_args *)td_program_args(e->vision, "v.im2col"))->images = e->images;
     memset(e->images, 0,
            (size_t)(e->options.batch * 3 * e->options.config.image_size *
                     e->options.config.image_size) *
@@ -122,6 +126,7 @@ td_status td_encoder_texts(td_encoder *e, const int32_t *ids, int64_t rows, floa
         }
     }
     memcpy(e->ids, ids, (size_t)n * sizeof(int32_t));
+    td_text_set_tokens(&e->text_tower, e->ids);
     return run(e, e->text, rows, z);
 }
 

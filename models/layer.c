@@ -2,30 +2,53 @@
 #include "models/layer.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 
-static float *tensor_in(const td_build *build, float *flat, td_role role, int64_t block) {
-    if (flat == NULL || !td_tensors_has(build->tensors, role)) {
+float *td_layer_weight(const td_build *build, td_role role, int64_t block) {
+    if (build->params == NULL || !td_tensors_has(build->tensors, role)) {
         return NULL;
     }
-    return flat + td_tensors_at(build->tensors, role, block)->offset;
-}
-
-float *td_layer_weight(const td_build *build, td_role role, int64_t block) {
-    return tensor_in(build, build->params, role, block);
+    return build->params + td_tensors_at(build->tensors, role, block)->offset;
 }
 
 float *td_layer_grad(const td_build *build, td_role role, int64_t block) {
-    return tensor_in(build, build->grads, role, block);
+    if (build->grads == NULL || !td_tensors_has(build->tensors, role)) {
+        return NULL;
+    }
+    return build->grads + (td_tensors_at(build->tensors, role, block)->offset - build->grads_first);
+}
+
+static int64_t block_of(const td_layer *at) {
+    return at->block < 0 ? 0 : at->block;
+}
+
+static float *weight_of(const td_layer *at, td_role weight) {
+    return td_layer_weight(at->build, weight, block_of(at));
 }
 
 /* The role of a bias is the one after its weight's; NULL when the family has none. */
-static float *bias_in(const td_layer *at, float *flat, td_role weight) {
-    return tensor_in(at->build, flat, (td_role)(weight + 1), at->block < 0 ? 0 : at->block);
+static float *bias_of(const td_layer *at, td_role weight) {
+    return td_layer_weight(at->build, (td_role)(weight + 1), block_of(at));
 }
 
-static float *weight_in(const td_layer *at, float *flat, td_role weight) {
-    return tensor_in(at->build, flat, weight, at->block < 0 ? 0 : at->block);
+static float *weight_grad_of(const td_layer *at, td_role weight) {
+    return td_layer_grad(at->build, weight, block_of(at));
+}
+
+static float *bias_grad_of(const td_layer *at, td_role weight) {
+    return td_layer_grad(at->build, (td_role)(weight + 1), block_of(at));
+}
+
+/* The op added last has as many rows as the token matrix, in the member at `offset`. */
+static void vary_rows(const td_layer *at, size_t offset) {
+    if (at->seq != NULL) {
+        td_program_vary(at->build->program, offset, &at->seq->rows);
+    }
+}
+
+static const int64_t *row_blocks(const td_layer *at) {
+    return at->seq == NULL ? NULL : at->seq->blocks;
 }
 
 /* How many FMA chains a product over k features is made of. In a narrow tower few features average
@@ -67,66 +90,77 @@ int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, 
                              .k = k,
                              .a = x,
                              .lda = k,
-                             .b = weight_in(at, at->build->params, weight),
+                             .b = td_at(weight_of(at, weight), extra->first * k),
                              .ldb = k,
                              .b_trans = true,
                              .c = extra->y,
                              .ldc = n,
                              .k_blocks = chains(at, k),
-                             .bias = bias_in(at, at->build->params, weight),
+                             .bias = td_at(bias_of(at, weight), extra->first),
                              .preact = extra->preact,
                              .ldpreact = n,
                              .act = extra->act,
                              .residual = extra->residual,
                              .ldresidual = n};
-    return td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
+    phase = td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
+    vary_rows(at, offsetof(td_gemm_f32_args, m));
+    return phase;
 }
 
+/* Of the weight's output features [first, first + n), which are columns of dy (m, lddy). */
 static int weight_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                       int64_t n, const float *x, const float *dy, td_role weight) {
+                       int64_t first, int64_t n, const float *x, const float *dy, int64_t lddy,
+                       td_role weight) {
     td_gemm_f32_args gemm = {.m = n,
                              .n = k,
                              .k = m,
                              .a = dy,
-                             .lda = n,
+                             .lda = lddy,
                              .a_trans = true,
                              .b = x,
                              .ldb = k,
-                             .c = weight_in(at, at->build->grads, weight),
+                             .c = td_at(weight_grad_of(at, weight), first * k),
                              .ldc = k,
-                             .k_blocks = at->build->blocks};
-    return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dw");
+                             .k_blocks = at->build->blocks,
+                             .k_starts = row_blocks(at)};
+    phase = suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dw");
+    vary_rows(at, offsetof(td_gemm_f32_args, k));
+    return phase;
 }
 
-/* Columns [first, first + cols) of dy (m, n) summed into the same part of the bias's gradient. */
-static void bias_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t n,
-                      int64_t first, int64_t cols, const float *dy, td_role weight) {
+static void sum_rows(const td_layer *at, int phase, const char *name, int64_t m, int64_t cols,
+                     const float *x, int64_t ldx, float *out) {
     td_colsum_f32_args sum = {.rows = m,
                               .cols = cols,
                               .blocks = at->build->blocks,
-                              .x = dy == NULL ? NULL : dy + first,
-                              .ldx = n,
-                              .out = td_at(bias_in(at, at->build->grads, weight), first)};
+                              .starts = row_blocks(at),
+                              .x = x,
+                              .ldx = ldx,
+                              .out = out};
     suffixed_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name, ".db");
+    vary_rows(at, offsetof(td_colsum_f32_args, rows));
 }
 
 int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
                            int64_t n, const float *x, const float *dy, td_role weight) {
     if (td_tensors_has(at->build->tensors, (td_role)(weight + 1))) {
-        bias_grad(at, phase, name, m, n, 0, n, dy, weight);
+        sum_rows(at, phase, name, m, n, dy, n, bias_grad_of(at, weight));
     }
-    return weight_grad(at, phase, name, m, k, n, x, dy, weight);
+    return weight_grad(at, phase, name, m, k, 0, n, x, dy, n, weight);
 }
 
 int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name, int64_t m,
-                                 int64_t width, int64_t parts, const float *x, const float *dy,
-                                 td_role weight) {
-    for (int64_t part = 0; part < parts; part++) {
-        if (part != parts - 2) {
-            bias_grad(at, phase, name, m, parts * width, part * width, width, dy, weight);
+                                 int64_t width, td_parts parts, const float *x, const float *dy,
+                                 int64_t lddy, td_role weight) {
+    for (int64_t i = 0; i < parts.count; i++) {
+        int64_t part = parts.first + i;
+        if (part != parts.all - 2) {
+            sum_rows(at, phase, name, m, width, dy == NULL ? NULL : dy + i * width, lddy,
+                     td_at(bias_grad_of(at, weight), part * width));
         }
     }
-    return weight_grad(at, phase, name, m, width, parts * width, x, dy, weight);
+    return weight_grad(at, phase, name, m, width, parts.first * width, parts.count * width, x, dy,
+                       lddy, weight);
 }
 
 int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
@@ -137,7 +171,7 @@ int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int6
                              .k = n,
                              .a = dy,
                              .lda = n,
-                             .b = weight_in(at, at->build->params, weight),
+                             .b = weight_of(at, weight),
                              .ldb = k,
                              .c = dx,
                              .ldc = k,
@@ -145,7 +179,9 @@ int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int6
                              .act = act,
                              .act_grad_of = preact,
                              .ldact_grad_of = k};
-    return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dx");
+    phase = suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dx");
+    vary_rows(at, offsetof(td_gemm_f32_args, m));
+    return phase;
 }
 
 bool td_layer_stored_in_out(const td_build *build, td_role weight) {
@@ -160,7 +196,7 @@ int td_layer_project(const td_layer *at, int phase, const char *name, int64_t m,
                              .k = k,
                              .a = x,
                              .lda = k,
-                             .b = weight_in(at, at->build->params, weight),
+                             .b = weight_of(at, weight),
                              .ldb = n,
                              .c = y,
                              .ldc = n,
@@ -178,7 +214,7 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
                            .a_trans = true,
                            .b = dy,
                            .ldb = n,
-                           .c = weight_in(at, at->build->grads, weight),
+                           .c = weight_grad_of(at, weight),
                            .ldc = n,
                            .k_blocks = at->build->blocks};
     suffixed_op(at, phase, TD_OP_gemm_f32, &dw, "gemm", name, ".dw");
@@ -187,7 +223,7 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
                              .k = n,
                              .a = dy,
                              .lda = n,
-                             .b = weight_in(at, at->build->params, weight),
+                             .b = weight_of(at, weight),
                              .ldb = n,
                              .b_trans = true,
                              .c = dx,
@@ -204,12 +240,14 @@ int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows,
                                   .ldx = cols,
                                   .y = y,
                                   .ldy = cols,
-                                  .gamma = weight_in(at, at->build->params, weight),
-                                  .beta = bias_in(at, at->build->params, weight),
+                                  .gamma = weight_of(at, weight),
+                                  .beta = bias_of(at, weight),
                                   .eps = at->build->config->norm_eps,
                                   .mean = mean,
                                   .rstd = rstd};
-    return td_layer_op(at, phase, TD_OP_layernorm_f32, &norm, "layernorm", name);
+    phase = td_layer_op(at, phase, TD_OP_layernorm_f32, &norm, "layernorm", name);
+    vary_rows(at, offsetof(td_layernorm_f32_args, rows));
+    return phase;
 }
 
 int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
@@ -218,29 +256,33 @@ int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t 
     td_layernorm_grad_w_f32_args dw = {.rows = rows,
                                        .cols = cols,
                                        .blocks = at->build->blocks,
+                                       .starts = row_blocks(at),
                                        .dy = dy,
                                        .x = x,
                                        .mean = mean,
                                        .rstd = rstd,
                                        .lddy = cols,
                                        .ldx = cols,
-                                       .dgamma = weight_in(at, at->build->grads, weight),
-                                       .dbeta = bias_in(at, at->build->grads, weight)};
+                                       .dgamma = weight_grad_of(at, weight),
+                                       .dbeta = bias_grad_of(at, weight)};
     suffixed_op(at, phase, TD_OP_layernorm_grad_w_f32, &dw, "layernorm", name, ".dw");
+    vary_rows(at, offsetof(td_layernorm_grad_w_f32_args, rows));
     td_layernorm_grad_x_f32_args norm = {.rows = rows,
                                          .cols = cols,
                                          .dy = dy,
                                          .x = x,
                                          .mean = mean,
                                          .rstd = rstd,
-                                         .gamma = weight_in(at, at->build->params, weight),
+                                         .gamma = weight_of(at, weight),
                                          .lddy = cols,
                                          .ldx = cols,
                                          .residual = residual,
                                          .ldresidual = cols,
                                          .dx = dx,
                                          .lddx = cols};
-    return suffixed_op(at, phase, TD_OP_layernorm_grad_x_f32, &norm, "layernorm", name, ".dx");
+    phase = suffixed_op(at, phase, TD_OP_layernorm_grad_x_f32, &norm, "layernorm", name, ".dx");
+    vary_rows(at, offsetof(td_layernorm_grad_x_f32_args, rows));
+    return phase;
 }
 
 int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
@@ -254,31 +296,34 @@ int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t row
     return td_layer_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name);
 }
 
-int td_layer_pool(const td_layer *at, int phase, td_tower *tower, td_pool pool, int64_t token) {
-    int64_t width = tower->shape->width, b = at->build->rows;
-    tower->pooled = TD_PLAN_ARRAY(at->build->plan, float, b *width);
-    td_pool_f32_args args = {.batch = b,
+int td_layer_pool(const td_layer *at, int phase, const char *name, const td_tower *tower,
+                  const float *x, float *y) {
+    td_pool_f32_args args = {.batch = at->build->rows,
                              .tokens = tower->tokens,
-                             .width = width,
-                             .token = token,
-                             .pool = pool,
-                             .ids = tower->ids,
-                             .x = tower->out,
-                             .y = tower->pooled};
-    return td_layer_op(at, phase, TD_OP_pool_f32, &args, "pool", "pool");
+                             .width = tower->shape->width,
+                             .index = tower->seq.pooled,
+                             .x = x,
+                             .ldx = tower->shape->width,
+                             .y = y};
+    return td_layer_op(at, phase, TD_OP_pool_f32, &args, "pool", name);
 }
 
-int td_layer_pool_grad(const td_layer *at, int phase, td_tower *tower, td_pool pool,
-                       int64_t token) {
+int td_layer_unpool(const td_layer *at, int phase, const char *name, const td_tower *tower,
+                    const float *dy, float *dx, int64_t lddx) {
     td_pool_grad_f32_args args = {.batch = at->build->rows,
                                   .tokens = tower->tokens,
                                   .width = tower->shape->width,
-                                  .token = token,
-                                  .pool = pool,
-                                  .ids = tower->ids,
-                                  .dy = tower->dpooled,
-                                  .dx = tower->dx};
-    return td_layer_op(at, phase, TD_OP_pool_grad_f32, &args, "pool", "pool.dx");
+                                  .index = tower->seq.pooled,
+                                  .starts = tower->packed ? tower->seq.starts : NULL,
+                                  .dy = dy,
+                                  .dx = dx,
+                                  .lddx = lddx};
+    phase = td_layer_op(at, phase, TD_OP_pool_grad_f32, &args, "pool", name);
+    if (tower->packed) { /* its traffic follows from what the bounds say */
+        td_program_vary(at->build->program, offsetof(td_pool_grad_f32_args, starts),
+                        &tower->seq.starts);
+    }
+    return phase;
 }
 
 /* As torch's normalize: the norm is held above 1e-12. */

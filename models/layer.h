@@ -14,7 +14,13 @@ typedef struct td_layer {
     const td_build *build;
     char tag;
     int64_t block;
+    const td_sequences *seq; /* of rows that change from run to run; NULL: they do not */
 } td_layer;
+
+/* `at` for rows of a tower's token matrix. */
+static inline td_layer td_layer_of(const td_build *build, const td_tower *tower, int64_t block) {
+    return (td_layer){build, tower->tag, block, tower->packed ? &tower->seq : NULL};
+}
 
 /* base + offset, or NULL while sizing: arithmetic on a null pointer is undefined. */
 static inline float *td_at(float *base, int64_t offset) {
@@ -28,9 +34,11 @@ float *td_layer_grad(const td_build *build, td_role role, int64_t block);
 int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
                 const char *name);
 
-/* y (m, n) = act(x (m, k) W^T + c) + residual; preact keeps the value before act. */
+/* y (m, n) = act(x (m, k) W^T + c) + residual; preact keeps the value before act. first: the first
+ * of the weight's output features that are computed. */
 typedef struct td_linear_extra {
     float *y;
+    int64_t first;
     td_act act;
     float *preact;
     const float *residual;
@@ -45,13 +53,17 @@ int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int6
                            int64_t n, const float *dy, td_role weight, float *dx, td_act act,
                            const float *preact);
 
-/* The same for an attention's input projection, packed [q | k | v] or [k | v]. The bias of the keys
+/* The same for an attention's input projection, packed [q | k | v] or [k | v], and of those `count`
+ * parts from the first that dy (m, lddy) starts with. The bias of the keys
  * adds the same to all scores of a query, which softmax does not see: its gradient is zero.
  * Computed, it would be rounding noise, and AdamW, which divides by the noise's own size, would
  * make a drift of it. It is left at the zero that the buffer starts with. */
+typedef struct td_parts {
+    int64_t all, first, count;
+} td_parts;
 int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name, int64_t m,
-                                 int64_t width, int64_t parts, const float *x, const float *dy,
-                                 td_role weight);
+                                 int64_t width, td_parts parts, const float *x, const float *dy,
+                                 int64_t lddy, td_role weight);
 
 /* A projection whose weight is stored (in, out), without bias: open_clip's proj and
  * text_projection. */
@@ -71,8 +83,11 @@ int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t 
 int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
                     int64_t ldx, const float *x, td_role role);
 
-int td_layer_pool(const td_layer *at, int phase, td_tower *tower, td_pool pool, int64_t token);
-int td_layer_pool_grad(const td_layer *at, int phase, td_tower *tower, td_pool pool, int64_t token);
+/* y (samples, width): the pooled rows of x. And back: dx (rows, lddx), zero but for pooled rows. */
+int td_layer_pool(const td_layer *at, int phase, const char *name, const td_tower *tower,
+                  const float *x, float *y);
+int td_layer_unpool(const td_layer *at, int phase, const char *name, const td_tower *tower,
+                    const float *dy, float *dx, int64_t lddx);
 int td_layer_l2norm(const td_layer *at, int phase, td_tower *tower, float *z);
 int td_layer_l2norm_grad(const td_layer *at, int phase, td_tower *tower, const float *dz);
 

@@ -15,8 +15,6 @@
 #include "models/tower.h"
 #include "threads/group.h"
 
-enum { TD_MAX_BLOCKS = 64 };
-
 /* How the samples of a global batch are split: over logical blocks, and those over ranks. Rank r
  * owns blocks [blocks * r / ranks, blocks * (r + 1) / ranks). */
 typedef struct td_split {

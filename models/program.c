@@ -14,8 +14,9 @@ typedef struct node {
     int phase;
     char name[TD_NODE_NAME];
     const char *family;
-    double flops, bytes;
+    double flops, bytes; /* of one run, or, when varied, of all runs */
     int64_t tiles;
+    bool varied;
     int turn; /* its place among the ops of its phase */
     td_op_id op;
     size_t args; /* offset into the program's arguments, which move while the program grows */
@@ -26,6 +27,13 @@ typedef struct node {
     void *buffer;
     int64_t count;
 } node;
+
+/* Eight bytes of some op's arguments that are read anew for every run. */
+typedef struct variation {
+    size_t at; /* in the program's arguments */
+    const void *source;
+    int node;
+} variation;
 
 /* What one worker writes while it runs, on cache lines of its own: ticks of every node, then of
  * waiting. */
@@ -39,6 +47,9 @@ struct td_program {
     int n_nodes, node_capacity;
     unsigned char *args;
     size_t args_bytes, args_capacity;
+    variation *variations;
+    int n_variations;
+    size_t variation_bytes;
     int n_phases; /* after finish: phases that hold an op, numbered without gaps */
     bool out_of_memory;
     int workers;
@@ -61,6 +72,7 @@ void td_program_destroy(td_program *program) {
     if (program != NULL) {
         td_free(program->nodes);
         td_free(program->args);
+        td_free(program->variations);
         td_free(program->clock.ticks);
         td_free(program);
     }
@@ -69,6 +81,7 @@ void td_program_destroy(td_program *program) {
 void td_program_clear(td_program *program) {
     program->n_nodes = 0;
     program->args_bytes = 0;
+    program->n_variations = 0;
     program->n_phases = 0;
     program->out_of_memory = false;
 }
@@ -125,6 +138,20 @@ int td_program_kernel(td_program *program, int phase, td_op_id op, const void *a
     return phase + 1;
 }
 
+void td_program_vary(td_program *program, size_t offset, const void *source) {
+    size_t needed = (size_t)(program->n_variations + 1) * sizeof(variation);
+    if (program->out_of_memory ||
+        !grow((void **)&program->variations, needed, &program->variation_bytes)) {
+        program->out_of_memory = true;
+        return;
+    }
+    int last = program->n_nodes - 1;
+    TD_ASSERT(last >= 0 && program->nodes[last].kind == NODE_KERNEL);
+    program->variations[program->n_variations++] =
+        (variation){program->nodes[last].args + offset, source, last};
+    program->nodes[last].varied = true;
+}
+
 int td_program_call(td_program *program, int phase, td_call_fn *fn, void *arg, const char *name) {
     node *added = add_node(program, phase, NODE_CALL, "scalar", name);
     if (added != NULL) {
@@ -155,18 +182,48 @@ int td_program_barrier(td_program *program, int phase, td_comm *comm, const char
     return phase + 1;
 }
 
-/* Insertion by phase keeps the order in which ops of one phase were added. A few thousand ops at
- * most, nearly sorted: two chains that were built one after the other. */
-static void sort_by_phase(td_program *program) {
-    for (int i = 1; i < program->n_nodes; i++) {
-        node moving = program->nodes[i];
-        int at = i;
-        while (at > 0 && program->nodes[at - 1].phase > moving.phase) {
-            program->nodes[at] = program->nodes[at - 1];
-            at--;
-        }
-        program->nodes[at] = moving;
+/* Where each op goes: a counting sort, which keeps the order in which ops of one phase were added.
+ * place has an element for every op and one for every phase and the end. */
+static void find_places(const td_program *program, int phases, int *place) {
+    int *next = place + program->n_nodes;
+    memset(next, 0, (size_t)(phases + 1) * sizeof(*next));
+    for (int i = 0; i < program->n_nodes; i++) {
+        next[program->nodes[i].phase + 1]++;
     }
+    for (int phase = 0; phase < phases; phase++) {
+        next[phase + 1] += next[phase];
+    }
+    for (int i = 0; i < program->n_nodes; i++) {
+        place[i] = next[program->nodes[i].phase]++;
+    }
+}
+
+static bool sort_by_phase(td_program *program) {
+    int phases = 0;
+    for (int i = 0; i < program->n_nodes; i++) {
+        phases = program->nodes[i].phase >= phases ? program->nodes[i].phase + 1 : phases;
+    }
+    int *place = td_alloc((size_t)(program->n_nodes + phases + 2) * sizeof(*place));
+    node *sorted = td_alloc((size_t)(program->node_capacity + 1) * sizeof(*sorted));
+    if (place == NULL || sorted == NULL) {
+        td_free(place);
+        td_free(sorted);
+        return false;
+    }
+    find_places(program, phases, place);
+    for (int i = 0; i < program->n_nodes; i++) {
+        sorted[place[i]] = program->nodes[i];
+    }
+    for (int i = 0; i < program->n_variations; i++) {
+        program->variations[i].node = place[program->variations[i].node];
+    }
+    td_free(place);
+    td_free(program->nodes);
+    program->nodes = sorted;
+    return true;
+}
+
+static void number_phases(td_program *program) {
     int phase = -1, last = -1;
     for (int i = 0; i < program->n_nodes; i++) {
         if (program->nodes[i].phase != last) {
@@ -181,7 +238,10 @@ static void sort_by_phase(td_program *program) {
 }
 
 td_status td_program_finish(td_program *program, int workers) {
-    sort_by_phase(program);
+    if (program->out_of_memory || !sort_by_phase(program)) {
+        return td_fail(TD_ENOMEM, "no memory for a program of %d ops", program->n_nodes);
+    }
+    number_phases(program);
     program->workers = workers;
     program->clock.stride =
         (program->n_nodes + 1 + 7) / 8 * 8 + 8; /* whole lines, and one to keep workers apart */
@@ -190,7 +250,7 @@ td_status td_program_finish(td_program *program, int workers) {
         td_alloc_zero((size_t)(program->clock.stride * workers) * sizeof(uint64_t));
     program->runs = 0;
     program->run_ticks = 0;
-    if (program->out_of_memory || program->clock.ticks == NULL) {
+    if (program->clock.ticks == NULL) {
         return td_fail(TD_ENOMEM, "no memory for a program of %d ops", program->n_nodes);
     }
     return TD_OK;
@@ -206,16 +266,6 @@ int64_t td_program_scratch_bytes(const td_program *program) {
         }
     }
     return most;
-}
-
-void *td_program_args(td_program *program, const char *name) {
-    const node *found = NULL;
-    for (int i = 0; i < program->n_nodes && found == NULL; i++) {
-        const node *n = &program->nodes[i];
-        found = n->kind == NODE_KERNEL && strcmp(n->name, name) == 0 ? n : NULL;
-    }
-    TD_ASSERT(found != NULL);
-    return program->args + found->args;
 }
 
 /* Ops with fewer tiles than workers take turns: otherwise the same workers would get all of them,
@@ -280,9 +330,29 @@ static void run_region(void *arg, td_worker *worker) {
     }
 }
 
+/* Brings arguments that vary up to date, with the tiles and costs that follow from them. An op's
+ * costs are counted with its first variation; all of them have been copied by then. */
+static void take_variations(td_program *program) {
+    for (int i = 0; i < program->n_variations; i++) {
+        const variation *v = &program->variations[i];
+        memcpy(program->args + v->at, v->source, sizeof(int64_t));
+    }
+    for (int i = 0; i < program->n_variations; i++) {
+        node *n = &program->nodes[program->variations[i].node];
+        if (i > 0 && program->variations[i - 1].node == program->variations[i].node) {
+            continue;
+        }
+        const void *args = program->args + n->args;
+        n->tiles = td_ops[n->op].tiles(args);
+        n->flops = td_ops[n->op].flops(args) + (program->runs > 0 ? n->flops : 0);
+        n->bytes = td_ops[n->op].bytes(args) + (program->runs > 0 ? n->bytes : 0);
+    }
+}
+
 td_status td_program_run(td_program *program, td_team *team) {
     TD_ASSERT(td_team_size(team) == program->workers);
     program->status = TD_OK;
+    take_variations(program);
     uint64_t start = td_tsc();
     td_team_run(team, run_region, program);
     program->run_ticks += td_tsc() - start;
@@ -298,6 +368,11 @@ static double ticks_to_ns(const td_program *program, uint64_t ticks) {
     return program->runs == 0 ? 0 : (double)ticks / td_tsc_hz() * 1e9 / (double)program->runs;
 }
 
+/* A sum over runs as the mean of one. */
+static double per_run(const td_program *program, const node *n, double sum) {
+    return n->varied && program->runs > 0 ? sum / (double)program->runs : sum;
+}
+
 void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
     const node *n = &program->nodes[i];
     uint64_t most = 0, sum = 0;
@@ -310,8 +385,8 @@ void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
                         .family = n->family,
                         .phase = n->phase,
                         .tiles = n->tiles,
-                        .flops = n->flops,
-                        .bytes = n->bytes,
+                        .flops = per_run(program, n, n->flops),
+                        .bytes = per_run(program, n, n->bytes),
                         .ns_max = ticks_to_ns(program, most),
                         .ns_sum = ticks_to_ns(program, sum)};
 }
@@ -322,8 +397,9 @@ void td_program_total_cost(const td_program *program, td_program_cost *out) {
                              .ops = program->n_nodes,
                              .ns = ticks_to_ns(program, program->run_ticks)};
     for (int i = 0; i < program->n_nodes; i++) {
-        out->flops += program->nodes[i].flops;
-        out->bytes += program->nodes[i].bytes;
+        const node *n = &program->nodes[i];
+        out->flops += per_run(program, n, n->flops);
+        out->bytes += per_run(program, n, n->bytes);
     }
     for (int worker = 0; worker < program->workers; worker++) {
         uint64_t waiting = program->clock.ticks[program->clock.stride * worker + program->n_nodes];

@@ -47,15 +47,16 @@ int td_program_barrier(td_program *program, int phase, td_comm *comm, const char
     td_program_kernel((program), (phase), TD_OP_##op, &(td_##op##_args){__VA_ARGS__}, (family),    \
                       (name))
 
+/* An argument of the kernel op added last that changes from run to run: 8 bytes, an int64_t or a
+ * pointer, at `offset` of its arguments are copied from `source` when a run starts. Tiles and costs
+ * follow; scratch does not, so the op is added with the largest value there will be. */
+void td_program_vary(td_program *program, size_t offset, const void *source);
+
 /* Orders ops by phase, drops empty phases, and sizes the statistics for a team. */
 td_status td_program_finish(td_program *program, int workers);
 
 /* Scratch that one worker needs for any op of the program. */
 int64_t td_program_scratch_bytes(const td_program *program);
-
-/* The arguments of the first kernel op with this name, to patch a pointer between runs; it must
- * exist. */
-void *td_program_args(td_program *program, const char *name);
 
 /* Runs the whole program once on the team, in one region. */
 td_status td_program_run(td_program *program, td_team *team);
@@ -65,7 +66,7 @@ typedef struct td_op_cost {
     const char *name, *family;
     int phase;
     int64_t tiles;
-    double flops, bytes; /* of one run */
+    double flops, bytes; /* of one run; the mean where they vary, the largest before the first */
     double ns_max;       /* of the slowest worker, per run */
     double ns_sum;       /* of all workers, per run */
 } td_op_cost;

@@ -141,6 +141,10 @@ void td_tensors_destroy(td_tensors *tensors) {
     *tensors = (td_tensors){0};
 }
 
+bool td_tensor_of_image(const td_tensor *tensor) {
+    return strncmp(tensor->name, "visual.", strlen("visual.")) == 0;
+}
+
 bool td_tensors_has(const td_tensors *tensors, td_role role) {
     return tensors->first[role] >= 0;
 }

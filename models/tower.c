@@ -1,170 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "models/tower.h"
 
-#include <stdio.h>
+#include <stddef.h>
 
+#include "base/rng.h"
+#include "models/block.h"
 #include "models/layer.h"
 
-/* Roles of a block, counted from its first. */
-enum { LN1_W, LN1_B, QKV_W, QKV_B, OUT_W, OUT_B, LN2_W, LN2_B, FC1_W, FC1_B, FC2_W, FC2_B };
-
-static td_role block_role(const td_tower *tower, int k) {
-    return (td_role)((int)tower->ln1 + k);
-}
-
-/* Buffers of one block; without training only the first block has its own. */
-static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
-    td_block_state *s = &tower->blocks[i];
-    if (!build->training && i > 0) {
-        *s = tower->blocks[0];
-        return;
-    }
-    int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
-    td_plan *plan = build->plan;
-    float *x = s->x; /* set by whoever computes it */
-    *s = (td_block_state){.x = x};
-    s->h1 = TD_PLAN_ARRAY(plan, float, m *width);
-    s->qkv = TD_PLAN_ARRAY(plan, float, m * 3 * width);
-    s->o = TD_PLAN_ARRAY(plan, float, m *width);
-    s->lse = TD_PLAN_ARRAY(plan, float, m * tower->shape->heads);
-    s->x2 = TD_PLAN_ARRAY(plan, float, m *width);
-    s->h2 = TD_PLAN_ARRAY(plan, float, m *width);
-    s->act = TD_PLAN_ARRAY(plan, float, m *mlp);
-    if (build->training) {
-        s->pre = TD_PLAN_ARRAY(plan, float, m *mlp);
-        s->mean1 = TD_PLAN_ARRAY(plan, float, m);
-        s->rstd1 = TD_PLAN_ARRAY(plan, float, m);
-        s->mean2 = TD_PLAN_ARRAY(plan, float, m);
-        s->rstd2 = TD_PLAN_ARRAY(plan, float, m);
-    }
-}
-
-static td_attention_f32_args block_attention(const td_build *build, const td_tower *tower,
-                                             const td_block_state *s) {
-    int64_t width = tower->shape->width;
-    return (td_attention_f32_args){.seqs = build->rows,
-                                   .heads = tower->shape->heads,
-                                   .head = width / tower->shape->heads,
-                                   .n_q = tower->tokens,
-                                   .n_k = tower->tokens,
-                                   .causal = tower->causal,
-                                   .q = s->qkv,
-                                   .k = td_at(s->qkv, width),
-                                   .v = td_at(s->qkv, 2 * width),
-                                   .q_seq = tower->tokens * 3 * width,
-                                   .q_row = 3 * width,
-                                   .kv_seq = tower->tokens * 3 * width,
-                                   .kv_row = 3 * width,
-                                   .o = s->o,
-                                   .o_seq = tower->tokens * width,
-                                   .o_row = width,
-                                   .lse = s->lse};
-}
-
-static int block_forward(const td_build *build, td_tower *tower, int phase, int64_t i, float *out) {
-    td_block_state *s = &tower->blocks[i];
-    int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
-    td_layer at = {build, tower->tag, i};
-    phase = td_layer_norm(&at, phase, "ln1", m, width, s->x, block_role(tower, LN1_W), s->h1,
-                          s->mean1, s->rstd1);
-    phase = td_layer_linear(&at, phase, "qkv", m, width, 3 * width, s->h1, block_role(tower, QKV_W),
-                            &(td_linear_extra){.y = s->qkv});
-    td_attention_f32_args attention = block_attention(build, tower, s);
-    phase = td_layer_op(&at, phase, TD_OP_attention_f32, &attention, "attention", "attention");
-    phase = td_layer_linear(&at, phase, "out", m, width, width, s->o, block_role(tower, OUT_W),
-                            &(td_linear_extra){.y = s->x2, .residual = s->x});
-    phase = td_layer_norm(&at, phase, "ln2", m, width, s->x2, block_role(tower, LN2_W), s->h2,
-                          s->mean2, s->rstd2);
-    phase = td_layer_linear(
-        &at, phase, "fc1", m, width, mlp, s->h2, block_role(tower, FC1_W),
-        &(td_linear_extra){.y = s->act, .act = build->config->act, .preact = s->pre});
-    return td_layer_linear(&at, phase, "fc2", m, mlp, width, s->act, block_role(tower, FC2_W),
-                           &(td_linear_extra){.y = out, .residual = s->x2});
-}
-
-/* tower->dx holds the gradient of the block's output, and of its input afterwards. dh carries the
- * gradient of each norm's output and of the attention's; dwide first that of the perceptron's
- * hidden layer, then that of qkv. */
-static int block_backward(const td_build *build, td_tower *tower, int phase, int64_t i) {
-    td_block_state *s = &tower->blocks[i];
-    int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
-    td_layer at = {build, tower->tag, i};
-    td_layer_linear_grad_w(&at, phase, "fc2", m, mlp, width, s->act, tower->dx,
-                           block_role(tower, FC2_W));
-    phase =
-        td_layer_linear_grad_x(&at, phase, "fc2", m, mlp, width, tower->dx,
-                               block_role(tower, FC2_W), tower->dwide, build->config->act, s->pre);
-    td_layer_linear_grad_w(&at, phase, "fc1", m, width, mlp, s->h2, tower->dwide,
-                           block_role(tower, FC1_W));
-    phase = td_layer_linear_grad_x(&at, phase, "fc1", m, width, mlp, tower->dwide,
-                                   block_role(tower, FC1_W), tower->dh, TD_ACT_NONE, NULL);
-    phase = td_layer_norm_grad(&at, phase, "ln2", m, width, tower->dh, s->x2, s->mean2, s->rstd2,
-                               block_role(tower, LN2_W), tower->dx, tower->dx2);
-    td_layer_linear_grad_w(&at, phase, "out", m, width, width, s->o, tower->dx2,
-                           block_role(tower, OUT_W));
-    phase = td_layer_linear_grad_x(&at, phase, "out", m, width, width, tower->dx2,
-                                   block_role(tower, OUT_W), tower->dh, TD_ACT_NONE, NULL);
-    td_attention_grad_f32_args attention = {.forward = block_attention(build, tower, s),
-                                            .d_o = tower->dh,
-                                            .dq = tower->dwide,
-                                            .dk = td_at(tower->dwide, width),
-                                            .dv = td_at(tower->dwide, 2 * width),
-                                            .dq_seq = tower->tokens * 3 * width,
-                                            .dq_row = 3 * width,
-                                            .dkv_seq = tower->tokens * 3 * width,
-                                            .dkv_row = 3 * width};
-    phase = td_layer_op(&at, phase, TD_OP_attention_grad_f32, &attention, "attention",
-                        "attention.grad");
-    td_layer_attention_in_grad_w(&at, phase, "qkv", m, width, 3, s->h1, tower->dwide,
-                                 block_role(tower, QKV_W));
-    phase = td_layer_linear_grad_x(&at, phase, "qkv", m, width, 3 * width, tower->dwide,
-                                   block_role(tower, QKV_W), tower->dh, TD_ACT_NONE, NULL);
-    return td_layer_norm_grad(&at, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
-                              block_role(tower, LN1_W), tower->dx2, tower->dx);
-}
-
-/* Plans the stack's buffers; the first block's input is x. */
-static void plan_stack(const td_build *build, td_tower *tower, float *x) {
-    int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
-    for (int64_t i = 0; i < tower->shape->layers; i++) {
-        tower->blocks[i].x =
-            i == 0 || !build->training ? x : TD_PLAN_ARRAY(build->plan, float, m *width);
-        plan_block(build, tower, i);
-    }
-    tower->out = build->training ? TD_PLAN_ARRAY(build->plan, float, m *width) : x;
-    if (build->training) {
-        int64_t wide = 3 * width > mlp ? 3 * width : mlp;
-        tower->dx = TD_PLAN_ARRAY(build->plan, float, m *width);
-        tower->dh = TD_PLAN_ARRAY(build->plan, float, m *width);
-        tower->dx2 = TD_PLAN_ARRAY(build->plan, float, m *width);
-        tower->dwide = TD_PLAN_ARRAY(build->plan, float, m *wide);
-    }
-}
-
-static int stack_forward(const td_build *build, td_tower *tower, int phase) {
-    for (int64_t i = 0; i < tower->shape->layers; i++) {
-        bool last = i + 1 == tower->shape->layers;
-        phase = block_forward(build, tower, phase, i, last ? tower->out : tower->blocks[i + 1].x);
-    }
-    return phase;
-}
-
-static int stack_backward(const td_build *build, td_tower *tower, int phase) {
-    for (int64_t i = tower->shape->layers - 1; i >= 0; i--) {
-        phase = block_backward(build, tower, phase, i);
-    }
-    return phase;
-}
-
-/* From pooled rows (clip's vision, both texts): norm, projection, l2 normalisation. */
+/* The pooled rows (clip's vision, both texts): norm, projection, l2 normalisation. A pruned stack
+ * gives them already. */
 static int head_forward(const td_build *build, td_tower *tower, int phase, td_role post,
                         td_role proj, float *z) {
     int64_t width = tower->shape->width, embed = build->config->embed, b = build->rows;
-    td_layer at = {build, tower->tag, -1};
+    td_layer at = {build, tower->tag, -1, NULL};
     tower->normed = TD_PLAN_ARRAY(build->plan, float, b *width);
     tower->mean_post = TD_PLAN_ARRAY(build->plan, float, b);
     tower->rstd_post = TD_PLAN_ARRAY(build->plan, float, b);
     tower->feature = TD_PLAN_ARRAY(build->plan, float, b *embed);
+    if (!tower->pruned) {
+        tower->pooled = TD_PLAN_ARRAY(build->plan, float, b *width);
+        phase = td_layer_pool(&at, phase, "pool", tower, tower->out, tower->pooled);
+    }
     phase = td_layer_norm(&at, phase, "post", b, width, tower->pooled, post, tower->normed,
                           tower->mean_post, tower->rstd_post);
     if (td_layer_stored_in_out(build, proj)) {
@@ -180,7 +36,7 @@ static int head_forward(const td_build *build, td_tower *tower, int phase, td_ro
 static int head_backward(const td_build *build, td_tower *tower, int phase, td_role post,
                          td_role proj, const float *dz) {
     int64_t width = tower->shape->width, embed = build->config->embed, b = build->rows;
-    td_layer at = {build, tower->tag, -1};
+    td_layer at = {build, tower->tag, -1, NULL};
     tower->dnormed = TD_PLAN_ARRAY(build->plan, float, b *width);
     tower->dpooled = TD_PLAN_ARRAY(build->plan, float, b *width);
     phase = td_layer_l2norm_grad(&at, phase, tower, dz);
@@ -193,8 +49,11 @@ static int head_backward(const td_build *build, td_tower *tower, int phase, td_r
         phase = td_layer_linear_grad_x(&at, phase, "proj", b, width, embed, tower->dfeature, proj,
                                        tower->dnormed, TD_ACT_NONE, NULL);
     }
-    return td_layer_norm_grad(&at, phase, "post", b, width, tower->dnormed, tower->pooled,
-                              tower->mean_post, tower->rstd_post, post, NULL, tower->dpooled);
+    phase = td_layer_norm_grad(&at, phase, "post", b, width, tower->dnormed, tower->pooled,
+                               tower->mean_post, tower->rstd_post, post, NULL, tower->dpooled);
+    return tower->pruned
+               ? phase
+               : td_layer_unpool(&at, phase, "unpool", tower, tower->dpooled, tower->dx, width);
 }
 
 /* Attention pooling: one learned probe asks all tokens; then a perceptron on its answer. */
@@ -202,7 +61,7 @@ static int map_forward(const td_build *build, td_tower *tower, int phase, float 
     int64_t width = tower->shape->width, mlp = tower->shape->mlp, heads = tower->shape->heads;
     int64_t b = build->rows, n = tower->tokens, m = b * n;
     td_plan *plan = build->plan;
-    td_layer at = {build, tower->tag, -1};
+    td_layer at = {build, tower->tag, -1, NULL};
     tower->normed = TD_PLAN_ARRAY(plan, float, m *width);
     tower->mean_post = TD_PLAN_ARRAY(plan, float, m);
     tower->rstd_post = TD_PLAN_ARRAY(plan, float, m);
@@ -245,7 +104,7 @@ static int map_forward(const td_build *build, td_tower *tower, int phase, float 
  * inputs. */
 static int map_probe_backward(const td_build *build, td_tower *tower, int phase, const float *dq) {
     int64_t width = tower->shape->width, b = build->rows;
-    td_layer at = {build, tower->tag, -1};
+    td_layer at = {build, tower->tag, -1, NULL};
     float *dprobes = TD_PLAN_ARRAY(build->plan, float, b *width);
     td_layer_linear_grad_w(&at, phase, "map.q", b, width, width, tower->map.probes, dq,
                            TD_ROLE_v_map_q_w);
@@ -258,7 +117,7 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
     int64_t width = tower->shape->width, mlp = tower->shape->mlp, b = build->rows,
             m = b * tower->tokens;
     td_plan *plan = build->plan;
-    td_layer at = {build, tower->tag, -1};
+    td_layer at = {build, tower->tag, -1, NULL};
     float *dact = TD_PLAN_ARRAY(plan, float, b *mlp), *dh = TD_PLAN_ARRAY(plan, float, b *width);
     float *dy = TD_PLAN_ARRAY(plan, float, b *width), *d_o = TD_PLAN_ARRAY(plan, float, b *width);
     float *dq = TD_PLAN_ARRAY(plan, float, b *width), *dkv = tower->dwide;
@@ -300,158 +159,330 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
     phase = td_layer_op(&at, phase, TD_OP_attention_grad_f32, &attention, "attention",
                         "map.attention.grad");
     map_probe_backward(build, tower, phase, dq);
-    td_layer_attention_in_grad_w(&at, phase, "map.kv", m, width, 2, tower->normed, dkv,
-                                 TD_ROLE_v_map_kv_w);
+    td_layer_attention_in_grad_w(&at, phase, "map.kv", m, width, (td_parts){2, 0, 2}, tower->normed,
+                                 dkv, 2 * width, TD_ROLE_v_map_kv_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.kv", m, width, 2 * width, dkv,
                                    TD_ROLE_v_map_kv_w, tower->dh, TD_ACT_NONE, NULL);
     return td_layer_norm_grad(&at, phase, "post", m, width, tower->dh, tower->out, tower->mean_post,
                               tower->rstd_post, TD_ROLE_v_post_w, NULL, tower->dx);
 }
 
-int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *z) {
+/* What both towers start with: token rows of equal length, which text may change before a run. */
+static void plan_rows(const td_build *build, td_tower *tower, td_plan *inputs) {
+    int64_t b = build->rows, n = tower->tokens;
+    tower->samples = b;
+    tower->n_blocks = build->blocks;
+    tower->position = TD_PLAN_ARRAY(inputs, int32_t, b * n);
+    tower->pos_order = TD_PLAN_ARRAY(inputs, int32_t, b * n);
+    tower->pos_start = TD_PLAN_ARRAY(inputs, int32_t, tower->positions + 1);
+    tower->seq.starts = TD_PLAN_ARRAY(inputs, int64_t, b + 1);
+    tower->seq.pooled = TD_PLAN_ARRAY(inputs, int64_t, b);
+    tower->seq.rows = b * n;
+    for (int64_t block = 0; block <= build->blocks; block++) {
+        tower->seq.blocks[block] = b * n / build->blocks * block;
+    }
+    for (int64_t s = 0; s <= b && tower->seq.starts != NULL; s++) {
+        tower->seq.starts[s] = s * n;
+    }
+    for (int64_t s = 0; s < b && tower->seq.starts != NULL; s++) {
+        tower->seq.pooled[s] = s * n;
+        for (int64_t t = 0; t < n; t++) {
+            tower->position[s * n + t] = (int32_t)t;
+        }
+    }
+}
+
+/* Rows by position, for the gradient of the positional embedding: a position is an id of a small
+ * table. */
+static void sort_positions(const td_build *build, const td_tower *tower, int phase) {
+    td_layer at = td_layer_of(build, tower, -1);
+    td_embedding_sort_i32_args sort = {.n = build->rows * tower->tokens,
+                                       .vocab = tower->positions,
+                                       .ids = tower->position,
+                                       .order = tower->pos_order,
+                                       .start = tower->pos_start};
+    td_layer_op(&at, phase, TD_OP_embedding_sort_i32, &sort, "embedding", "pos.sort");
+    if (at.seq != NULL) {
+        td_program_vary(build->program, offsetof(td_embedding_sort_i32_args, n), &at.seq->rows);
+    }
+}
+
+/* table (vocab, width): gradient of an embedding whose rows went to the rows of dx. */
+static int embedding_grad(const td_build *build, const td_tower *tower, int phase, const char *name,
+                          int64_t vocab, const int32_t *order, const int32_t *start,
+                          const float *dx, td_role table) {
+    td_layer at = td_layer_of(build, tower, -1);
+    td_embedding_grad_f32_args args = {.n = build->rows * tower->tokens,
+                                       .vocab = vocab,
+                                       .width = tower->shape->width,
+                                       .blocks = build->blocks,
+                                       .starts = at.seq != NULL ? at.seq->blocks : NULL,
+                                       .order = order,
+                                       .start = start,
+                                       .dx = dx,
+                                       .dtable = td_layer_grad(build, table, 0)};
+    phase = td_layer_op(&at, phase, TD_OP_embedding_grad_f32, &args, "embedding", name);
+    if (at.seq != NULL) {
+        td_program_vary(build->program, offsetof(td_embedding_grad_f32_args, n), &at.seq->rows);
+    }
+    return phase;
+}
+
+static int position_grad(const td_build *build, const td_tower *tower, int phase, const float *dx,
+                         td_role pos) {
+    return embedding_grad(build, tower, phase, "pos.dw", tower->positions, tower->pos_order,
+                          tower->pos_start, dx, pos);
+}
+
+void td_vision_plan(const td_build *build, td_tower *tower, td_plan *inputs) {
     const td_model_config *config = build->config;
-    int64_t width = config->vision.width, patches = td_model_patches(config), b = build->rows;
-    int64_t column = 3 * config->patch * config->patch;
     bool clip = config->family == TD_FAMILY_CLIP;
+    int64_t patches = td_model_patches(config);
     *tower = (td_tower){.shape = &config->vision,
                         .tag = 'v',
                         .ln1 = TD_ROLE_v_ln1_w,
-                        .tokens = td_model_vision_tokens(config)};
-    int64_t m = b * tower->tokens;
-    td_layer at = {build, 'v', -1};
-    tower->patches = TD_PLAN_ARRAY(build->plan, float, b *patches *column);
-    tower->embedded = TD_PLAN_ARRAY(build->plan, float, b *patches *width);
-    float *x = TD_PLAN_ARRAY(build->plan, float, m *width);
-    td_im2col_f32_args im2col = {
-        .batch = b, .size = config->image_size, .patch = config->patch, .patches = tower->patches};
-    phase = td_layer_op(&at, phase, TD_OP_im2col_f32, &im2col, "patchify", "im2col");
-    phase = td_layer_linear(&at, phase, "patch", b * patches, column, width, tower->patches,
-                            TD_ROLE_v_patch_w, &(td_linear_extra){.y = tower->embedded});
-    tower->tokens_in = clip ? TD_PLAN_ARRAY(build->plan, float, m *width) : x;
+                        .n_patches = patches,
+                        .kept = build->kept > 0 ? build->kept : patches,
+                        .pruned = clip && build->prune};
+    tower->positions = td_model_vision_tokens(config);
+    tower->tokens = tower->kept + tower->positions - patches;
+    plan_rows(build, tower, inputs);
+    if (tower->kept < patches) {
+        tower->keep = TD_PLAN_ARRAY(inputs, int32_t, build->rows * tower->kept);
+    }
+}
+
+/* The patches of an image as a matrix; with class token and positions as rows of tokens_in. */
+static int patch_forward(const td_build *build, td_tower *tower, int phase) {
+    const td_model_config *config = build->config;
+    bool clip = config->family == TD_FAMILY_CLIP, all = tower->kept == tower->n_patches;
+    int64_t column = 3 * config->patch * config->patch, b = build->rows;
+    td_layer at = {build, 'v', -1, NULL};
+    td_im2col_f32_args im2col = {.batch = b,
+                                 .size = config->image_size,
+                                 .patch = config->patch,
+                                 .kept = tower->kept,
+                                 .keep = all ? NULL : tower->keep,
+                                 .patches = tower->patches};
     td_tokens_assemble_f32_args assemble = {.batch = b,
                                             .tokens = tower->tokens,
-                                            .width = width,
+                                            .width = tower->shape->width,
+                                            .position = all ? NULL : tower->position,
                                             .patches = tower->embedded,
                                             .cls = clip ? td_layer_weight(build, TD_ROLE_v_class, 0)
                                                         : NULL,
                                             .pos = td_layer_weight(build, TD_ROLE_v_pos, 0),
                                             .x = tower->tokens_in};
-    phase = td_layer_op(&at, phase, TD_OP_tokens_assemble_f32, &assemble, "patchify", "assemble");
+    phase = td_layer_op(&at, phase, TD_OP_im2col_f32, &im2col, "patchify", "im2col");
+    td_program_vary(build->program, offsetof(td_im2col_f32_args, images), &tower->images);
+    phase = td_layer_linear(&at, phase, "patch", b * tower->kept, column, tower->shape->width,
+                            tower->patches, TD_ROLE_v_patch_w,
+                            &(td_linear_extra){.y = tower->embedded});
+    return td_layer_op(&at, phase, TD_OP_tokens_assemble_f32, &assemble, "patchify", "assemble");
+}
+
+int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *z) {
+    const td_model_config *config = build->config;
+    int64_t width = config->vision.width, b = build->rows, m = b * tower->tokens;
+    int64_t column = 3 * config->patch * config->patch;
+    bool clip = config->family == TD_FAMILY_CLIP;
+    td_layer at = {build, 'v', -1, NULL};
+    tower->patches = TD_PLAN_ARRAY(build->plan, float, b * tower->kept * column);
+    tower->embedded = TD_PLAN_ARRAY(build->plan, float, b * tower->kept * width);
+    float *x = TD_PLAN_ARRAY(build->plan, float, m *width);
+    tower->tokens_in = clip ? TD_PLAN_ARRAY(build->plan, float, m *width) : x;
+    if (build->training) {
+        sort_positions(build, tower, phase);
+    }
+    phase = patch_forward(build, tower, phase);
     if (clip) {
         tower->mean_pre = TD_PLAN_ARRAY(build->plan, float, m);
         tower->rstd_pre = TD_PLAN_ARRAY(build->plan, float, m);
         phase = td_layer_norm(&at, phase, "pre", m, width, tower->tokens_in, TD_ROLE_v_pre_w, x,
                               tower->mean_pre, tower->rstd_pre);
     }
-    plan_stack(build, tower, x);
-    phase = stack_forward(build, tower, phase);
-    if (!clip) {
-        return map_forward(build, tower, phase, z);
-    }
-    phase = td_layer_pool(&at, phase, tower, TD_POOL_TOKEN, 0);
-    return head_forward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, z);
+    td_stack_plan(build, tower, x);
+    phase = td_stack_forward(build, tower, phase);
+    return clip ? head_forward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, z)
+                : map_forward(build, tower, phase, z);
 }
 
-int td_vision_backward(const td_build *build, td_tower *tower, int phase, const float *dz) {
+/* From the gradient of the token rows to those of the positions, the class token and the patch
+ * embedding, which saw no class token: its rows are gathered into one dense matrix. */
+static int patch_backward(const td_build *build, td_tower *tower, int phase, const float *dtokens) {
     const td_model_config *config = build->config;
-    int64_t width = config->vision.width, patches = td_model_patches(config), b = build->rows;
-    int64_t m = b * tower->tokens, column = 3 * config->patch * config->patch;
-    td_layer at = {build, 'v', -1};
-    const float *dpatches = tower->dx;
-    if (config->family == TD_FAMILY_SIGLIP) {
-        phase = map_backward(build, tower, phase, dz);
-        phase = stack_backward(build, tower, phase);
-    } else {
-        phase = head_backward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, dz);
-        phase = td_layer_pool_grad(&at, phase, tower, TD_POOL_TOKEN, 0);
-        phase = stack_backward(build, tower, phase);
-        phase =
-            td_layer_norm_grad(&at, phase, "pre", m, width, tower->dx, tower->tokens_in,
-                               tower->mean_pre, tower->rstd_pre, TD_ROLE_v_pre_w, NULL, tower->dx2);
-        td_layer_colsum(&at, phase, "class.dw", b, width, tower->tokens * width, tower->dx2,
-                        TD_ROLE_v_class);
-        td_layer_colsum(&at, phase, "pos.dw", b, tower->tokens * width, tower->tokens * width,
-                        tower->dx2, TD_ROLE_v_pos);
-        /* The patch embedding saw no class token: its gradient rows are gathered into one dense
-         * matrix. */
+    int64_t width = config->vision.width, b = build->rows;
+    int64_t column = 3 * config->patch * config->patch;
+    td_layer at = {build, 'v', -1, NULL};
+    position_grad(build, tower, phase, dtokens, TD_ROLE_v_pos);
+    if (config->family == TD_FAMILY_CLIP) {
         td_rows_copy_f32_args gather = {.groups = b,
-                                        .rows = patches,
+                                        .rows = tower->kept,
                                         .cols = width,
-                                        .from = td_at(tower->dx2, width),
+                                        .from = dtokens == NULL ? NULL : dtokens + width,
                                         .from_group = tower->tokens * width,
                                         .from_ld = width,
                                         .to = tower->dh,
-                                        .to_group = patches * width,
+                                        .to_group = tower->kept * width,
                                         .to_ld = width};
+        td_layer_colsum(&at, phase, "class.dw", b, width, tower->tokens * width, dtokens,
+                        TD_ROLE_v_class);
         phase = td_layer_op(&at, phase, TD_OP_rows_copy_f32, &gather, "patchify", "patch.gather");
-        dpatches = tower->dh;
+        dtokens = tower->dh;
     }
-    if (config->family == TD_FAMILY_SIGLIP) {
-        td_layer_colsum(&at, phase, "pos.dw", b, tower->tokens * width, tower->tokens * width,
-                        tower->dx, TD_ROLE_v_pos);
+    return td_layer_linear_grad_w(&at, phase, "patch", b * tower->kept, column, width,
+                                  tower->patches, dtokens, TD_ROLE_v_patch_w);
+}
+
+int td_vision_backward(const td_build *build, td_tower *tower, int phase, const float *dz) {
+    int64_t width = tower->shape->width, m = build->rows * tower->tokens;
+    td_layer at = {build, 'v', -1, NULL};
+    if (build->config->family == TD_FAMILY_SIGLIP) {
+        phase = map_backward(build, tower, phase, dz);
+        phase = td_stack_backward(build, tower, phase);
+        return patch_backward(build, tower, phase, tower->dx);
     }
-    return td_layer_linear_grad_w(&at, phase, "patch", b * patches, column, width, tower->patches,
-                                  dpatches, TD_ROLE_v_patch_w);
+    phase = head_backward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, dz);
+    phase = td_stack_backward(build, tower, phase);
+    phase = td_layer_norm_grad(&at, phase, "pre", m, width, tower->dx, tower->tokens_in,
+                               tower->mean_pre, tower->rstd_pre, TD_ROLE_v_pre_w, NULL, tower->dx2);
+    return patch_backward(build, tower, phase, tower->dx2);
+}
+
+/* Which patches a sample keeps: the first of a shuffle that is drawn only as far as it is needed,
+ * then in ascending order, so that positions ascend. */
+static void choose_patches(int32_t *keep, int64_t kept, int64_t n, td_rng *rng) {
+    uint64_t taken[(TD_MODEL_MAX_PATCHES + 63) / 64] = {0};
+    for (int64_t i = 0; i < kept; i++) {
+        /* Floyd's sampling: one draw for each, no retries. */
+        uint64_t last = (uint64_t)(n - kept + i), pick = td_rng_below(rng, last + 1);
+        pick = taken[pick / 64] >> pick % 64 & 1 ? last : pick;
+        taken[pick / 64] |= UINT64_C(1) << pick % 64;
+    }
+    for (int64_t p = 0; p < n; p++) {
+        if (taken[p / 64] >> p % 64 & 1) {
+            *keep++ = (int32_t)p;
+        }
+    }
+}
+
+void td_vision_set_patches(td_tower *tower, uint64_t seed, int64_t step, int64_t first_sample) {
+    int64_t kept = tower->kept, lead = tower->tokens - kept;
+    for (int64_t s = 0; s < tower->samples && kept < tower->n_patches; s++) {
+        int32_t *keep = tower->keep + s * kept, *position = tower->position + s * tower->tokens;
+        /* A batch has at most 2^20 samples. */
+        td_rng rng = td_rng_make(seed, TD_PURPOSE_PATCHES,
+                                 (uint64_t)step << 20 | (uint64_t)(first_sample + s));
+        choose_patches(keep, kept, tower->n_patches, &rng);
+        for (int64_t i = 0; i < kept; i++) {
+            position[lead + i] = keep[i] + (int32_t)lead;
+        }
+    }
 }
 
 /* CLIP's text is pooled at its end token, the largest id; SigLIP's at the last position. */
-static td_pool text_pool(const td_model_config *config) {
-    return config->family == TD_FAMILY_CLIP ? TD_POOL_EOT : TD_POOL_TOKEN;
+static bool pools_end_token(const td_model_config *config) {
+    return config->family == TD_FAMILY_CLIP;
 }
 
-int td_text_forward(const td_build *build, td_tower *tower, int phase, const int32_t *ids,
-                    float *z) {
+void td_text_plan(const td_build *build, td_tower *tower, td_plan *inputs) {
     const td_model_config *config = build->config;
-    int64_t width = config->text.width, b = build->rows;
     *tower = (td_tower){.shape = &config->text,
                         .tag = 't',
                         .ln1 = TD_ROLE_t_ln1_w,
                         .tokens = config->context,
+                        .positions = config->context,
                         .causal = config->causal,
-                        .ids = ids};
-    td_layer at = {build, 't', -1};
-    float *x = TD_PLAN_ARRAY(build->plan, float, b * tower->tokens * width);
-    td_embedding_f32_args embed = {.batch = b,
-                                   .tokens = tower->tokens,
+                        .packed = build->pack && config->causal && pools_end_token(config),
+                        .end_token = pools_end_token(config),
+                        .pruned = build->prune};
+    plan_rows(build, tower, inputs);
+    int64_t most = build->rows * tower->tokens;
+    tower->ids = TD_PLAN_ARRAY(inputs, int32_t, most);
+    tower->order = TD_PLAN_ARRAY(inputs, int32_t, most);
+    tower->start = TD_PLAN_ARRAY(inputs, int32_t, config->vocab + 1);
+    if (tower->causal && !tower->packed) {
+        tower->seq.seen = TD_PLAN_ARRAY(inputs, int64_t, build->rows);
+    }
+    for (int64_t i = 0; i < most && tower->ids != NULL; i++) {
+        tower->ids[i] = 0;
+    }
+    for (int64_t s = 0; s < build->rows && tower->seq.seen != NULL; s++) {
+        tower->seq.seen[s] = tower->tokens;
+    }
+}
+
+/* The first position of the largest id: the end-of-text token has the largest id of a vocabulary.
+ */
+static int64_t end_of_text(const int32_t *tokens, int64_t n) {
+    int64_t best = 0;
+    for (int64_t t = 1; t < n; t++) {
+        best = tokens[t] > tokens[best] ? t : best;
+    }
+    return best;
+}
+
+void td_text_set_tokens(td_tower *tower, const int32_t *tokens) {
+    td_sequences *seq = &tower->seq;
+    int64_t n = tower->tokens, row = 0;
+    for (int64_t s = 0; s < tower->samples; s++, tokens += n) {
+        int64_t pooled = tower->end_token ? end_of_text(tokens, n) : n - 1;
+        int64_t length = tower->packed ? pooled + 1 : n;
+        if (s % (tower->samples / tower->n_blocks) == 0) {
+            seq->blocks[s / (tower->samples / tower->n_blocks)] = row;
+        }
+        seq->starts[s] = row;
+        seq->pooled[s] = row + pooled;
+        if (seq->seen != NULL) {
+            seq->seen[s] = pooled + 1;
+        }
+        for (int64_t t = 0; t < length; t++, row++) {
+            tower->ids[row] = tokens[t];
+            tower->position[row] = (int32_t)t;
+        }
+    }
+    seq->starts[tower->samples] = seq->blocks[tower->n_blocks] = seq->rows = row;
+}
+
+int td_text_forward(const td_build *build, td_tower *tower, int phase, float *z) {
+    const td_model_config *config = build->config;
+    int64_t width = config->text.width, most = build->rows * tower->tokens;
+    td_layer at = td_layer_of(build, tower, -1);
+    float *x = TD_PLAN_ARRAY(build->plan, float, most *width);
+    td_embedding_f32_args embed = {.n = most,
                                    .width = width,
                                    .vocab = config->vocab,
-                                   .ids = ids,
+                                   .positions = tower->positions,
+                                   .ids = tower->ids,
+                                   .position = tower->position,
                                    .table = td_layer_weight(build, TD_ROLE_t_embed, 0),
                                    .pos = td_layer_weight(build, TD_ROLE_t_pos, 0),
                                    .x = x};
     if (build->training) {
-        tower->order = TD_PLAN_ARRAY(build->plan, int32_t, b * tower->tokens);
-        tower->start = TD_PLAN_ARRAY(build->plan, int32_t, config->vocab + 1);
-        td_embedding_sort_i32_args sort = {.n = b * tower->tokens,
+        td_embedding_sort_i32_args sort = {.n = most,
                                            .vocab = config->vocab,
-                                           .ids = ids,
+                                           .ids = tower->ids,
                                            .order = tower->order,
                                            .start = tower->start};
         td_layer_op(&at, phase, TD_OP_embedding_sort_i32, &sort, "embedding", "sort");
+        if (at.seq != NULL) {
+            td_program_vary(build->program, offsetof(td_embedding_sort_i32_args, n), &at.seq->rows);
+        }
+        sort_positions(build, tower, phase);
     }
     phase = td_layer_op(&at, phase, TD_OP_embedding_f32, &embed, "embedding", "embed");
-    plan_stack(build, tower, x);
-    phase = stack_forward(build, tower, phase);
-    phase = td_layer_pool(&at, phase, tower, text_pool(config), tower->tokens - 1);
+    if (at.seq != NULL) {
+        td_program_vary(build->program, offsetof(td_embedding_f32_args, n), &at.seq->rows);
+    }
+    td_stack_plan(build, tower, x);
+    phase = td_stack_forward(build, tower, phase);
     return head_forward(build, tower, phase, TD_ROLE_t_post_w, TD_ROLE_t_proj, z);
 }
 
 int td_text_backward(const td_build *build, td_tower *tower, int phase, const float *dz) {
-    const td_model_config *config = build->config;
-    int64_t width = config->text.width, b = build->rows;
-    td_layer at = {build, 't', -1};
     phase = head_backward(build, tower, phase, TD_ROLE_t_post_w, TD_ROLE_t_proj, dz);
-    phase = td_layer_pool_grad(&at, phase, tower, text_pool(config), tower->tokens - 1);
-    phase = stack_backward(build, tower, phase);
-    td_embedding_grad_f32_args table = {.n = b * tower->tokens,
-                                        .vocab = config->vocab,
-                                        .width = width,
-                                        .blocks = build->blocks,
-                                        .order = tower->order,
-                                        .start = tower->start,
-                                        .dx = tower->dx,
-                                        .dtable = td_layer_grad(build, TD_ROLE_t_embed, 0)};
-    td_layer_op(&at, phase, TD_OP_embedding_grad_f32, &table, "embedding", "embed.dw");
-    return td_layer_colsum(&at, phase, "pos.dw", b, tower->tokens * width, tower->tokens * width,
-                           tower->dx, TD_ROLE_t_pos);
+    phase = td_stack_backward(build, tower, phase);
+    embedding_grad(build, tower, phase, "embed.dw", build->config->vocab, tower->order,
+                   tower->start, tower->dx, TD_ROLE_t_embed);
+    return position_grad(build, tower, phase, tower->dx, TD_ROLE_t_pos);
 }

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/math.h"
@@ -13,6 +14,16 @@
 /* ln 100: the temperature may not push logits beyond +-100. */
 static const float MAX_LOGIT_SCALE = 4.605170185988092F;
 
+/* The whole step as a program, and the towers of its micro-batches. */
+enum { MAX_ACCUM = TD_MAX_BLOCKS };
+typedef struct step_pass {
+    td_program *program;
+    td_tower *vision, *text; /* (accum) */
+} step_pass;
+
+/* With dropped patches a step has two forms. */
+enum { WHOLE, MASKED, N_PASSES };
+
 struct td_train {
     td_train_options options;
     td_tensors tensors;
@@ -20,18 +31,21 @@ struct td_train {
     td_rank *rank;
     td_team *team;
     td_comm *comm;
-    td_program *program;
+    step_pass passes[N_PASSES];
+    int last; /* pass that ran last */
     td_arena arena;
-    td_im2col_f32_args *im2col;
-    float *params, *grads, *m, *v;
-    int32_t *ids;
+    int64_t first; /* element of the flat buffers: what lies before is not trained */
+    float *params, *ema, *grads, *m, *v;
+    float *more_grads[8]; /* of micro-batches that wait to be added, by level */
+    int64_t (*decayed)[2];
+    const float *features; /* given instead of images */
+    int64_t activation_bytes;
     double *norm_slots;
     int64_t n_norm_slots;
     unsigned char *staging;
     int64_t staging_bytes;
     td_objective objective;
-    td_tower vision, text;
-    float scale, bias; /* what the loss kernels read */
+    float scale, bias, ema_weight; /* what kernels read */
     td_adamw_step adamw;
     td_block_sums total;
     double lr, grad_norm;
@@ -92,9 +106,10 @@ static void begin_step(void *arg) {
 static void finish_loss(void *arg) {
     td_train *t = arg;
     t->total = td_objective_total(&t->objective);
-    t->grads[t->tensors.scalars] = (float)t->total.dscale;
+    t->grads[t->tensors.scalars - t->first] = (float)t->total.dscale;
     if (t->options.loss == TD_LOSS_SIGMOID) {
-        t->grads[td_tensors_at(&t->tensors, TD_ROLE_logit_bias, 0)->offset] = (float)t->total.dbias;
+        int64_t bias = td_tensors_at(&t->tensors, TD_ROLE_logit_bias, 0)->offset;
+        t->grads[bias - t->first] = (float)t->total.dbias;
     }
 }
 
@@ -132,28 +147,43 @@ static void end_step(void *arg) {
     t->steps_done++;
 }
 
-/* Everything after the gradients of this rank: sum over ranks, clip, AdamW. */
-static void build_update(td_train *t, td_plan *arena, int phase) {
-    td_program *program = t->program;
+/* Ranges that decay and are trained: the last ones, as frozen tensors come first. */
+static int64_t n_decayed(const td_train *t) {
+    int64_t n = 0;
+    while (n < t->tensors.n_decayed &&
+           t->tensors.decayed[t->tensors.n_decayed - 1 - n][0] >= t->first) {
+        n++;
+    }
+    return n;
+}
+
+/* Everything after the gradients of this rank: sum over ranks, clip, AdamW, moving average. */
+static void build_update(td_train *t, td_program *program, td_plan *arena, int phase) {
     const td_optimizer *o = &t->options.optimizer;
+    int64_t n = t->tensors.flat - t->first;
     if (t->split.ranks > 1) {
-        phase = td_program_collective(program, phase, td_collective_find("allreduce", "tree"),
-                                      t->comm, t->grads, t->tensors.scalars, "grads.allreduce");
+        phase =
+            td_program_collective(program, phase, td_collective_find("allreduce", "tree"), t->comm,
+                                  t->grads, t->tensors.scalars - t->first, "grads.allreduce");
     }
     phase = td_program_call(program, phase, finish_loss, t, "loss.total");
     if (o->grad_clip > 0) {
-        td_sumsq_f32_args norm = {.n = t->tensors.flat, .x = t->grads};
+        td_sumsq_f32_args norm = {.n = n, .x = t->grads};
         t->n_norm_slots = td_sumsq_f32_tiles(&norm);
         norm.slots = t->norm_slots = TD_PLAN_ARRAY(arena, double, t->n_norm_slots);
         phase =
             td_program_kernel(program, phase, TD_OP_sumsq_f32, &norm, "optimizer", "grads.norm");
     }
     phase = td_program_call(program, phase, prepare_update, t, "update.scalars");
-    phase = TD_PROGRAM_ADD(program, phase, adamw_f32, "optimizer", "adamw", .n = t->tensors.flat,
-                           .p = t->params, .m = t->m, .v = t->v, .g = t->grads, .step = &t->adamw,
-                           .ranges = (const int64_t(*)[2])t->tensors.decayed,
-                           .n_ranges = t->tensors.n_decayed);
-    td_program_call(program, phase, end_step, t, "step.end");
+    phase = TD_PROGRAM_ADD(program, phase, adamw_f32, "optimizer", "adamw", .n = n,
+                           .p = td_at(t->params, t->first), .m = t->m, .v = t->v, .g = t->grads,
+                           .step = &t->adamw, .ranges = (const int64_t(*)[2])t->decayed,
+                           .n_ranges = n_decayed(t));
+    phase = td_program_call(program, phase, end_step, t, "step.end");
+    if (t->options.ema > 0) {
+        TD_PROGRAM_ADD(program, phase, ema_f32, "optimizer", "ema", .n = t->tensors.flat,
+                       .p = t->params, .weight = &t->ema_weight, .ema = t->ema);
+    }
 }
 
 /* The largest buffer that the communicator is given, in f32. */
@@ -166,21 +196,180 @@ static int64_t largest_exchange(const td_train *t) {
     return t->tensors.scalars > most ? t->tensors.scalars : most;
 }
 
-/* Runs twice: with both bases NULL to measure, then for real, when the communicator exists. */
-static void build(td_train *t, td_plan *segment, td_plan *arena) {
+static int64_t accum_of(const td_train *t) {
+    return t->options.accum > 1 ? t->options.accum : 1;
+}
+
+static bool trains_image(const td_train *t) {
+    return !t->options.freeze_image && !t->options.image_features;
+}
+
+/* One level of the tree over micro-batches: older += newer. The flat buffers are whole tiles of 16
+ * elements. */
+static int add_gradients(const td_train *t, td_program *program, int phase, float *older,
+                         float *newer) {
+    enum { CHUNK = 16384 };
+    int64_t n = t->tensors.scalars - t->first, whole = n / CHUNK * CHUNK;
+    TD_PROGRAM_ADD(program, phase, rows_copy_f32, "optimizer", "grads.add", .groups = n / CHUNK,
+                   .rows = 1, .cols = CHUNK, .from = newer, .from_group = CHUNK, .from_ld = CHUNK,
+                   .to = older, .to_group = CHUNK, .to_ld = CHUNK, .add = true);
+    return TD_PROGRAM_ADD(program, phase, rows_copy_f32, "optimizer", "grads.add", .groups = 1,
+                          .rows = 1, .cols = n - whole, .from = td_at(newer, whole),
+                          .from_group = n, .from_ld = n, .to = td_at(older, whole), .to_group = n,
+                          .to_ld = n, .add = true);
+}
+
+/* Where one pass is built: activations of micro-batches lie in the same place. */
+typedef struct pass_build {
+    td_train *t;
+    step_pass *pass;
+    td_build towers;
+    td_plan *activations;
+} pass_build;
+
+static float *micro_rows(const pass_build *at, float *rows, int64_t micro) {
+    return td_at(rows, micro * at->towers.rows * at->t->options.config.embed);
+}
+
+static int most_of(int a, int b) {
+    return a > b ? a : b;
+}
+
+static void note_activations(pass_build *at) {
+    int64_t used = (int64_t)at->activations->used_bytes;
+    at->t->activation_bytes = used > at->t->activation_bytes ? used : at->t->activation_bytes;
+}
+
+/* Features of one micro-batch; keep: its backward pass follows. */
+static int build_forward(pass_build *at, int phase, int64_t micro, bool keep, bool image) {
+    td_objective *o = &at->t->objective;
+    int after = phase;
+    if (image) {
+        at->towers.training = keep && trains_image(at->t);
+        after = td_vision_forward(&at->towers, &at->pass->vision[micro], phase,
+                                  micro_rows(at, o->image.own, micro));
+    }
+    at->towers.training = keep;
+    int text = td_text_forward(&at->towers, &at->pass->text[micro], phase,
+                               micro_rows(at, o->text.own, micro));
+    return most_of(after, text);
+}
+
+static int build_backward(pass_build *at, int phase, int64_t micro) {
+    td_objective *o = &at->t->objective;
+    int image = phase;
+    if (trains_image(at->t)) {
+        image = td_vision_backward(&at->towers, &at->pass->vision[micro], phase,
+                                   micro_rows(at, o->image.d_own, micro));
+    }
+    int text = td_text_backward(&at->towers, &at->pass->text[micro], phase,
+                                micro_rows(at, o->text.d_own, micro));
+    return most_of(image, text);
+}
+
+/* Micro-batch after micro-batch, their gradients joined by the tree over logical blocks, as a
+ * binary counter: the buffers of all that wait are a stack. */
+static int build_micro_batches(pass_build *at, int phase) {
+    td_train *t = at->t;
+    int64_t depth = 0;
+    for (int64_t micro = 0; micro < accum_of(t); micro++) {
+        at->activations->used_bytes = 0;
+        at->towers.grads = depth == 0 ? t->grads : t->more_grads[depth - 1];
+        phase = build_forward(at, phase, micro, true, trains_image(t));
+        phase = build_backward(at, phase, micro);
+        note_activations(at);
+        depth++;
+        for (int64_t bits = micro; (bits & 1) != 0; bits >>= 1, depth--) {
+            float *older = depth == 2 ? t->grads : t->more_grads[depth - 3];
+            phase = add_gradients(t, at->pass->program, phase, older, t->more_grads[depth - 2]);
+        }
+    }
+    return phase;
+}
+
+static int build_features(pass_build *at, int phase) {
+    td_train *t = at->t;
+    int64_t floats = td_split_rows(&t->split, t->split.rank) * t->options.config.embed;
+    phase = TD_PROGRAM_ADD(at->pass->program, phase, rows_copy_f32, "loss", "v.features",
+                           .groups = 1, .rows = 1, .cols = floats, .from_ld = floats,
+                           .to = t->objective.image.own, .to_ld = floats);
+    td_program_vary(at->pass->program, offsetof(td_rows_copy_f32_args, from), &t->features);
+    return phase;
+}
+
+static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *arena,
+                       td_plan *activations) {
+    int64_t accum = accum_of(t), rows = td_split_rows(&t->split, t->split.rank) / accum;
+    pass_build at = {.t = t, .pass = pass, .activations = activations};
+    at.towers = (td_build){.program = pass->program,
+                           .plan = activations,
+                           .config = &t->options.config,
+                           .tensors = &t->tensors,
+                           .params = t->params,
+                           .grads = t->grads,
+                           .grads_first = t->first,
+                           .rows = rows,
+                           .blocks = td_split_n_blocks(&t->split, t->split.rank) / accum,
+                           .prune = !t->options.keep_last_block,
+                           .pack = !t->options.keep_padding,
+                           .recompute = t->options.recompute,
+                           .kept = kept};
+    td_program_clear(pass->program);
+    for (int64_t micro = 0; micro < accum; micro++) {
+        td_vision_plan(&at.towers, &pass->vision[micro], arena);
+        td_text_plan(&at.towers, &pass->text[micro], arena);
+    }
+    td_program_call(pass->program, 0, begin_step, t, "step.begin");
+    bool image = !t->options.image_features;
+    int phase = 0, given = image ? 0 : build_features(&at, 0);
+    activations->used_bytes = 0;
+    for (int64_t micro = 0; micro < accum; micro++) {
+        activations->used_bytes = accum > 1 ? 0 : activations->used_bytes;
+        phase = build_forward(&at, phase, micro, accum == 1, image);
+        note_activations(&at);
+    }
+    phase = td_objective_build(&t->objective, pass->program, arena, most_of(phase, given));
+    if (accum == 1) {
+        phase = build_backward(&at, phase, 0);
+        note_activations(&at);
+    } else {
+        phase = build_micro_batches(&at, phase);
+    }
+    build_update(t, pass->program, arena, phase);
+}
+
+/* The first tensor that is trained. */
+static int64_t first_trained(const td_train *t) {
+    int i = 0;
+    while (!trains_image(t) && td_tensor_of_image(&t->tensors.tensors[i])) {
+        i++;
+    }
+    return t->tensors.tensors[i].offset;
+}
+
+/* Runs twice: with all bases NULL to measure, then for real, when the communicator exists. */
+static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activations) {
     const td_model_config *config = &t->options.config;
-    int64_t rows = td_split_rows(&t->split, t->split.rank);
-    td_program_clear(t->program);
+    int64_t n = t->tensors.flat - t->first;
     td_plan_take(segment, TD_TRAIN_RESULT);
     if (t->split.ranks > 1) {
         t->staging_bytes = td_comm_bytes(t->split.ranks, largest_exchange(t), TD_F32);
         t->staging = td_plan_take(segment, (size_t)t->staging_bytes);
     }
-    t->grads = TD_PLAN_ARRAY(segment, float, t->tensors.flat);
+    t->grads = TD_PLAN_ARRAY(segment, float, n);
     t->params = TD_PLAN_ARRAY(arena, float, t->tensors.flat);
-    t->m = TD_PLAN_ARRAY(arena, float, t->tensors.flat);
-    t->v = TD_PLAN_ARRAY(arena, float, t->tensors.flat);
-    t->ids = TD_PLAN_ARRAY(arena, int32_t, rows * config->context);
+    t->m = TD_PLAN_ARRAY(arena, float, n);
+    t->v = TD_PLAN_ARRAY(arena, float, n);
+    t->ema = t->options.ema > 0 ? TD_PLAN_ARRAY(arena, float, t->tensors.flat) : NULL;
+    for (int level = 0; accum_of(t) >> level > 1; level++) {
+        t->more_grads[level] = TD_PLAN_ARRAY(arena, float, n);
+    }
+    int64_t ranges = n_decayed(t), skipped = t->tensors.n_decayed - ranges;
+    t->decayed = td_plan_take(arena, (size_t)ranges * sizeof(*t->decayed));
+    for (int64_t i = 0; i < ranges && t->decayed != NULL; i++) {
+        t->decayed[i][0] = t->tensors.decayed[skipped + i][0] - t->first;
+        t->decayed[i][1] = t->tensors.decayed[skipped + i][1] - t->first;
+    }
     t->objective = (td_objective){.kind = t->options.loss,
                                   .split = t->split,
                                   .embed = config->embed,
@@ -189,36 +378,84 @@ static void build(td_train *t, td_plan *segment, td_plan *arena) {
                                   .scale = &t->scale,
                                   .bias = &t->bias};
     td_objective_plan(&t->objective, segment, arena);
-    td_build towers = {.program = t->program,
-                       .plan = arena,
-                       .config = config,
-                       .tensors = &t->tensors,
-                       .params = t->params,
-                       .grads = t->grads,
-                       .rows = rows,
-                       .blocks = td_split_n_blocks(&t->split, t->split.rank),
-                       .training = true};
-    td_program_call(t->program, 0, begin_step, t, "step.begin");
-    int image = td_vision_forward(&towers, &t->vision, 0, t->objective.image.own);
-    int text = td_text_forward(&towers, &t->text, 0, t->ids, t->objective.text.own);
-    int phase = td_objective_build(&t->objective, t->program, arena, image > text ? image : text);
-    image = td_vision_backward(&towers, &t->vision, phase, t->objective.image.d_own);
-    text = td_text_backward(&towers, &t->text, phase, t->objective.text.d_own);
-    build_update(t, arena, image > text ? image : text);
+    t->activation_bytes = 0;
+    build_pass(t, &t->passes[WHOLE], 0, arena, activations);
+    if (t->passes[MASKED].program != NULL) {
+        int64_t patches = td_model_patches(config);
+        int64_t kept = (int64_t)((double)patches * (1 - t->options.patch_mask));
+        build_pass(t, &t->passes[MASKED], kept < 1 ? 1 : kept, arena, activations);
+    }
+}
+
+static td_status check_options(const td_train *t) {
+    const td_train_options *o = &t->options;
+    int64_t blocks = td_split_n_blocks(&t->split, t->split.rank), accum = accum_of(t);
+    if ((accum & (accum - 1)) != 0 || accum > MAX_ACCUM || blocks % accum != 0) {
+        return td_fail(TD_EUSAGE,
+                       "%" PRId64 " micro-batches of %" PRId64
+                       " logical blocks a rank; expected a power of two that divides them",
+                       accum, blocks);
+    }
+    if (!(o->patch_mask >= 0 && o->patch_mask < 1)) {
+        return td_fail(TD_EUSAGE, "a patch mask of %g; expected a share from 0 to less than 1",
+                       o->patch_mask);
+    }
+    if (o->patch_mask > 0 && td_model_patches(&o->config) > TD_MODEL_MAX_PATCHES) {
+        return td_fail(TD_EUSAGE, "%" PRId64 " patches; with a patch mask at most %d",
+                       td_model_patches(&o->config), TD_MODEL_MAX_PATCHES);
+    }
+    if (o->patch_mask > 0 && !trains_image(t)) {
+        return td_fail(TD_EUSAGE, "a patch mask is for an image tower that trains; it is frozen");
+    }
+    return TD_OK;
+}
+
+static td_status create_passes(td_train *t) {
+    size_t towers = (size_t)accum_of(t) * sizeof(td_tower);
+    for (int i = WHOLE; i <= (t->options.patch_mask > 0 ? MASKED : WHOLE); i++) {
+        step_pass *pass = &t->passes[i];
+        TD_TRY(td_program_create(&pass->program));
+        pass->vision = td_alloc_zero(towers);
+        pass->text = td_alloc_zero(towers);
+        if (pass->vision == NULL || pass->text == NULL) {
+            return td_fail(TD_ENOMEM, "no memory for the towers of a training step");
+        }
+    }
+    return TD_OK;
+}
+
+static td_status finish_passes(td_train *t, int workers) {
+    for (int i = 0; i < N_PASSES; i++) {
+        if (t->passes[i].program != NULL) {
+            TD_TRY(td_program_finish(t->passes[i].program, workers));
+        }
+    }
+    return TD_OK;
 }
 
 /* Measures with everything NULL. */
 static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(td_split_check(&t->split));
+    TD_TRY(check_options(t));
     TD_TRY(td_tensors_create(&t->options.config, t->options.loss, &t->tensors));
-    TD_TRY(td_program_create(&t->program));
-    td_plan segment = {0}, arena = {0};
-    build(t, &segment, &arena);
-    TD_TRY(td_program_finish(t->program, 1));
+    TD_TRY(create_passes(t));
+    td_plan segment = {0}, arena = {0}, activations = {0};
+    t->first = first_trained(t);
+    build(t, &segment, &arena, &activations);
+    TD_TRY(finish_passes(t, 1));
     *out = (td_train_needs){.segment_bytes = (int64_t)segment.used_bytes,
-                            .arena_bytes = (int64_t)arena.used_bytes,
-                            .scratch_bytes = td_program_scratch_bytes(t->program),
+                            .arena_bytes = (int64_t)arena.used_bytes + t->activation_bytes,
+                            .activation_bytes = t->activation_bytes,
                             .n_params = t->tensors.n_elements};
+    for (int i = 0; i < t->tensors.count; i++) {
+        const td_tensor *tensor = &t->tensors.tensors[i];
+        out->n_trained += tensor->offset >= t->first ? tensor->count : 0;
+    }
+    for (int i = 0; i < N_PASSES; i++) {
+        int64_t bytes =
+            t->passes[i].program == NULL ? 0 : td_program_scratch_bytes(t->passes[i].program);
+        out->scratch_bytes = bytes > out->scratch_bytes ? bytes : out->scratch_bytes;
+    }
     return TD_OK;
 }
 
@@ -240,9 +477,18 @@ static void init_region(void *arg, td_worker *worker) {
     int64_t first, last;
     td_worker_share(worker, td_tensors_pieces(&t->tensors), &first, &last);
     td_tensors_init(&t->tensors, t->options.seed, t->params, first, last);
-    td_worker_share(worker, t->tensors.flat, &first, &last);
+    td_worker_share(worker, t->tensors.flat - t->first, &first, &last);
     memset(t->m + first, 0, (size_t)(last - first) * sizeof(float));
     memset(t->v + first, 0, (size_t)(last - first) * sizeof(float));
+    for (int level = 0; accum_of(t) >> level > 1; level++) {
+        memset(t->more_grads[level] + first, 0, (size_t)(last - first) * sizeof(float));
+    }
+}
+
+void td_train_reset_ema(td_train *t) {
+    if (t->ema != NULL) {
+        memcpy(t->ema, t->params, (size_t)t->tensors.flat * sizeof(float));
+    }
 }
 
 static td_status create(td_train *t) {
@@ -264,13 +510,16 @@ static td_status create(td_train *t) {
         TD_TRY(td_comm_create(t->rank, td_plan_take(&staging, (size_t)t->staging_bytes),
                               t->staging_bytes, &t->comm));
     }
+    size_t kept_bytes = (size_t)(needs.arena_bytes - needs.activation_bytes);
     td_plan segment = {.base = t->rank->segment}, arena = {.base = t->arena.base};
-    build(t, &segment, &arena);
+    td_plan activations = {.base = t->arena.base + kept_bytes};
+    build(t, &segment, &arena, &activations);
     TD_ASSERT((int64_t)segment.used_bytes == needs.segment_bytes &&
-              (int64_t)arena.used_bytes == needs.arena_bytes);
-    TD_TRY(td_program_finish(t->program, t->rank->workers));
-    t->im2col = td_program_args(t->program, "v.im2col");
+              arena.used_bytes == kept_bytes && t->activation_bytes == needs.activation_bytes);
+    TD_TRY(finish_passes(t, t->rank->workers));
+    t->ema_weight = (float)(1 - t->options.ema);
     td_team_run(t->team, init_region, t);
+    td_train_reset_ema(t);
     return TD_OK;
 }
 
@@ -302,14 +551,18 @@ void td_train_destroy(td_train *t) {
         if (t->team != NULL) {
             td_team_destroy(t->team);
         }
-        td_program_destroy(t->program);
+        for (int i = 0; i < N_PASSES; i++) {
+            td_program_destroy(t->passes[i].program);
+            td_free(t->passes[i].vision);
+            td_free(t->passes[i].text);
+        }
         td_tensors_destroy(&t->tensors);
         td_arena_destroy(&t->arena);
         td_free(t);
     }
 }
 
-static td_status take_tokens(td_train *t, const int32_t *tokens) {
+static td_status check_tokens(const td_train *t, const int32_t *tokens) {
     const td_model_config *config = &t->options.config;
     int64_t n = td_split_rows(&t->split, t->split.rank) * config->context;
     for (int64_t i = 0; i < n; i++) {
@@ -321,15 +574,35 @@ static td_status take_tokens(td_train *t, const int32_t *tokens) {
                            i % config->context, tokens[i], config->vocab);
         }
     }
-    memcpy(t->ids, tokens, (size_t)n * sizeof(tokens[0]));
     return TD_OK;
+}
+
+/* What each micro-batch reads. */
+static void take_inputs(td_train *t, const step_pass *pass, const float *images,
+                        const int32_t *tokens) {
+    const td_model_config *config = &t->options.config;
+    int64_t rows = td_split_rows(&t->split, t->split.rank) / accum_of(t);
+    t->features = images;
+    for (int64_t micro = 0; micro < accum_of(t); micro++) {
+        td_tower *vision = &pass->vision[micro];
+        if (!t->options.image_features) {
+            vision->images = images + micro * rows * 3 * config->image_size * config->image_size;
+        }
+        td_vision_set_patches(vision, t->options.seed, t->steps_done,
+                              td_split_first_row(&t->split, t->split.rank) + micro * rows);
+        td_text_set_tokens(&pass->text[micro], tokens + micro * rows * config->context);
+    }
 }
 
 td_status td_train_step(td_train *t, const float *images, const int32_t *tokens,
                         td_step_result *out) {
-    TD_TRY(take_tokens(t, tokens));
-    t->im2col->images = images;
-    TD_TRY(td_program_run(t->program, t->team));
+    bool masked = t->options.patch_mask > 0 &&
+                  t->steps_done < t->options.optimizer.steps - t->options.unmask_steps;
+    t->last = masked ? MASKED : WHOLE;
+    const step_pass *pass = &t->passes[t->last];
+    TD_TRY(check_tokens(t, tokens));
+    take_inputs(t, pass, images, tokens);
+    TD_TRY(td_program_run(pass->program, t->team));
     *out = (td_step_result){.step = t->steps_done - 1,
                             .loss = t->total.loss,
                             .lr = t->lr,
@@ -364,10 +637,16 @@ td_team *td_train_team(td_train *t) {
     return t->team;
 }
 td_program *td_train_program(td_train *t) {
-    return t->program;
+    return t->passes[t->last].program;
 }
 float *td_train_params(td_train *t) {
     return t->params;
+}
+float *td_train_ema(td_train *t) {
+    return t->ema;
+}
+int64_t td_train_first(const td_train *t) {
+    return t->first;
 }
 float *td_train_grads(td_train *t) {
     return t->grads;

@@ -34,12 +34,33 @@ double td_optimizer_lr(const td_optimizer *optimizer, int64_t step);
 /* The scalars of AdamW for a step, counted from 0. */
 td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, double grad_scale);
 
+/* All zero but the first five is the plain step. None of keep_padding, keep_last_block, recompute
+ * and accum changes a bit of the result.
+ *   keep_padding, keep_last_block   compute what pack and prune leave out (tower.h)
+ *   recompute      keep only the input of each block and run it again before its backward pass
+ *   accum          micro-batches that the step is cut into, a power of two that divides a rank's
+ *                  logical blocks; 0 is 1. Features of all are computed first, without keeping
+ *                  activations, then the loss of the whole batch, then each micro-batch is run
+ *                  again with its backward pass (Gao et al., GradCache, 2021): one forward pass
+ *                  more, activations of one micro-batch
+ *   freeze_image   the image tower has no backward pass, no gradients and no moments, and its
+ *                  weights stay (Zhai et al., LiT, 2022)
+ *   image_features the step is given the image tower's normalised features instead of images;
+ *                  implies freeze_image
+ *   patch_mask     share of each image's patches that is dropped before they are embedded (Li et
+ *                  al., FLIP, 2023), but not in the last unmask_steps of optimizer.steps
+ *   ema            decay of a moving average of the weights; 0: none */
 typedef struct td_train_options {
     td_model_config config;
     td_loss loss;
     td_optimizer optimizer;
     int64_t batch, blocks; /* global batch, logical blocks it is split into */
-    uint64_t seed;         /* of the initial weights */
+    uint64_t seed;         /* of the initial weights and of dropped patches */
+    bool keep_padding, keep_last_block, recompute, freeze_image, image_features;
+    int64_t accum;
+    double patch_mask;
+    int64_t unmask_steps;
+    double ema;
 } td_train_options;
 
 /* The first TD_TRAIN_RESULT bytes of each segment are left to the caller, for td_group_run_result.
@@ -50,7 +71,8 @@ enum { TD_TRAIN_RESULT = 4096 };
  * batch, blocks and ranks do not fit together. Kernels must have been selected. */
 typedef struct td_train_needs {
     int64_t segment_bytes, arena_bytes, scratch_bytes;
-    int64_t n_params;
+    int64_t activation_bytes; /* of arena_bytes, what the towers keep from forward to backward */
+    int64_t n_params, n_trained;
 } td_train_needs;
 td_status td_train_measure(const td_train_options *options, int ranks, td_train_needs *out);
 
@@ -69,9 +91,9 @@ typedef struct td_step_result {
     bool stop; /* some rank was asked to stop; the same in all */
 } td_step_result;
 
-/* One step on this rank's rows: images (rows, 3, size, size) and tokens (rows, context), borrowed
- * during the call. A token outside the vocabulary is TD_EINPUT with sample and position. A failed
- * rank: its status, in every rank. */
+/* One step on this rank's rows: images (rows, 3, size, size), or features (rows, embed) where the
+ * options say so, and tokens (rows, context), borrowed during the call. A token outside the
+ * vocabulary is TD_EINPUT with sample and position. A failed rank: its status, in every rank. */
 td_status td_train_step(td_train *train, const float *images, const int32_t *tokens,
                         td_step_result *out);
 
@@ -86,10 +108,19 @@ const td_train_options *td_train_get_options(const td_train *train);
 const td_tensors *td_train_tensors(const td_train *train);
 const td_split *td_train_split(const td_train *train);
 td_team *td_train_team(td_train *train);
-td_program *td_train_program(td_train *train);
-float *td_train_params(td_train *train); /* flat buffers, td_tensors.flat elements */
-float *td_train_grads(td_train *train);  /* summed over ranks, not clipped, after a step */
-float *td_train_moments(td_train *train, int order); /* 1: m, 2: v */
+td_program *td_train_program(td_train *train); /* of the last step */
+
+/* Flat buffers: weights, and their moving average (NULL without), td_tensors.flat elements; and
+ * those that only trained tensors have, which start with element td_train_first: gradients, summed
+ * over ranks, not clipped, after a step, and moments (1: m, 2: v). */
+float *td_train_params(td_train *train);
+float *td_train_ema(td_train *train);
+int64_t td_train_first(const td_train *train);
+float *td_train_grads(td_train *train);
+float *td_train_moments(td_train *train, int order);
+
+/* Starts the moving average anew, from the weights: after they were loaded. */
+void td_train_reset_ema(td_train *train);
 
 td_status td_train_sha256(const td_train *train, char hex[TD_SHA256_HEX]);
 

@@ -54,25 +54,25 @@ TD_SIMD void scale_row(float *row, int64_t n, float factor) {
     }
 }
 
-static void forward_strip(const td_attention_f32_args *args, const float *q, const float *v,
-                          const float *kt, float *strip, int64_t i, float *o, float *lse) {
+static void forward_strip(const td_attention_f32_args *args, const float *kt, float *strip,
+                          int64_t i) {
     int64_t ld = td_attention_pad(args->n_k), rows = td_strip_rows(args, i);
     int64_t keys = td_strip_keys(args, i, rows);
     float sums[TD_STRIP_ROWS], maxima[TD_STRIP_ROWS], scale = td_attention_scale(args);
-    td_strip_scores(args, q + i * args->q_row, args->q_row, rows, keys, kt, strip);
+    td_strip_scores(args, args->q + i * args->q_row, args->q_row, rows, keys, kt, strip);
     for (int64_t r = 0; r < rows; r++) {
         sums[r] = row_softmax(strip + r * ld, td_row_keys(args, i + r), scale, &maxima[r]);
     }
-    save_lse(lse + i, maxima, sums, rows);
+    save_lse(args->lse + i, maxima, sums, rows);
     td_product product = {.m = rows,
                           .n = args->head,
                           .k = keys,
                           .a = strip,
                           .a_row = ld,
                           .a_col = 1,
-                          .b = v,
+                          .b = args->v,
                           .ldb = args->kv_row,
-                          .c = o + i * args->o_row,
+                          .c = args->o + i * args->o_row,
                           .ldc = args->o_row,
                           .diagonal = i};
     if (args->causal) {
@@ -81,26 +81,24 @@ static void forward_strip(const td_attention_f32_args *args, const float *q, con
         td_product_run(&product);
     }
     for (int64_t r = 0; r < rows; r++) {
-        scale_row(o + (i + r) * args->o_row, args->head, 1.0f / sums[r]);
+        scale_row(args->o + (i + r) * args->o_row, args->head, 1.0f / sums[r]);
     }
 }
 
-static void forward_head(const td_attention_f32_args *args, int64_t s, int64_t h, float *scratch) {
-    int64_t ld = td_attention_pad(args->n_k), shift = h * args->head;
+/* args: of one head. */
+static void forward_head(const td_attention_f32_args *args, float *scratch) {
+    int64_t ld = td_attention_pad(args->n_k);
     float *kt = scratch, *strip = kt + args->head * ld;
-    const float *q = args->q + s * args->q_seq + shift, *v = args->v + s * args->kv_seq + shift;
-    float *o = args->o + s * args->o_seq + shift;
-    float *lse = args->lse + (s * args->heads + h) * args->n_q;
-    td_product_transpose(kt, ld, args->k + s * args->kv_seq + shift, args->kv_row, args->n_k,
-                         args->head);
+    td_product_transpose(kt, ld, args->k, args->kv_row, args->n_k, args->head);
     for (int64_t i = 0; i < args->n_q; i += td_strip_rows(args, i)) {
-        forward_strip(args, q, v, kt, strip, i, o, lse);
+        forward_strip(args, kt, strip, i);
     }
 }
 
 void TD_FN(attention_f32)(const td_attention_f32_args *args, int64_t first, int64_t last,
                           void *scratch) {
     for (int64_t tile = first; tile < last; tile++) {
-        forward_head(args, tile / args->heads, tile % args->heads, scratch);
+        td_attention_f32_args one = td_attention_one(args, tile / args->heads, tile % args->heads);
+        forward_head(&one, scratch);
     }
 }

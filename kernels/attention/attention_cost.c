@@ -5,19 +5,31 @@
 #include "kernels/attention/attention_plan.h"
 #include "kernels/kernel.h"
 
+/* Sums over all sequences of one head: scores, rows of q (or o), rows of k (or v). */
+typedef struct sums {
+    double scores, queries, keys;
+} sums;
+
+static sums count(const td_attention_f32_args *args) {
+    sums all = {0};
+    for (int64_t s = 0; s < args->seqs; s++) {
+        td_attention_place at = td_attention_place_of(args, s);
+        double n_q = (double)at.n_q, n_k = (double)at.seen;
+        all.scores += args->causal ? 0.5 * n_q * (n_q + 1) : n_q * n_k;
+        all.queries += n_q;
+        all.keys += n_k;
+    }
+    return all;
+}
+
 static double scores(const td_attention_f32_args *args) {
-    double each = args->causal ? 0.5 * (double)args->n_q * (double)(args->n_q + 1)
-                               : (double)args->n_q * (double)args->n_k;
-    return each * (double)args->seqs * (double)args->heads;
+    return count(args).scores * (double)args->heads;
 }
 
-/* Elements of q (or o), and of k (or v), over all sequences and heads. */
-static double query_elements(const td_attention_f32_args *args) {
-    return (double)args->seqs * (double)args->heads * (double)args->head * (double)args->n_q;
-}
-
-static double key_elements(const td_attention_f32_args *args) {
-    return (double)args->seqs * (double)args->heads * (double)args->head * (double)args->n_k;
+/* Elements of q and k, over all sequences and heads. */
+static double elements(const td_attention_f32_args *args) {
+    sums all = count(args);
+    return (all.queries + all.keys) * (double)(args->heads * args->head);
 }
 
 int64_t td_attention_f32_tiles(const td_attention_f32_args *args) {
@@ -29,7 +41,7 @@ double td_attention_f32_flops(const td_attention_f32_args *args) {
 }
 
 double td_attention_f32_bytes(const td_attention_f32_args *args) {
-    return 8 * (query_elements(args) + key_elements(args));
+    return 8 * elements(args);
 }
 
 int64_t td_attention_f32_scratch(const td_attention_f32_args *args) {
@@ -45,7 +57,7 @@ double td_attention_grad_f32_flops(const td_attention_grad_f32_args *args) {
 }
 
 double td_attention_grad_f32_bytes(const td_attention_grad_f32_args *args) {
-    return 16 * (query_elements(&args->forward) + key_elements(&args->forward));
+    return 16 * elements(&args->forward);
 }
 
 int64_t td_attention_grad_f32_scratch(const td_attention_grad_f32_args *args) {

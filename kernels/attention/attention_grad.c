@@ -9,9 +9,10 @@
 #include "kernels/vmath.h"
 
 typedef struct head {
-    const td_attention_f32_args *args;
-    const float *q, *k, *v, *o, *d_o, *lse;
+    td_attention_f32_args args; /* of this head alone */
+    const float *d_o;
     float *dq, *dk, *dv;
+    int64_t dq_row, dkv_row;
     float *kt, *vt, *p, *ds; /* scratch */
 } head;
 
@@ -26,18 +27,17 @@ TD_SIMD void row_gradient(float *p, float *ds, int64_t seen, float scale, float 
     }
 }
 
-static void backward_strip(const td_attention_grad_f32_args *grad, const head *at, int64_t i,
-                           int64_t rows) {
-    const td_attention_f32_args *args = at->args;
+static void backward_strip(const head *at, int64_t i, int64_t rows) {
+    const td_attention_f32_args *args = &at->args;
     int64_t ld = td_attention_pad(args->n_k), keys = td_strip_keys(args, i, rows);
     float scale = td_attention_scale(args);
-    const float *q = at->q + i * args->q_row, *d_o = at->d_o + i * args->o_row;
+    const float *q = args->q + i * args->q_row, *d_o = at->d_o + i * args->o_row;
     td_strip_scores(args, q, args->q_row, rows, keys, at->kt, at->p);
     td_strip_scores(args, d_o, args->o_row, rows, keys, at->vt, at->ds);
     for (int64_t r = 0; r < rows; r++) {
-        float d = td_row_dot(d_o + r * args->o_row, at->o + (i + r) * args->o_row, args->head);
+        float d = td_row_dot(d_o + r * args->o_row, args->o + (i + r) * args->o_row, args->head);
         row_gradient(at->p + r * ld, at->ds + r * ld, td_row_keys(args, i + r), scale,
-                     at->lse[i + r], d);
+                     args->lse[i + r], d);
     }
     td_product product = {.m = rows,
                           .n = args->head,
@@ -45,10 +45,10 @@ static void backward_strip(const td_attention_grad_f32_args *grad, const head *a
                           .a = at->ds,
                           .a_row = ld,
                           .a_col = 1,
-                          .b = at->k,
+                          .b = args->k,
                           .ldb = args->kv_row,
-                          .c = at->dq + i * grad->dq_row,
-                          .ldc = grad->dq_row,
+                          .c = at->dq + i * at->dq_row,
+                          .ldc = at->dq_row,
                           .diagonal = i};
     td_product columns = {.m = keys,
                           .n = args->head,
@@ -59,7 +59,7 @@ static void backward_strip(const td_attention_grad_f32_args *grad, const head *a
                           .b = d_o,
                           .ldb = args->o_row,
                           .c = at->dv,
-                          .ldc = grad->dkv_row,
+                          .ldc = at->dkv_row,
                           .accumulate = true,
                           .diagonal = i};
     void (*of_rows)(const td_product *) = args->causal ? td_strip_lower : td_product_run;
@@ -75,30 +75,33 @@ static void backward_strip(const td_attention_grad_f32_args *grad, const head *a
 
 static void backward_head(const td_attention_grad_f32_args *grad, int64_t s, int64_t h,
                           float *scratch) {
-    const td_attention_f32_args *args = &grad->forward;
-    int64_t ld = td_attention_pad(args->n_k), shift = h * args->head;
-    head at = {.args = args,
-               .q = args->q + s * args->q_seq + shift,
-               .k = args->k + s * args->kv_seq + shift,
-               .v = args->v + s * args->kv_seq + shift,
-               .o = args->o + s * args->o_seq + shift,
-               .d_o = grad->d_o + s * args->o_seq + shift,
-               .lse = args->lse + (s * args->heads + h) * args->n_q,
-               .dq = grad->dq + s * grad->dq_seq + shift,
-               .dk = grad->dk + s * grad->dkv_seq + shift,
-               .dv = grad->dv + s * grad->dkv_seq + shift,
+    const td_attention_f32_args *all = &grad->forward;
+    td_attention_place place = td_attention_place_of(all, s);
+    int64_t shift = h * all->head;
+    int64_t q_first = all->q_starts != NULL ? all->q_starts[s] * grad->dq_row : s * grad->dq_seq;
+    int64_t kv_first =
+        all->kv_starts != NULL ? all->kv_starts[s] * grad->dkv_row : s * grad->dkv_seq;
+    head at = {.args = td_attention_one(all, s, h),
+               .d_o = grad->d_o + place.o + shift,
+               .dq = grad->dq + q_first + shift,
+               .dk = grad->dk + kv_first + shift,
+               .dv = grad->dv + kv_first + shift,
+               .dq_row = grad->dq_row,
+               .dkv_row = grad->dkv_row,
                .kt = scratch};
+    const td_attention_f32_args *args = &at.args;
+    int64_t ld = td_attention_pad(args->n_k);
     at.vt = at.kt + args->head * ld;
     at.p = at.vt + args->head * ld;
     at.ds = at.p + TD_STRIP_ROWS * ld;
-    td_product_transpose(at.kt, ld, at.k, args->kv_row, args->n_k, args->head);
-    td_product_transpose(at.vt, ld, at.v, args->kv_row, args->n_k, args->head);
-    for (int64_t j = 0; j < args->n_k; j++) {
-        memset(at.dk + j * grad->dkv_row, 0, (size_t)args->head * sizeof *at.dk);
-        memset(at.dv + j * grad->dkv_row, 0, (size_t)args->head * sizeof *at.dv);
+    td_product_transpose(at.kt, ld, args->k, args->kv_row, args->n_k, args->head);
+    td_product_transpose(at.vt, ld, args->v, args->kv_row, args->n_k, args->head);
+    for (int64_t j = 0; j < place.n_k; j++) {
+        memset(at.dk + j * at.dkv_row, 0, (size_t)args->head * sizeof *at.dk);
+        memset(at.dv + j * at.dkv_row, 0, (size_t)args->head * sizeof *at.dv);
     }
     for (int64_t i = 0; i < args->n_q; i += td_strip_rows(args, i)) {
-        backward_strip(grad, &at, i, td_strip_rows(args, i));
+        backward_strip(&at, i, td_strip_rows(args, i));
     }
 }
 

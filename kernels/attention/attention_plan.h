@@ -5,6 +5,7 @@
 #ifndef TD_KERNELS_ATTENTION_PLAN_H
 #define TD_KERNELS_ATTENTION_PLAN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/args.h"
@@ -16,6 +17,45 @@ enum { TD_STRIP_ROWS = 24, TD_STRIP_ROWS_CAUSAL = 12 };
 
 static inline int64_t td_attention_pad(int64_t keys) {
     return (keys + 15) / 16 * 16;
+}
+
+/* Where one sequence lies: rows of q and o, rows of k and v, and the keys its queries see. */
+typedef struct td_attention_place {
+    int64_t q, kv; /* elements before the first row */
+    int64_t o;
+    int64_t n_q, n_k, seen;
+} td_attention_place;
+
+static inline td_attention_place td_attention_place_of(const td_attention_f32_args *args,
+                                                       int64_t s) {
+    td_attention_place at = {s * args->q_seq, s * args->kv_seq, s * args->o_seq,
+                             args->n_q,       args->n_k,        args->n_k};
+    if (args->q_starts != NULL) {
+        at.q = args->q_starts[s] * args->q_row;
+        at.o = args->q_starts[s] * args->o_row;
+        at.n_q = args->q_starts[s + 1] - args->q_starts[s];
+    }
+    if (args->kv_starts != NULL) {
+        at.kv = args->kv_starts[s] * args->kv_row;
+        at.n_k = args->kv_starts[s + 1] - args->kv_starts[s];
+    }
+    at.seen = args->kv_seen != NULL ? args->kv_seen[s] : at.n_k;
+    return at;
+}
+
+/* The same head of one sequence as if it were the whole batch. */
+static inline td_attention_f32_args td_attention_one(const td_attention_f32_args *args, int64_t s,
+                                                     int64_t h) {
+    td_attention_place at = td_attention_place_of(args, s);
+    td_attention_f32_args one = *args;
+    one.n_q = at.n_q;
+    one.n_k = at.seen;
+    one.q += at.q + h * args->head;
+    one.k += at.kv + h * args->head;
+    one.v += at.kv + h * args->head;
+    one.o += at.o + h * args->head;
+    one.lse += (s * args->heads + h) * args->n_q;
+    return one;
 }
 
 /* Floats of scratch: K transposed and one strip of scores; backward also V transposed and a strip

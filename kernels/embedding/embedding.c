@@ -7,12 +7,10 @@
 void TD_FN(embedding_f32)(const td_embedding_f32_args *args, int64_t first, int64_t last,
                           void *scratch) {
     (void)scratch;
-    int64_t tokens = args->tokens, width = args->width;
-    for (int64_t b = first; b < last; b++) {
-        for (int64_t t = 0; t < tokens; t++) {
-            const float *row = args->table + args->ids[b * tokens + t] * width;
-            td_row_add(args->x + (b * tokens + t) * width, row, args->pos + t * width, width);
-        }
+    int64_t width = args->width, end = td_tile_end(args->n, TD_TILE_ROWS, last);
+    for (int64_t i = first * TD_TILE_ROWS; i < end; i++) {
+        td_row_add(args->x + i * width, args->table + args->ids[i] * width,
+                   args->pos + args->position[i] * width, width);
     }
 }
 
@@ -42,17 +40,17 @@ void TD_FN(embedding_sort_i32)(const td_embedding_sort_i32_args *args, int64_t f
     start[0] = 0;
 }
 
-/* One row of dtable: the positions order[i..end) ascend, so the blocks they fall into do too.
- * Blocks without a position take part as zeros: x + 0 is not x for x = -0, and another rank may own
+/* One row of dtable: the tokens order[i..end) ascend, so the blocks they fall into do too.
+ * Blocks without a token take part as zeros: x + 0 is not x for x = -0, and another rank may own
  * them. */
 TD_SIMD void sum_positions(const td_embedding_grad_f32_args *args, int64_t i, int64_t end,
                            float *slots, float *out) {
-    int64_t width = args->width, stride = td_tree_stride(width), per_block = args->n / args->blocks;
-    int64_t depth = 0;
+    int64_t width = args->width, stride = td_tree_stride(width), depth = 0;
     for (int64_t block = 0; block < args->blocks; block++) {
         float *partial = slots + depth * stride;
+        int64_t stop = td_block_start(args->starts, args->n, args->blocks, block + 1);
         memset(partial, 0, (size_t)stride * sizeof *partial);
-        for (; i < end && args->order[i] < (block + 1) * per_block; i++) {
+        for (; i < end && args->order[i] < stop; i++) {
             td_row_add(partial, partial, args->dx + args->order[i] * width, width);
         }
         td_tree_push(slots, stride, stride, block, &depth);

@@ -6,11 +6,11 @@
 #include "kernels/tree.h"
 
 static double token_elements(const td_embedding_f32_args *args) {
-    return (double)args->batch * (double)args->tokens * (double)args->width;
+    return (double)args->n * (double)args->width;
 }
 
 int64_t td_embedding_f32_tiles(const td_embedding_f32_args *args) {
-    return args->batch;
+    return td_tiles_of(args->n, TD_TILE_ROWS);
 }
 
 double td_embedding_f32_flops(const td_embedding_f32_args *args) {
@@ -18,8 +18,8 @@ double td_embedding_f32_flops(const td_embedding_f32_args *args) {
 }
 
 double td_embedding_f32_bytes(const td_embedding_f32_args *args) {
-    return 8 * token_elements(args) +
-           4.0 * (double)args->tokens * (double)(args->width + args->batch);
+    return 8 * token_elements(args) + 8.0 * (double)args->n +
+           4.0 * (double)args->positions * (double)args->width;
 }
 
 int64_t td_embedding_f32_scratch(const td_embedding_f32_args *args) {

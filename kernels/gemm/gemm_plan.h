@@ -2,16 +2,19 @@
  * How a GEMM is cut: tiles (part of the contract: from the shape alone) and passes over k (free: a
  * pass continues every chain where the last one left it, so they change no bit).
  *
- * Order over k. Block b of k_blocks covers k * b / k_blocks .. k * (b + 1) / k_blocks and is one
- * FMA chain from zero (an empty block is zero). Blocks are joined by a binary counter: finished
- * blocks wait on a stack; after block b as many pairs are joined, older + newer, as b has trailing
- * one bits; after the last block what is left is joined newest first. For a power of two this is
- * the balanced tree over consecutive pairs. k_blocks = 1 is a single chain, from C if accumulating.
+ * Order over k. Block b of k_blocks covers k * b / k_blocks .. k * (b + 1) / k_blocks, or
+ * k_starts[b]
+ * .. k_starts[b + 1], and is one FMA chain from zero (an empty block is zero). Blocks are joined by
+ * a binary counter: finished blocks wait on a stack; after block b as many pairs are joined, older
+ * + newer, as b has trailing one bits; after the last block what is left is joined newest first.
+ * For a power of two this is the balanced tree over consecutive pairs. k_blocks = 1 is a single
+ * chain, from C if accumulating.
  */
 #ifndef TD_KERNELS_GEMM_PLAN_H
 #define TD_KERNELS_GEMM_PLAN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/args.h"
@@ -88,12 +91,21 @@ typedef struct td_gemm_walk {
 } td_gemm_walk;
 
 static inline int64_t td_gemm_block_start(const td_gemm_f32_args *args, int64_t block) {
-    return args->k * block / args->k_blocks;
+    return args->k_starts != NULL ? args->k_starts[block] : args->k * block / args->k_blocks;
+}
+
+static inline int64_t td_gemm_longest_block(const td_gemm_f32_args *args) {
+    int64_t longest = args->k_starts != NULL ? 0 : td_gemm_ceil_div(args->k, args->k_blocks);
+    for (int64_t b = 0; b < args->k_blocks && args->k_starts != NULL; b++) {
+        int64_t size = args->k_starts[b + 1] - args->k_starts[b];
+        longest = size > longest ? size : longest;
+    }
+    return longest;
 }
 
 /* Whole blocks of a pass: a power of two that fits, so that few partials outlive the pass. */
 static inline int64_t td_gemm_blocks_per_pass(const td_gemm_f32_args *args, int64_t depth) {
-    int64_t longest = td_gemm_ceil_div(args->k, args->k_blocks), blocks = 1;
+    int64_t longest = td_gemm_longest_block(args), blocks = 1;
     while (blocks * 2 <= TD_GEMM_MAX_SEGMENTS && blocks * 2 * longest <= depth) {
         blocks *= 2;
     }
@@ -164,17 +176,6 @@ static inline bool td_gemm_next_pass(const td_gemm_f32_args *args, int64_t depth
     return true;
 }
 
-/* Slots that outlive a pass, each as large as a block of rows of a strip. */
-static inline int64_t td_gemm_kept_slots(const td_gemm_f32_args *args, int64_t depth) {
-    td_gemm_walk walk = {0};
-    td_gemm_pass pass;
-    int64_t kept = 0;
-    while (td_gemm_next_pass(args, depth, &walk, &pass)) {
-        kept = pass.n_kept > kept ? pass.n_kept : kept;
-    }
-    return kept;
-}
-
 /* Slots of a pass that are local. */
 static inline int64_t td_gemm_local_slots(const td_gemm_f32_args *args) {
     int64_t levels = 1;
@@ -182,6 +183,21 @@ static inline int64_t td_gemm_local_slots(const td_gemm_f32_args *args) {
         levels++;
     }
     return levels + 1;
+}
+
+/* Slots that outlive a pass, each as large as a block of rows of a strip. Blocks that change from
+ * call to call get as many as any could need: scratch is planned once. */
+static inline int64_t td_gemm_kept_slots(const td_gemm_f32_args *args, int64_t depth) {
+    if (args->k_starts != NULL) {
+        return td_gemm_local_slots(args);
+    }
+    td_gemm_walk walk = {0};
+    td_gemm_pass pass;
+    int64_t kept = 0;
+    while (td_gemm_next_pass(args, depth, &walk, &pass)) {
+        kept = pass.n_kept > kept ? pass.n_kept : kept;
+    }
+    return kept;
 }
 
 /* How a strip is walked: columns packed together, and the depth of a pass. */
@@ -194,11 +210,11 @@ typedef struct td_gemm_cut {
  * per cut, would cost more than it saves. */
 static inline td_gemm_cut td_gemm_cut_of(const td_gemm_f32_args *args, int64_t depth) {
     td_gemm_cut cut = {td_gemm_grid_of(args).strip_cols, depth};
-    if (args->k > depth && args->k <= 2 * depth) {
+    if (args->k > depth && args->k <= 2 * depth && args->k_starts == NULL) {
         int64_t steps = td_gemm_ceil_div(cut.cols, TD_GEMM_STRIP_STEP);
         cut.cols = td_gemm_ceil_div(steps, 2) * TD_GEMM_STRIP_STEP;
         cut.depth = 2 * depth;
-    } else if (args->k_blocks > 1) {
+    } else if (args->k_blocks > 1 || args->k_starts != NULL) {
         /* A pass holds whole blocks: 400 deep takes one block of 32 sequences of 50 tokens out of
          * 8, or two of 16, where 384 would cut them into twice as many passes. */
         cut.depth = depth + depth / 8;

@@ -197,14 +197,15 @@ TD_SIMD void grad_w_rows(const td_layernorm_grad_w_f32_args *args, int n, int64_
 
 static void grad_w_chunk(const td_layernorm_grad_w_f32_args *args, int64_t c0, int64_t width,
                          float *scratch) {
-    int64_t stride = td_tree_stride(width), per_block = args->rows / args->blocks;
+    int64_t stride = td_tree_stride(width);
     float *dgamma = scratch, *dbeta = scratch + td_tree_levels(args->blocks) * stride;
     int64_t depth_gamma = 0, depth_beta = 0;
     for (int64_t block = 0; block < args->blocks; block++) {
         float *g = dgamma + depth_gamma * stride, *b = dbeta + depth_beta * stride;
         memset(g, 0, (size_t)stride * sizeof *g);
         memset(b, 0, (size_t)stride * sizeof *b);
-        int64_t row = block * per_block, end = row + per_block;
+        int64_t row = td_block_start(args->starts, args->rows, args->blocks, block);
+        int64_t end = td_block_start(args->starts, args->rows, args->blocks, block + 1);
         for (; row + ROWS <= end; row += ROWS) {
             grad_w_rows(args, ROWS, row, c0, width, g, b);
         }

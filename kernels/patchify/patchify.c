@@ -2,6 +2,21 @@
 #include "kernels/kernel.h"
 #include "kernels/row.h"
 
+/* The kept patches of one image, each read as patch x patch pixels of three channels. */
+static void keep_patches(const td_im2col_f32_args *args, const float *image, const int32_t *keep,
+                         float *to) {
+    int64_t size = args->size, patch = args->patch, side = size / patch;
+    for (int64_t i = 0; i < args->kept; i++) {
+        for (int64_t channel = 0; channel < 3; channel++) {
+            const float *from =
+                image + (channel * size + keep[i] / side * patch) * size + keep[i] % side * patch;
+            for (int64_t y = 0; y < patch; y++, to += patch) {
+                td_row_copy(to, from + y * size, patch);
+            }
+        }
+    }
+}
+
 /* Image rows outermost: an image is read once, front to back, and the side / patch rows of patches
  * that are written at a time stay in L1. Pixels behind the last whole patch are left out, as a
  * convolution with stride = patch does. */
@@ -10,6 +25,11 @@ void TD_FN(im2col_f32)(const td_im2col_f32_args *args, int64_t first, int64_t la
     int64_t size = args->size, patch = args->patch, side = size / patch, area = patch * patch;
     for (int64_t b = first; b < last; b++) {
         const float *image = args->images + b * 3 * size * size;
+        if (args->keep != NULL) {
+            keep_patches(args, image, args->keep + b * args->kept,
+                         args->patches + b * args->kept * 3 * area);
+            continue;
+        }
         float *patches = args->patches + b * side * side * 3 * area;
         for (int64_t channel = 0; channel < 3; channel++) {
             for (int64_t y = 0; y < side * patch; y++) {
@@ -30,6 +50,14 @@ void TD_FN(tokens_assemble_f32)(const td_tokens_assemble_f32_args *args, int64_t
     for (int64_t b = first; b < last; b++) {
         float *x = args->x + b * args->tokens * width;
         const float *patches = args->patches + b * n_patches * width;
+        if (args->position != NULL) {
+            const int32_t *position = args->position + b * args->tokens;
+            for (int64_t t = 0; t < args->tokens; t++) {
+                td_row_add(x + t * width, t < lead ? args->cls : patches + (t - lead) * width,
+                           args->pos + position[t] * width, width);
+            }
+            continue;
+        }
         if (args->cls != NULL) {
             td_row_add(x, args->cls, args->pos, width);
         }

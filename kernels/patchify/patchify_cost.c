@@ -4,8 +4,9 @@
 #include "kernels/kernel.h"
 
 static double patch_elements(const td_im2col_f32_args *args) {
-    int64_t side = args->size / args->patch * args->patch;
-    return 3.0 * (double)args->batch * (double)side * (double)side;
+    int64_t side = args->size / args->patch;
+    int64_t patches = args->keep != NULL ? args->kept : side * side;
+    return 3.0 * (double)(args->batch * patches) * (double)(args->patch * args->patch);
 }
 
 int64_t td_im2col_f32_tiles(const td_im2col_f32_args *args) {

@@ -12,13 +12,11 @@ int64_t td_pool_f32_tiles(const td_pool_f32_args *args) {
 }
 
 double td_pool_f32_flops(const td_pool_f32_args *args) {
-    return args->pool == TD_POOL_MEAN
-               ? (double)(args->tokens + 1) * pooled(args->batch, args->width)
-               : 0;
+    return args->index == NULL ? (double)(args->tokens + 1) * pooled(args->batch, args->width) : 0;
 }
 
 double td_pool_f32_bytes(const td_pool_f32_args *args) {
-    return 4.0 * (args->pool == TD_POOL_MEAN ? (double)args->tokens + 1 : 2) *
+    return 4.0 * (args->index == NULL ? (double)args->tokens + 1 : 2) *
            pooled(args->batch, args->width);
 }
 
@@ -32,11 +30,13 @@ int64_t td_pool_grad_f32_tiles(const td_pool_grad_f32_args *args) {
 }
 
 double td_pool_grad_f32_flops(const td_pool_grad_f32_args *args) {
-    return args->pool == TD_POOL_MEAN ? pooled(args->batch, args->width) : 0;
+    return args->index == NULL ? pooled(args->batch, args->width) : 0;
 }
 
 double td_pool_grad_f32_bytes(const td_pool_grad_f32_args *args) {
-    return 4.0 * (double)(args->tokens + 1) * pooled(args->batch, args->width);
+    double rows = args->starts != NULL ? (double)args->starts[args->batch]
+                                       : (double)(args->batch * args->tokens);
+    return 4.0 * (rows + (double)args->batch) * (double)args->width;
 }
 
 int64_t td_pool_grad_f32_scratch(const td_pool_grad_f32_args *args) {

@@ -27,7 +27,7 @@ TD_SIMD void add_rows(int n, const float *x, int64_t ldx, int64_t width, float *
 }
 
 void TD_FN(colsum_f32)(const td_colsum_f32_args *args, int64_t first, int64_t last, void *scratch) {
-    int64_t per_block = args->rows / args->blocks, ldx = args->ldx;
+    int64_t ldx = args->ldx;
     int64_t end = td_tile_end(args->cols, TD_TILE_COLS, last);
     for (int64_t c = first * TD_TILE_COLS; c < end; c += TD_CHUNK_COLS) {
         int64_t width = end - c < TD_CHUNK_COLS ? end - c : TD_CHUNK_COLS;
@@ -36,7 +36,8 @@ void TD_FN(colsum_f32)(const td_colsum_f32_args *args, int64_t first, int64_t la
         for (int64_t block = 0; block < args->blocks; block++) {
             float *partial = slots + depth * stride;
             memset(partial, 0, (size_t)stride * sizeof *partial);
-            int64_t row = block * per_block, row_end = row + per_block;
+            int64_t row = td_block_start(args->starts, args->rows, args->blocks, block);
+            int64_t row_end = td_block_start(args->starts, args->rows, args->blocks, block + 1);
             for (; row + ROWS <= row_end; row += ROWS) {
                 add_rows(ROWS, args->x + row * ldx + c, ldx, width, partial);
             }

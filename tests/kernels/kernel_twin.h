@@ -6,6 +6,8 @@
 #ifndef TD_TESTS_KERNEL_TWIN_H
 #define TD_TESTS_KERNEL_TWIN_H
 
+#include <stddef.h>
+
 #include "kernels/kernel_example.h"
 
 /* The unit roundoff of f32: one operation's relative error is at most this. */
@@ -33,6 +35,11 @@ void twin_same(const char *what, int64_t i, float got, float want);
 /* The sum of n partials in the order of the block tree, by its recursive definition: the largest
  * power of two less than n on the left, the rest on the right. */
 float twin_tree(const float *partials, int64_t n);
+
+/* Where block b of `blocks` starts: equal blocks when starts is NULL. */
+static inline int64_t twin_block(const int64_t *starts, int64_t rows, int64_t blocks, int64_t b) {
+    return starts == NULL ? rows / blocks * b : starts[b];
+}
 
 /* 16 lanes joined: i with i + 8, then 4, 2, 1. */
 float twin_lanes(const float lanes[16]);

@@ -143,3 +143,15 @@ Test(adamw, denormal_moments) {
     td_cpu_flush_denormals();
     expect_rows_agree("denormals flushed");
 }
+
+static void check_ema(const void *before, const void *after) {
+    const td_ema_f32_args *args = before;
+    const float *got = ((const td_ema_f32_args *)after)->ema;
+    for (int64_t i = 0; i < args->n; i++) {
+        twin_same("ema", i, got[i], fmaf(*args->weight, args->p[i] - args->ema[i], args->ema[i]));
+    }
+}
+
+Test(ema, twin) {
+    twin_each_case(TD_OP_ema_f32, check_ema);
+}

@@ -10,8 +10,10 @@ static void check_im2col(const void *before, const void *after) {
     const td_im2col_f32_args *args = before;
     const float *got = ((const td_im2col_f32_args *)after)->patches;
     int64_t size = args->size, patch = args->patch, side = size / patch, i = 0;
+    int64_t patches = args->keep == NULL ? side * side : args->kept;
     for (int64_t b = 0; b < args->batch; b++) {
-        for (int64_t p = 0; p < side * side; p++) {
+        for (int64_t place = 0; place < patches; place++) {
+            int64_t p = args->keep == NULL ? place : args->keep[b * patches + place];
             for (int64_t c = 0; c < 3 * patch * patch; c++, i++) {
                 int64_t channel = c / (patch * patch), y = p / side * patch + c / patch % patch;
                 int64_t x = p % side * patch + c % patch;
@@ -36,7 +38,8 @@ static void check_tokens(const void *before, const void *after) {
         float value = t < lead
                           ? args->cls[c]
                           : args->patches[(b * (args->tokens - lead) + t - lead) * args->width + c];
-        twin_same("x", i, got[i], value + args->pos[t * args->width + c]);
+        int64_t at = args->position == NULL ? t : args->position[b * args->tokens + t];
+        twin_same("x", i, got[i], value + args->pos[at * args->width + c]);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -104,9 +105,12 @@ Test(program, kernels_share_tiles_and_wait_for_phases) {
     td_free(expected);
 }
 
-Test(program, arguments_can_be_patched_and_a_cleared_program_built_again) {
+/* The first op's source and its width are read when the run starts; costs follow. */
+Test(program, arguments_vary_and_a_cleared_program_can_be_built_again) {
     td_case_ok(td_kernels_select(TD_ISA_PORTABLE));
-    float from[4] = {1, 2, 3, 4}, to[4] = {0};
+    float from[4] = {1, 2, 3, 4}, other[4] = {5, 6, 7, 8}, to[4] = {0};
+    const float *source = from;
+    int64_t cols = 4;
     td_program *program;
     td_case_ok(td_program_create(&program));
     for (int pass = 0; pass < 2; pass++) {
@@ -116,15 +120,28 @@ Test(program, arguments_can_be_patched_and_a_cleared_program_built_again) {
             snprintf(name, sizeof(name), "copy.%d", i);
             TD_PROGRAM_ADD(program, i, rows_copy_f32, "pool", name, .groups = 1, .rows = 1,
                            .cols = 4, .to = to, .to_ld = 4, .from_ld = 4, .from = to);
+            if (i == 0) {
+                td_program_vary(program, offsetof(td_rows_copy_f32_args, from), &source);
+                td_program_vary(program, offsetof(td_rows_copy_f32_args, cols), &cols);
+            }
         }
         td_case_ok(td_program_finish(program, 1));
         cr_assert_eq(td_program_ops(program), 100);
     }
-    td_rows_copy_f32_args *args = td_program_args(program, "copy.0");
-    args->from = from;
     td_team *team = make_team(1, 0);
     td_case_ok(td_program_run(program, team));
     cr_assert_arr_eq(to, from, sizeof(from));
+    source = other;
+    cols = 2;
+    td_case_ok(td_program_run(program, team));
+    cr_assert_arr_eq(to, ((float[]){5, 6, 3, 4}), sizeof(to));
+    td_op_cost op;
+    td_program_op_cost(program, 0, &op);
+    cr_assert(op.bytes > 23.9 && op.bytes < 24.1, "the mean of 32 and 16 bytes is %g", op.bytes);
+    td_program_reset_cost(program);
+    td_case_ok(td_program_run(program, team));
+    td_program_op_cost(program, 0, &op);
+    cr_assert(op.bytes > 15.9 && op.bytes < 16.1, "16 bytes are %g", op.bytes);
     td_team_destroy(team);
     td_program_destroy(program);
 }

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Recipes that are compositions of the same step: a frozen image tower, features given instead of
+ * images, dropped patches, a moving average of the weights.
+ */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "train_case.h"
+
+enum { STEPS = 5 };
+
+static void select_native(void) {
+    td_isa isa;
+    td_case_ok(td_isa_active(&isa));
+    td_case_ok(td_kernels_select(isa));
+}
+
+/* What a run leaves behind, copied out. */
+typedef struct kept {
+    const float *features; /* given instead of images */
+    int64_t steps, first, flat;
+    float *params, *grads;
+    double loss[STEPS];
+} kept;
+
+static td_status keep_run(td_train *train, void *arg) {
+    kept *k = arg;
+    const td_train_options *options = td_train_get_options(train);
+    k->flat = td_train_tensors(train)->flat;
+    k->first = td_train_first(train);
+    k->params = td_alloc((size_t)k->flat * sizeof(float));
+    k->grads = td_alloc((size_t)k->flat * sizeof(float));
+    for (int64_t step = 0; step < k->steps; step++) {
+        td_case_batch batch = td_case_batch_make(options, 3);
+        td_step_result result;
+        const float *images = k->features != NULL ? k->features : batch.images;
+        td_status status = td_train_step(train, images, batch.tokens, &result);
+        td_case_batch_free(&batch);
+        TD_TRY(status);
+        k->loss[step] = result.loss;
+        if (step == 0) {
+            memcpy(k->grads, td_train_grads(train), (size_t)(k->flat - k->first) * sizeof(float));
+        }
+    }
+    memcpy(k->params, td_train_params(train), (size_t)k->flat * sizeof(float));
+    return TD_OK;
+}
+
+static kept run(const td_train_options *options, int64_t steps, const float *features) {
+    kept k = {.steps = steps, .features = features};
+    td_case_ok(td_case_inside(options, 2, keep_run, &k));
+    return k;
+}
+
+static void drop(kept *k) {
+    td_free(k->params);
+    td_free(k->grads);
+}
+
+/* The frozen tower's weights stay; the text tower's first gradient is that of the full step. */
+static void expect_frozen(const char *model, int64_t accum) {
+    td_train_options options = td_case_options(model, TD_LOSS_SIGMOID);
+    options.optimizer.grad_clip = 0;
+    options.accum = accum;
+    kept start = run(&options, 0, NULL), whole = run(&options, STEPS, NULL);
+    td_train_needs needs, frozen_needs;
+    td_case_ok(td_train_measure(&options, 1, &needs));
+    options.freeze_image = true;
+    td_case_ok(td_train_measure(&options, 1, &frozen_needs));
+    kept frozen = run(&options, STEPS, NULL);
+    cr_assert_gt(frozen.first, 0);
+    cr_expect_arr_eq(frozen.params, start.params, (size_t)frozen.first * sizeof(float));
+    cr_expect(memcmp(whole.params, start.params, (size_t)frozen.first * sizeof(float)) != 0);
+    cr_expect(memcmp(frozen.params + frozen.first, start.params + frozen.first,
+                     (size_t)(frozen.flat - frozen.first) * sizeof(float)) != 0);
+    cr_expect_arr_eq(frozen.grads, whole.grads + frozen.first,
+                     (size_t)(frozen.flat - frozen.first) * sizeof(float));
+    /* No gradients and no moments of the tower, and no activations of its blocks. */
+    cr_expect_eq(frozen_needs.n_params - frozen_needs.n_trained > 0, true);
+    int64_t saved = needs.segment_bytes + needs.arena_bytes - frozen_needs.segment_bytes -
+                    frozen_needs.arena_bytes;
+    cr_expect_geq(saved, 3 * frozen.first * (int64_t)sizeof(float));
+    cr_expect_lt(frozen_needs.activation_bytes, needs.activation_bytes);
+    drop(&start);
+    drop(&whole);
+    drop(&frozen);
+}
+
+Test(recipes, frozen_image_tower) {
+    select_native();
+    expect_frozen("mu", 1);
+    expect_frozen("mu", 4);
+    expect_frozen("mu-siglip", 1);
+}
+
+/* With features of length 1 in place of images, the image tower's weights do not matter. */
+Test(recipes, features_instead_of_images) {
+    td_train_options options = td_case_options("mu", TD_LOSS_SOFTMAX);
+    select_native();
+    options.image_features = true;
+    int64_t embed = options.config.embed;
+    float *features = td_alloc_zero((size_t)(options.batch * embed) * sizeof(float));
+    for (int64_t i = 0; i < options.batch; i++) {
+        features[i * embed + i % embed] = 1;
+    }
+    kept k = run(&options, STEPS, features);
+    cr_assert_lt(k.loss[STEPS - 1], k.loss[0]);
+    td_train_needs given, frozen;
+    td_case_ok(td_train_measure(&options, 1, &given));
+    options.image_features = false;
+    options.freeze_image = true;
+    td_case_ok(td_train_measure(&options, 1, &frozen));
+    cr_assert_lt(given.activation_bytes, frozen.activation_bytes);
+    drop(&k);
+    td_free(features);
+}
+
+/* The same patches on every layout and in every micro-batch; other answers than without. */
+Test(recipes, dropped_patches_give_one_answer) {
+    td_train_options options = td_case_options("mu", TD_LOSS_SIGMOID);
+    td_case_result whole = {0}, one = {0}, other = {0};
+    select_native();
+    options.optimizer.steps = STEPS;
+    td_case_ok(td_case_run(&options, "p1xt1", STEPS, &whole));
+    options.patch_mask = 0.5;
+    options.unmask_steps = 2;
+    td_case_ok(td_case_run(&options, "p1xt1", STEPS, &one));
+    cr_assert_str_neq(one.sha256, whole.sha256);
+    cr_assert(isfinite(one.loss[STEPS - 1]));
+    static const char *const layouts[] = {"p1xt3", "p2xt1:process", "p8xt1:thread"};
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        other = (td_case_result){0};
+        td_case_ok(td_case_run(&options, layouts[i], STEPS, &other));
+        cr_expect_str_eq(other.sha256, one.sha256, "%s: another answer", layouts[i]);
+    }
+    options.accum = 4;
+    options.recompute = true;
+    td_case_ok(td_case_run(&options, "p1xt2", STEPS, &other));
+    cr_expect_str_eq(other.sha256, one.sha256, "micro-batches: another answer");
+    options.unmask_steps = 0;
+    td_case_ok(td_case_run(&options, "p1xt2", STEPS, &other));
+    cr_expect_str_neq(other.sha256, one.sha256, "the last steps saw all patches");
+    options.patch_mask = 1;
+    cr_expect_eq(td_case_run(&options, "p1xt2", STEPS, &other), TD_EUSAGE);
+    options.patch_mask = 0.5;
+    options.freeze_image = true;
+    cr_expect_eq(td_case_run(&options, "p1xt2", STEPS, &other), TD_EUSAGE);
+}
+
+/* Every choice of patches ascends, holds no patch twice, and over many samples each patch is kept
+ * as often as any other. */
+Test(recipes, patches_are_chosen_fairly) {
+    enum { PATCHES = 49, KEPT = 12, SAMPLES = 4096 };
+    td_tower *tower = td_alloc_zero(sizeof *tower);
+    int32_t *keep = td_alloc(SAMPLES * KEPT * sizeof *keep);
+    int32_t *position = td_alloc_zero(SAMPLES * (KEPT + 1) * sizeof *position);
+    *tower = (td_tower){.samples = SAMPLES,
+                        .tokens = KEPT + 1,
+                        .kept = KEPT,
+                        .n_patches = PATCHES,
+                        .keep = keep,
+                        .position = position};
+    td_vision_set_patches(tower, 5, 3, 0);
+    int count[PATCHES] = {0};
+    for (int64_t i = 0; i < SAMPLES * KEPT; i++) {
+        cr_assert(keep[i] >= 0 && keep[i] < PATCHES);
+        cr_assert(i % KEPT == 0 || keep[i] > keep[i - 1]);
+        cr_assert_eq(position[i / KEPT * (KEPT + 1) + 1 + i % KEPT], keep[i] + 1);
+        count[keep[i]]++;
+    }
+    /* Mean 1003, deviation 27.5: five deviations, 49 times. */
+    for (int p = 0; p < PATCHES; p++) {
+        cr_assert(count[p] > 865 && count[p] < 1141, "patch %d was kept %d times", p, count[p]);
+    }
+    td_free(keep);
+    td_free(position);
+    td_free(tower);
+}
+
+static td_status check_ema(td_train *train, void *arg) {
+    double decay = *(const double *)arg;
+    const td_train_options *options = td_train_get_options(train);
+    int64_t n = td_train_tensors(train)->flat;
+    float *expected = td_alloc((size_t)n * sizeof(float));
+    memcpy(expected, td_train_params(train), (size_t)n * sizeof(float));
+    for (int64_t step = 0; step < STEPS; step++) {
+        td_case_batch batch = td_case_batch_make(options, 3);
+        td_step_result result;
+        td_status status = td_train_step(train, batch.images, batch.tokens, &result);
+        td_case_batch_free(&batch);
+        TD_TRY(status);
+        for (int64_t i = 0; i < n; i++) {
+            expected[i] =
+                fmaf((float)(1 - decay), td_train_params(train)[i] - expected[i], expected[i]);
+        }
+    }
+    cr_expect_arr_eq(td_train_ema(train), expected, (size_t)n * sizeof(float));
+    cr_expect(memcmp(td_train_ema(train), td_train_params(train), (size_t)n * sizeof(float)) != 0);
+    td_free(expected);
+    return TD_OK;
+}
+
+Test(recipes, moving_average) {
+    td_train_options options = td_case_options("mu", TD_LOSS_SOFTMAX);
+    options.ema = 0.9;
+    select_native();
+    td_case_ok(td_case_inside(&options, 2, check_ema, &options.ema));
+}

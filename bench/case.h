@@ -58,7 +58,8 @@ typedef enum td_value {
 
 typedef struct td_cost {
     td_value value;
-    double flops, bytes; /* of one step; 0: not applicable */
+    double flops, bytes; /* of one step, as executed; 0: not applicable */
+    double nominal;      /* training steps: FLOPs of the dense, padded model, by convention */
     double working_set;  /* bytes that a step touches, over all workers; 0: no bandwidth roof */
     double items;        /* of one step */
     double bus_factor, roof_bytes;

@@ -18,7 +18,7 @@ typedef struct result {
     td_ceiling ceilings[MAX_CEILINGS];
     char names[MAX_CEILINGS][NAME_BYTES];
     int n_ceilings;
-    double mfu; /* steps; 0: not applicable */
+    double mfu, hfu; /* nominal and executed FLOPs against the peak; 0: not applicable */
 } result;
 
 static void add_ceiling(result *r, double value, const char *unit, const char *name) {
@@ -102,7 +102,8 @@ static td_status evaluate(const td_case *subject, const td_layout *layout, const
             const td_peak *fma;
             TD_TRY(td_ceiling_get(TD_PEAK_FMA, (td_isa)cost->isa, workers, 0, again, &fma));
             add_ceiling(out, fma->value, "GFLOP/s", "fma_f32");
-            out->mfu = cost->flops / median_ns / fma->value;
+            out->hfu = cost->flops / median_ns / fma->value;
+            out->mfu = cost->nominal / median_ns / fma->value;
         }
         break;
     case TD_VALUE_TIME:
@@ -116,8 +117,8 @@ static td_status evaluate(const td_case *subject, const td_layout *layout, const
 }
 
 static double share_of(const result *r) {
-    if (r->mfu > 0) {
-        return r->mfu;
+    if (r->hfu > 0) {
+        return r->hfu;
     }
     return r->n_ceilings > 0 ? r->value / r->ceilings[0].value : 0;
 }
@@ -139,6 +140,8 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
     }
     if (r->mfu > 0) {
         json_object_set_new(extra, "mfu", json_real(r->mfu));
+        json_object_set_new(extra, "hfu", json_real(r->hfu));
+        json_object_set_new(extra, "nominal_flops", json_real(outcome->cost.nominal));
     }
     if (outcome->cost.value == TD_VALUE_BUS && stats) {
         json_object_set_new(extra, "busbw", json_real(r->value));

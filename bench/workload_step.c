@@ -16,23 +16,53 @@ enum { VERIFY_STEPS = 3, BLOCKS = 8, SEED = 1, SYNTHETIC = 4096, SMALL_SYNTHETIC
 /* One row a model and loss; batch of the whole group. A step of the small models is shorter than
  * decoding its images, so they get a few procedural pairs that the loader keeps: what is measured
  * is the step. The others read the data given, as training does, and tell how long they waited. */
+/* How the step is computed; all but the frozen tower and dropped patches give the same weights. */
+typedef struct step_variant {
+    const char *name; /* the end of the case's id */
+    bool whole;       /* neither packed nor pruned: what other programs compute */
+    bool recompute, freeze_image;
+    int64_t accum;
+    double patch_mask;
+} step_variant;
+
+static const step_variant plain = {.name = ""}, whole = {.name = "-whole", .whole = true},
+                          lit = {.name = "-lit", .whole = true, .freeze_image = true},
+                          flip50 = {.name = "-flip50", .whole = true, .patch_mask = 0.5},
+                          flip75 = {.name = "-flip75", .whole = true, .patch_mask = 0.75},
+                          accum4 = {.name = "-accum4", .whole = true, .accum = 4},
+                          recompute = {.name = "-recompute", .whole = true, .recompute = true};
+
 typedef struct step_row {
     const char *model;
     td_loss loss;
     int64_t batch;
+    const step_variant *variant;
     bool small, quick;
     double seconds;
 } step_row;
 
 static const step_row rows[] = {
-    {"mu", TD_LOSS_SOFTMAX, 64, true, true, 1},
-    {"mu", TD_LOSS_SIGMOID, 64, true, true, 1},
-    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 32, false, true, 12},
-    {"vit-s-32-alt", TD_LOSS_SIGMOID, 32, false, true, 12},
-    {"vit-b-32", TD_LOSS_SOFTMAX, 32, false, false, 40},
-    {"vit-b-32", TD_LOSS_SIGMOID, 32, false, false, 40},
-    {"vit-s-16-alt", TD_LOSS_SOFTMAX, 32, false, false, 40},
-    {"vit-b-16-siglip", TD_LOSS_SIGMOID, 16, false, false, 60},
+    {"mu", TD_LOSS_SOFTMAX, 64, &plain, true, true, 1},
+    {"mu", TD_LOSS_SIGMOID, 64, &plain, true, true, 1},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 32, &plain, false, true, 10},
+    {"vit-s-32-alt", TD_LOSS_SIGMOID, 32, &plain, false, true, 10},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &plain, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &whole, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &accum4, false, false, 20},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &recompute, false, false, 20},
+    {"vit-s-32-alt", TD_LOSS_SIGMOID, 64, &whole, false, false, 15},
+    {"vit-s-16-alt", TD_LOSS_SOFTMAX, 16, &plain, false, false, 15},
+    {"vit-s-16-alt", TD_LOSS_SIGMOID, 16, &whole, false, false, 15},
+    {"vit-b-32", TD_LOSS_SOFTMAX, 32, &plain, false, false, 40},
+    {"vit-b-32", TD_LOSS_SOFTMAX, 32, &whole, false, false, 40},
+    {"vit-b-32", TD_LOSS_SIGMOID, 32, &whole, false, false, 40},
+    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &plain, false, false, 30},
+    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &whole, false, false, 30},
+    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &flip50, false, false, 20},
+    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &flip75, false, false, 15},
+    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &lit, false, false, 15},
+    {"vit-b-16", TD_LOSS_SIGMOID, 8, &whole, false, false, 30},
+    {"vit-b-16-siglip", TD_LOSS_SIGMOID, 16, &plain, false, false, 60},
 };
 
 typedef struct step_state {
@@ -60,15 +90,22 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
                                             .steps = 10000},
                               .batch = row->batch,
                               .blocks = BLOCKS,
-                              .seed = SEED};
+                              .seed = SEED,
+                              .keep_padding = row->variant->whole,
+                              .keep_last_block = row->variant->whole,
+                              .recompute = row->variant->recompute,
+                              .freeze_image = row->variant->freeze_image,
+                              .accum = row->variant->accum,
+                              .patch_mask = row->variant->patch_mask};
     return TD_OK;
 }
 
 static td_status list_steps(const td_workload *self, td_case_list *list) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        td_case *added = td_case_add(list, self, "step/%s/%s/b%lld-f32",
-                                     rows[i].loss == TD_LOSS_SOFTMAX ? "clip" : "siglip",
-                                     rows[i].model, (long long)rows[i].batch);
+        td_case *added =
+            td_case_add(list, self, "step/%s/%s/b%lld-f32%s",
+                        rows[i].loss == TD_LOSS_SOFTMAX ? "clip" : "siglip", rows[i].model,
+                        (long long)rows[i].batch, rows[i].variant->name);
         added->param[0] = (int64_t)i;
         added->quick = rows[i].quick;
         added->seconds = rows[i].seconds;
@@ -76,9 +113,10 @@ static td_status list_steps(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
+/* Every micro-batch has a logical block of each rank. */
 static bool fits_blocks(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks <= BLOCKS;
+    int64_t accum = rows[subject->param[0]].variant->accum;
+    return layout->ranks * (accum > 1 ? accum : 1) <= BLOCKS;
 }
 
 static td_status segment_step(const td_case *subject, const td_layout *layout, int64_t *bytes) {
@@ -103,21 +141,26 @@ static td_status setup_step(td_bench *bench) {
                                              .seed = SEED},
                          &s->pairs));
     TD_TRY(td_tokenizer_load(NULL, &s->tokenizer));
-    TD_TRY(td_train_create(&options, bench->rank, &s->train));
-    const td_split *split = td_train_split(s->train);
-    int rank = bench->rank->rank;
-    return td_loader_create(&(td_loader_options){.pairs = s->pairs,
-                                                 .tokenizer = s->tokenizer,
-                                                 .batch = options.batch,
-                                                 .first_row = td_split_first_row(split, rank),
-                                                 .rows = td_split_rows(split, rank),
-                                                 .image_size = options.config.image_size,
-                                                 .context = options.config.context,
-                                                 .seed = SEED,
-                                                 .prefetch = 2,
-                                                 .pu = -1,
-                                                 .cache_bytes = small ? INT64_C(64) << 20 : 0},
-                            &s->loader);
+    td_split split = {.batch = options.batch,
+                      .blocks = options.blocks,
+                      .rank = bench->rank->rank,
+                      .ranks = bench->rank->count};
+    /* The loader first: its worker inherits where this thread may run, and creating the team binds
+     * this thread to one PU. */
+    TD_TRY(
+        td_loader_create(&(td_loader_options){.pairs = s->pairs,
+                                              .tokenizer = s->tokenizer,
+                                              .batch = options.batch,
+                                              .first_row = td_split_first_row(&split, split.rank),
+                                              .rows = td_split_rows(&split, split.rank),
+                                              .image_size = options.config.image_size,
+                                              .context = options.config.context,
+                                              .seed = SEED,
+                                              .prefetch = 2,
+                                              .pu = -1,
+                                              .cache_bytes = small ? INT64_C(64) << 20 : 0},
+                         &s->loader));
+    return td_train_create(&options, bench->rank, &s->train);
 }
 
 static td_status run_step(td_bench *bench) {
@@ -162,7 +205,8 @@ static void cost_step(const td_bench *bench, td_cost *out) {
     *out = (td_cost){.value = TD_VALUE_ITEMS,
                      .items = (double)options->batch,
                      .unit = "pairs/s",
-                     .flops = td_model_nominal_flops(&options->config) * (double)options->batch};
+                     .nominal = td_model_nominal_flops(&options->config) * (double)options->batch};
+    out->flops = out->nominal; /* until steps have been run: finish_step */
     td_isa isa;
     out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : 0;
 }
@@ -233,7 +277,7 @@ static void finish_step(td_bench *bench) {
     td_outcome_number(out, "data_wait_ns", (double)(after.wait_ns - s->before.wait_ns) / steps);
     td_outcome_number(out, "decode_ns", (double)(after.decode_ns - s->before.decode_ns) / steps);
     td_outcome_number(out, "phase_wait_ns", total.wait_ns);
-    td_outcome_number(out, "executed_flops", total.flops);
+    out->cost.flops = total.flops * bench->rank->count;
     td_outcome_number(out, "bad_samples", (double)after.bad_samples);
 }
 

@@ -246,6 +246,64 @@ typedef struct td_contrastive_grad_f32_args {
     float *dx, *row_loss, *row_dscale;
 } td_contrastive_grad_f32_args;
 
+/* Softmax loss of both directions by block pairs, first pass. `pairs` independent pairs, one tile
+ * each: pair q takes x rows [x_first[q], + rows) and y rows [y_first[q], + rows); no two pairs of a
+ * call share a block of x or of y. x_state[q] and y_state[q] (rows, 2) hold, for each row of the
+ * pair's blocks, the maximum of the scores met so far and the sum of exp(score - maximum), and are
+ * brought up to date; they start at (-inf, 0). Tiles of 64 x 64 inside a pair, texts outermost:
+ * sums of a tile in f32 (rows in lanes, columns as chains over rows), over tiles in f64 in their
+ * order. scores, when not NULL: scores[q] (rows, ld_scores) receives the pair's scores for the
+ * second pass. Scratch O(tile). */
+typedef struct td_contrastive_pairs_lse_f32_args {
+    int64_t pairs, rows, dim;
+    const int64_t *x_first, *y_first;
+    const float *x, *y, *scale;
+    double *const *x_state;
+    double *const *y_state; /* may lie in another rank's segment */
+    float *const *scores;
+    int64_t ld_scores;
+} td_contrastive_pairs_lse_f32_args;
+
+/* Second pass, with the states of the whole batch: g_ij = (exp(S_ij - row) + exp(S_ij - column) - 2
+ * [same sample]) / (2 batch); dx += scale * g y, dy += scale * g^T x, continuing the FMA chain from
+ * what is stored; slots[q] gets the loss of the pair's positives and sum g * S (d logit_scale).
+ * x_sample, y_sample: global index of the first sample of each block. scores: as the first pass
+ * left them, or NULL: they are computed again, to the same bits. Pairs and tiles as above. */
+typedef struct td_contrastive_pairs_grad_f32_args {
+    int64_t pairs, rows, dim, batch;
+    const int64_t *x_first, *y_first;
+    const int64_t *x_sample, *y_sample;
+    const float *x, *y, *scale;
+    const double *const *x_state;
+    const double *const *y_state;
+    const float *const *scores;
+    int64_t ld_scores;
+    float *const *dx;
+    float *const *dy; /* per pair: may lie in another rank's segment */
+    double *slots;    /* (pairs, 2) */
+} td_contrastive_pairs_grad_f32_args;
+
+/* One direction of the softmax loss on stored products. scores (rows, ld_scores, batch of them
+ * used), in place: products <x_i, y_j> to scale * g_ij, g_ij = (exp(S_ij - lse_i) - [j = offset +
+ * i]) / (2 batch), S = scale * product; row_loss[i] = (lse_i - S_own) / (2 batch); row_dscale[i] =
+ * sum_j g_ij S_ij. Sums in lanes. Tile: 64 rows. */
+typedef struct td_scores_softmax_f32_args {
+    int64_t rows, batch, offset, ld_scores;
+    float *scores;
+    const float *scale;
+    float *row_loss, *row_dscale;
+} td_scores_softmax_f32_args;
+
+/* The same for the sigmoid loss: scale * g_ij, g_ij = (sigmoid(l_ij) - [j = offset + i]) / batch, l
+ * = S + bias; row_loss[i] = sum_j softplus(-label * l_ij) / batch; row_dscale and row_dbias are the
+ * sums of g S and g. Tile: 64 rows. */
+typedef struct td_scores_sigmoid_f32_args {
+    int64_t rows, batch, offset, ld_scores;
+    float *scores;
+    const float *scale, *bias;
+    float *row_loss, *row_dscale, *row_dbias;
+} td_scores_sigmoid_f32_args;
+
 /* Sigmoid loss of image rows against text rows: l_ij = scale * <x_i, y_j> + bias, label +1 where
  * x_offset + i == y_offset + j, else -1; loss = sum softplus(-label * l) / batch; g_ij =
  * (sigmoid(l_ij) - [label = 1]) / batch. `pairs` independent block pairs are done by one call, one
@@ -253,7 +311,7 @@ typedef struct td_contrastive_grad_f32_args {
  * of a call share an x or a y block, so dx and dy are updated without races. dx += scale * g y and
  * dy += scale * g^T x, continuing the FMA chain from what is stored; slots[q] gets loss, sum g * S
  * (d logit_scale) and sum g (d bias) of the pair, f32, in that order. Tiles of 64 x 64 inside a
- * pair, images outermost; scratch O(tile). */
+ * pair, texts outermost; scratch O(tile). */
 typedef struct td_sigmoid_loss_f32_args {
     int64_t pairs, rows, dim, batch;
     const int64_t *x_first, *y_first;   /* rows of x, dx and of y, dy */

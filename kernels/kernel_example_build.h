@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "kernels/kernel_example.h"
 
-enum { EXAMPLE_DIMS = 8, EXAMPLE_BUFFERS = 16, EXAMPLE_SLOTS = 24, EXAMPLE_SHAPE = 96 };
+enum { EXAMPLE_DIMS = 8, EXAMPLE_BUFFERS = 20, EXAMPLE_SLOTS = 24, EXAMPLE_SHAPE = 96 };
 
 /* One row of the list of cases; what the numbers mean is the builder's business. */
 typedef struct example_case {
@@ -142,6 +142,19 @@ void example_build_attention(td_kernel_example *example, const int64_t *d);
 void example_build_attention_grad(td_kernel_example *example, const int64_t *d);
 td_status example_finish_attention(td_kernel_example *example);
 td_status example_finish_attention_grad(td_kernel_example *example);
+
+/* In kernel_example_losses.c. */
+void example_build_contrastive_lse(td_kernel_example *example, const int64_t *d);
+void example_build_contrastive_grad(td_kernel_example *example, const int64_t *d);
+void example_build_pairs_lse(td_kernel_example *example, const int64_t *d);
+void example_build_pairs_grad(td_kernel_example *example, const int64_t *d);
+void example_build_scores_softmax(td_kernel_example *example, const int64_t *d);
+void example_build_scores_sigmoid(td_kernel_example *example, const int64_t *d);
+void example_build_sigmoid(td_kernel_example *example, const int64_t *d);
+td_status example_finish_contrastive_grad(td_kernel_example *example);
+td_status example_finish_pairs_lse(td_kernel_example *example);
+td_status example_finish_pairs_grad(td_kernel_example *example);
+td_status example_finish_sigmoid(td_kernel_example *example);
 
 /* In kernel_example_cases.c. */
 const example_case *example_case_find(td_op_id op, int size, int64_t index);

@@ -389,143 +389,6 @@ static void build_l2norm_grad(td_kernel_example *example, const int64_t *d) {
     example_shape(example, "r%lld-c%lld", (long long)d[0], (long long)d[1]);
 }
 
-/* Features of about unit length, whose inner products times a scale of 2 to 32 stay in the range of
- * real logits. */
-static int features(td_kernel_example *example, const char *name, int64_t rows, int64_t dim,
-                    void *pointer) {
-    float scale = 1.0f / sqrtf((float)dim);
-    return example_add(example, name, TD_EXAMPLE_IN, rows, dim, dim, FILL_SIGNED, scale, pointer);
-}
-
-static void scalar(td_kernel_example *example, const char *name, example_fill fill, void *pointer) {
-    example_add(example, name, TD_EXAMPLE_IN, 1, 1, 1, fill, 16, pointer);
-}
-
-static void build_contrastive_lse(td_kernel_example *example, const int64_t *d) {
-    td_contrastive_lse_f32_args *args = &example->args.contrastive_lse_f32;
-    *args = (td_contrastive_lse_f32_args){.rows = d[0], .batch = d[1], .dim = d[2], .offset = d[3]};
-    features(example, "x", d[0], d[2], &args->x);
-    features(example, "y", d[1], d[2], &args->y);
-    scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    example_out(example, "lse", 1, d[0], d[0], &args->lse);
-    example_out(example, "diag", 1, d[0], d[0], &args->diag);
-    example_shape(example, "r%lld-n%lld-d%lld-o%lld", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3]);
-}
-
-enum {
-    CONTRASTIVE_X,
-    CONTRASTIVE_Y,
-    CONTRASTIVE_SCALE,
-    CONTRASTIVE_ROW_LSE,
-    CONTRASTIVE_COL_LSE,
-    CONTRASTIVE_DIAG
-};
-
-/* x holds the whole batch, because the log-sum-exp of a column needs all of it; own rows start at
- * `offset`. */
-static void build_contrastive_grad(td_kernel_example *example, const int64_t *d) {
-    td_contrastive_grad_f32_args *args = &example->args.contrastive_grad_f32;
-    *args =
-        (td_contrastive_grad_f32_args){.rows = d[0], .batch = d[1], .dim = d[2], .offset = d[3]};
-    int x = features(example, "x", d[1], d[2], NULL);
-    example_point(example, &args->x, x, d[3] * d[2]);
-    features(example, "y", d[1], d[2], &args->y);
-    scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    example_in(example, "row_lse", 1, d[0], d[0], &args->row_lse);
-    example_in(example, "col_lse", 1, d[1], d[1], &args->col_lse);
-    example_in(example, "diag", 1, d[1], d[1], NULL);
-    example_out(example, "dx", d[0], d[2], d[2], &args->dx);
-    example_out(example, "row_loss", 1, d[0], d[0], &args->row_loss);
-    example_out(example, "row_dscale", 1, d[0], d[0], &args->row_dscale);
-    example_shape(example, "r%lld-n%lld-d%lld-o%lld", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3]);
-}
-
-static td_status finish_contrastive_grad(td_kernel_example *example) {
-    const td_contrastive_grad_f32_args *args = &example->args.contrastive_grad_f32;
-    float *diag = example_data(example, CONTRASTIVE_DIAG);
-    td_contrastive_lse_f32_args rows = {.rows = args->rows,
-                                        .batch = args->batch,
-                                        .dim = args->dim,
-                                        .offset = args->offset,
-                                        .x = args->x,
-                                        .y = args->y,
-                                        .scale = args->scale,
-                                        .lse = example_data(example, CONTRASTIVE_ROW_LSE),
-                                        .diag = diag};
-    td_contrastive_lse_f32_args cols = {.rows = args->batch,
-                                        .batch = args->batch,
-                                        .dim = args->dim,
-                                        .x = args->y,
-                                        .y = example_data(example, CONTRASTIVE_X),
-                                        .scale = args->scale,
-                                        .lse = example_data(example, CONTRASTIVE_COL_LSE),
-                                        .diag = diag};
-    TD_TRY(example_compute(TD_OP_contrastive_lse_f32, &rows));
-    return example_compute(TD_OP_contrastive_lse_f32, &cols);
-}
-
-enum {
-    SIGMOID_DX = 4,
-    SIGMOID_DY,
-    SIGMOID_X_FIRST,
-    SIGMOID_Y_FIRST,
-    SIGMOID_X_SAMPLE,
-    SIGMOID_Y_SAMPLE,
-    SIGMOID_DX_OF,
-    SIGMOID_DY_OF
-};
-
-/* Pair q takes image block q and text block q + 1 (modulo pairs); the samples of the text blocks
- * are shifted so that every other pair lies on the diagonal. */
-static void build_sigmoid(td_kernel_example *example, const int64_t *d) {
-    td_sigmoid_loss_f32_args *args = &example->args.sigmoid_loss_f32;
-    int64_t pairs = d[0], rows = d[1], dim = d[2];
-    *args = (td_sigmoid_loss_f32_args){
-        .pairs = pairs, .rows = rows, .dim = dim, .batch = 2 * pairs * rows};
-    features(example, "x", pairs * rows, dim, &args->x);
-    features(example, "y", pairs * rows, dim, &args->y);
-    scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    scalar(example, "bias", FILL_SIGNED, &args->bias);
-    example_inout(example, "dx", pairs * rows, dim, dim, NULL);
-    example_inout(example, "dy", pairs * rows, dim, dim, NULL);
-    const td_kernel_example_role role = TD_EXAMPLE_IN;
-    example_add_bytes(example, "x_first", role, pairs, sizeof(int64_t), FILL_LATER, 0,
-                      &args->x_first);
-    example_add_bytes(example, "y_first", role, pairs, sizeof(int64_t), FILL_LATER, 0,
-                      &args->y_first);
-    example_add_bytes(example, "x_sample", role, pairs, sizeof(int64_t), FILL_LATER, 0,
-                      &args->x_sample);
-    example_add_bytes(example, "y_sample", role, pairs, sizeof(int64_t), FILL_LATER, 0,
-                      &args->y_sample);
-    example_add_bytes(example, "dx_of", role, pairs, sizeof(float *), FILL_LATER, 0, &args->dx);
-    example_add_bytes(example, "dy_of", role, pairs, sizeof(float *), FILL_LATER, 0, &args->dy);
-    example_out(example, "slots", pairs, 3, 3, &args->slots);
-    example_shape(example, "q%lld-r%lld-d%lld", (long long)pairs, (long long)rows, (long long)dim);
-}
-
-static td_status finish_sigmoid(td_kernel_example *example) {
-    int64_t pairs = example->args.sigmoid_loss_f32.pairs,
-            rows = example->args.sigmoid_loss_f32.rows;
-    int64_t dim = example->args.sigmoid_loss_f32.dim;
-    int64_t *x_first = example->buffers[SIGMOID_X_FIRST].shown.data;
-    int64_t *y_first = example->buffers[SIGMOID_Y_FIRST].shown.data;
-    int64_t *x_sample = example->buffers[SIGMOID_X_SAMPLE].shown.data;
-    int64_t *y_sample = example->buffers[SIGMOID_Y_SAMPLE].shown.data;
-    float **dx = example->buffers[SIGMOID_DX_OF].shown.data,
-          **dy = example->buffers[SIGMOID_DY_OF].shown.data;
-    for (int64_t q = 0; q < pairs; q++) {
-        x_first[q] = q * rows;
-        y_first[q] = (q + 1) % pairs * rows;
-        x_sample[q] = q * rows;
-        y_sample[q] = (q % 2 == 0 ? q : q + pairs) * rows;
-        dx[q] = example_data(example, SIGMOID_DX) + x_first[q] * dim;
-        dy[q] = example_data(example, SIGMOID_DY) + y_first[q] * dim;
-    }
-    return TD_OK;
-}
-
 static void build_sumsq(td_kernel_example *example, const int64_t *d) {
     td_sumsq_f32_args *args = &example->args.sumsq_f32;
     *args = (td_sumsq_f32_args){.n = d[0]};
@@ -622,9 +485,14 @@ static const struct {
     [TD_OP_pool_grad_f32] = {build_pool_grad, finish_pool},
     [TD_OP_l2norm_f32] = {build_l2norm, NULL},
     [TD_OP_l2norm_grad_f32] = {build_l2norm_grad, NULL},
-    [TD_OP_contrastive_lse_f32] = {build_contrastive_lse, NULL},
-    [TD_OP_contrastive_grad_f32] = {build_contrastive_grad, finish_contrastive_grad},
-    [TD_OP_sigmoid_loss_f32] = {build_sigmoid, finish_sigmoid},
+    [TD_OP_contrastive_lse_f32] = {example_build_contrastive_lse, NULL},
+    [TD_OP_contrastive_grad_f32] = {example_build_contrastive_grad,
+                                    example_finish_contrastive_grad},
+    [TD_OP_contrastive_pairs_lse_f32] = {example_build_pairs_lse, example_finish_pairs_lse},
+    [TD_OP_contrastive_pairs_grad_f32] = {example_build_pairs_grad, example_finish_pairs_grad},
+    [TD_OP_scores_softmax_f32] = {example_build_scores_softmax, NULL},
+    [TD_OP_scores_sigmoid_f32] = {example_build_scores_sigmoid, NULL},
+    [TD_OP_sigmoid_loss_f32] = {example_build_sigmoid, example_finish_sigmoid},
     [TD_OP_sumsq_f32] = {build_sumsq, NULL},
     [TD_OP_adamw_f32] = {build_adamw, finish_adamw},
     [TD_OP_ema_f32] = {build_ema, NULL},

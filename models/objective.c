@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "models/layer.h"
+#include "models/objective_build.h"
 
 td_status td_split_check(const td_split *split) {
     int64_t blocks = split->blocks;
@@ -37,45 +38,169 @@ int64_t td_split_most_blocks(const td_split *split) {
     return (split->blocks + split->ranks - 1) / split->ranks;
 }
 
-static void plan_features(const td_objective *o, td_features *f, td_plan *segment, td_plan *arena) {
+static int64_t own_rows(const td_objective *o) {
+    return td_split_rows(&o->split, o->split.rank);
+}
+
+static int64_t most_rows(const td_objective *o) {
+    return td_split_most_blocks(&o->split) * (o->split.batch / o->split.blocks);
+}
+
+bool td_objective_by_pairs(const td_objective *o) {
+    return o->kind == TD_LOSS_SOFTMAX ? o->way != TD_WAY_LOCAL && o->way != TD_WAY_TWO_WAY
+                                      : o->way != TD_WAY_FULL;
+}
+
+/* Bytes of scores that the rank with most rows keeps. */
+static int64_t stored_bytes(const td_objective *o) {
+    int64_t row = o->split.batch * (int64_t)sizeof(float);
+    switch (o->way) {
+    case TD_WAY_FULL:
+        return row * (o->kind == TD_LOSS_SOFTMAX ? o->split.batch : most_rows(o));
+    case TD_WAY_LOCAL:
+        return 2 * row * most_rows(o);
+    case TD_WAY_STORED:
+        return row * most_rows(o);
+    default:
+        return 0;
+    }
+}
+
+td_status td_objective_check(const td_objective *o) {
+    TD_TRY(td_split_check(&o->split));
+    bool softmax_only =
+        o->way == TD_WAY_STORED || o->way == TD_WAY_LOCAL || o->way == TD_WAY_TWO_WAY;
+    if (o->kind == TD_LOSS_SOFTMAX ? o->way == TD_WAY_RING : softmax_only) {
+        return td_fail(TD_EUSAGE, "the %s loss is not computed that way",
+                       o->kind == TD_LOSS_SOFTMAX ? "softmax" : "sigmoid");
+    }
+    if (stored_bytes(o) > TD_OBJECTIVE_STORED_MOST) {
+        return td_fail(TD_ESKIP,
+                       "a rank would keep %.3g GB of scores for a batch of %" PRId64
+                       "; expected at most %.3g GB (the tiled ways keep none)",
+                       (double)stored_bytes(o) * 1e-9, o->split.batch,
+                       (double)TD_OBJECTIVE_STORED_MOST * 1e-9);
+    }
+    return TD_OK;
+}
+
+static float *take_features(td_objective *o, td_plan *plan, int64_t rows) {
+    size_t before = plan->used_bytes;
+    float *at = TD_PLAN_ARRAY(plan, float, rows * o->embed);
+    o->cost.feature_bytes += (int64_t)(plan->used_bytes - before);
+    return at;
+}
+
+static void plan_slots(td_objective *o, td_features *f, td_plan *segment, td_plan *arena) {
     const td_split *s = &o->split;
-    int64_t most = td_split_most_blocks(s) * (s->batch / s->blocks);
-    f->slots = TD_PLAN_ARRAY(segment, float, s->ranks *most * o->embed);
+    int64_t most = most_rows(o);
+    if (o->way == TD_WAY_RING) {
+        f->own = take_features(o, segment, most);
+        return;
+    }
+    f->slots = take_features(o, segment, s->ranks * most);
     f->own = td_at(f->slots, s->rank * most * o->embed);
-    f->all = td_split_even(s) ? f->slots : TD_PLAN_ARRAY(arena, float, s->batch * o->embed);
-    /* In the segment for the sigmoid loss: other ranks add to the gradients of this rank's texts.
-     */
-    f->d_own = TD_PLAN_ARRAY(segment, float, most * o->embed);
-    if (o->kind == TD_LOSS_SOFTMAX) {
+    f->all = td_split_even(s) ? f->slots : take_features(o, arena, s->batch);
+}
+
+static void plan_gradients(td_objective *o, td_features *f, td_plan *segment) {
+    const td_split *s = &o->split;
+    if (o->kind == TD_LOSS_SOFTMAX && o->way == TD_WAY_FULL) {
+        f->d_all = TD_PLAN_ARRAY(segment, float, s->batch * o->embed);
+        f->d_own = td_at(f->d_all, td_split_first_row(s, s->rank) * o->embed);
+    } else if (o->way == TD_WAY_LOCAL || (o->way == TD_WAY_FULL && f == &o->text)) {
+        f->d_all = TD_PLAN_ARRAY(segment, float, s->ranks *most_rows(o) * o->embed);
+        f->d_own = td_at(f->d_all, s->rank * most_rows(o) * o->embed);
+    } else {
+        /* In the segment: other ranks add to the gradients of this rank's texts. */
+        f->d_own = take_features(o, segment, most_rows(o));
+    }
+}
+
+/* What a way needs for each row. */
+static void plan_rows(const td_objective *o, td_features *f, td_plan *segment, td_plan *arena) {
+    const td_split *s = &o->split;
+    int64_t most = most_rows(o);
+    if (o->way == TD_WAY_TWO_WAY) {
         f->lse_slots = TD_PLAN_ARRAY(segment, float, s->ranks *most);
         f->lse_own = td_at(f->lse_slots, s->rank * most);
         f->lse_all = td_split_even(s) ? f->lse_slots : TD_PLAN_ARRAY(arena, float, s->batch);
         f->diag = TD_PLAN_ARRAY(arena, float, most);
+    }
+    if (!td_objective_by_pairs(o)) {
         f->loss = TD_PLAN_ARRAY(arena, float, most);
         f->dscale = TD_PLAN_ARRAY(arena, float, most);
+        f->dbias = TD_PLAN_ARRAY(arena, float, most);
+    } else if (o->kind == TD_LOSS_SOFTMAX) {
+        int64_t rows = o->way == TD_WAY_FULL ? s->batch : most;
+        f->state = TD_PLAN_ARRAY(segment, double, 2 * rows);
+    }
+    if (o->way == TD_WAY_RING && f == &o->text) {
+        int64_t floats = (most + s->batch / s->blocks) * o->embed;
+        f->ring = TD_PLAN_ARRAY(segment, float, floats);
+        f->d_ring = TD_PLAN_ARRAY(segment, float, floats);
     }
 }
 
+/* From the shape alone, except that scores may be kept by the ranks of one layout and not of
+ * another: the bits are the same. Tiles of pairs of 8 rows take twice the time of strips of 64, of
+ * 32 rows 0.6 (512 columns, AVX-512). */
+static td_way best_way(const td_objective *o) {
+    enum { LEAST_ROWS = 16 };
+    const int64_t kept_most = INT64_C(32) << 20;
+    if (o->kind == TD_LOSS_SIGMOID) {
+        return TD_WAY_TILED;
+    }
+    if (o->split.batch / o->split.blocks < LEAST_ROWS) {
+        return TD_WAY_TWO_WAY;
+    }
+    int64_t scores = most_rows(o) * o->split.batch * (int64_t)sizeof(float);
+    return scores <= kept_most ? TD_WAY_STORED : TD_WAY_TILED;
+}
+
 void td_objective_plan(td_objective *o, td_plan *segment, td_plan *arena) {
-    plan_features(o, &o->image, segment, arena);
-    plan_features(o, &o->text, segment, arena);
+    o->way = o->way == TD_WAY_BEST ? best_way(o) : o->way;
+    size_t before = segment->used_bytes + arena->used_bytes;
+    td_features *const both[] = {&o->image, &o->text};
+    o->cost = (td_objective_cost){0};
+    for (int i = 0; i < 2; i++) {
+        plan_slots(o, both[i], segment, arena);
+        plan_gradients(o, both[i], segment);
+        plan_rows(o, both[i], segment, arena);
+    }
+    int64_t rows = own_rows(o), batch = o->split.batch, blocks = o->split.blocks;
     o->sums =
         TD_PLAN_ARRAY(segment, td_block_sums, o->split.ranks * td_split_most_blocks(&o->split));
-    if (o->kind == TD_LOSS_SIGMOID) {
+    if (o->kind == TD_LOSS_SOFTMAX && td_objective_by_pairs(o)) {
+        bool full = o->way == TD_WAY_FULL;
+        o->keeps_scores = full || o->way == TD_WAY_STORED;
+        o->joint_slots = TD_PLAN_ARRAY(arena, double, blocks *blocks * 2);
+        if (o->keeps_scores) {
+            o->scores[0] = TD_PLAN_ARRAY(arena, float, (full ? batch : rows) * batch);
+        }
+    } else if (td_objective_by_pairs(o)) {
         int64_t own = td_split_n_blocks(&o->split, o->split.rank);
-        o->pair_slots = TD_PLAN_ARRAY(arena, float, o->split.blocks *own * 3);
+        o->pair_slots = TD_PLAN_ARRAY(arena, float, blocks *own * 3);
+    } else {
+        for (int i = 0; i < 2 && stored_bytes(o) > 0; i++) {
+            bool needed = i == 0 || o->way == TD_WAY_LOCAL;
+            o->scores[i] = needed ? TD_PLAN_ARRAY(arena, float, rows *batch) : NULL;
+        }
     }
+    o->cost.loss_bytes =
+        (int64_t)(segment->used_bytes + arena->used_bytes - before) - o->cost.feature_bytes;
 }
 
 /* Slots of equal size are gathered; when ranks own different numbers of rows they are then moved
  * together. */
-static int gather(td_objective *o, td_program *program, int phase, float *slots, float *all,
-                  int64_t row, const char *name) {
+int td_objective_gather(td_objective *o, td_program *program, int phase, float *slots, float *all,
+                        int64_t row, const char *name) {
     const td_split *s = &o->split;
     if (s->ranks == 1) {
         return phase;
     }
-    int64_t most = td_split_most_blocks(s) * (s->batch / s->blocks);
+    int64_t most = most_rows(o);
+    o->cost.exchanged_bytes += (double)((s->ranks - 1) * most * row) * sizeof(float);
     phase = td_program_collective(program, phase, td_collective_find("allgather", "ring"), o->comm,
                                   slots, s->ranks * most * row, name);
     if (slots == all) {
@@ -92,139 +217,31 @@ static int gather(td_objective *o, td_program *program, int phase, float *slots,
     return next;
 }
 
-static td_block_sums *own_sums(const td_objective *o) {
+int td_objective_gather_features(td_objective *o, td_program *program, int phase, td_features *f) {
+    return td_objective_gather(o, program, phase, f->slots, f->all, o->embed,
+                               f == &o->image ? "loss.gather.image" : "loss.gather.text");
+}
+
+td_block_sums *td_objective_sums(const td_objective *o) {
     return o->sums + o->split.rank * td_split_most_blocks(&o->split);
 }
 
-/* Samples in order inside a block, image direction before text direction of each. */
-static void sum_softmax(void *arg) {
-    td_objective *o = arg;
-    int64_t per_block = o->split.batch / o->split.blocks;
-    for (int64_t b = 0; b < td_split_n_blocks(&o->split, o->split.rank); b++) {
-        td_block_sums *sums = &own_sums(o)[b];
-        sums->loss = sums->dscale = sums->dbias = 0;
-        for (int64_t i = b * per_block; i < (b + 1) * per_block; i++) {
-            sums->loss += (double)o->image.loss[i];
-            sums->loss += (double)o->text.loss[i];
-            sums->dscale += (double)o->image.dscale[i];
-        }
-    }
-}
-
-static int softmax_pass(td_objective *o, td_program *program, int phase, td_features *x,
-                        const td_features *y, bool gradient, const char *name) {
-    const td_split *s = &o->split;
-    int64_t rows = td_split_rows(s, s->rank), offset = td_split_first_row(s, s->rank);
-    if (gradient) {
-        return TD_PROGRAM_ADD(program, phase, contrastive_grad_f32, "loss", name, .rows = rows,
-                              .batch = s->batch, .dim = o->embed, .offset = offset, .x = x->own,
-                              .y = y->all, .scale = o->scale, .row_lse = x->lse_own,
-                              .col_lse = y->lse_all, .dx = x->d_own, .row_loss = x->loss,
-                              .row_dscale = x->dscale);
-    }
-    return TD_PROGRAM_ADD(program, phase, contrastive_lse_f32, "loss", name, .rows = rows,
-                          .batch = s->batch, .dim = o->embed, .offset = offset, .x = x->own,
-                          .y = y->all, .scale = o->scale, .lse = x->lse_own, .diag = x->diag);
-}
-
-static int build_softmax(td_objective *o, td_program *program, int phase) {
-    phase = gather(o, program, phase, o->image.slots, o->image.all, o->embed, "loss.gather.image");
-    phase = gather(o, program, phase, o->text.slots, o->text.all, o->embed, "loss.gather.text");
-    softmax_pass(o, program, phase, &o->image, &o->text, false, "loss.lse.image");
-    phase = softmax_pass(o, program, phase, &o->text, &o->image, false, "loss.lse.text");
-    phase =
-        gather(o, program, phase, o->image.lse_slots, o->image.lse_all, 1, "loss.gather.lse.image");
-    phase =
-        gather(o, program, phase, o->text.lse_slots, o->text.lse_all, 1, "loss.gather.lse.text");
-    softmax_pass(o, program, phase, &o->image, &o->text, true, "loss.grad.image");
-    phase = softmax_pass(o, program, phase, &o->text, &o->image, true, "loss.grad.text");
-    return td_program_call(program, phase, sum_softmax, o, "loss.sum");
-}
-
-static void clear_sigmoid(void *arg) {
-    td_objective *o = arg;
-    size_t bytes = (size_t)(td_split_rows(&o->split, o->split.rank) * o->embed) * sizeof(float);
-    memset(o->image.d_own, 0, bytes);
-    memset(o->text.d_own, 0, bytes);
-}
-
-/* The phases of one image block in order. */
-static void sum_sigmoid(void *arg) {
-    td_objective *o = arg;
-    int64_t own = td_split_n_blocks(&o->split, o->split.rank);
-    for (int64_t b = 0; b < own; b++) {
-        td_block_sums *sums = &own_sums(o)[b];
-        sums->loss = sums->dscale = sums->dbias = 0;
-        for (int64_t p = 0; p < o->split.blocks; p++) {
-            const float *slot = o->pair_slots + (p * own + b) * 3;
-            sums->loss += (double)slot[0];
-            sums->dscale += (double)slot[1];
-            sums->dbias += (double)slot[2];
-        }
-    }
-}
-
-static int owner_of(const td_split *split, int64_t block) {
-    int rank = 0;
-    while (td_split_first_block(split, rank + 1) <= block) {
-        rank++;
-    }
-    return rank;
-}
-
-/* The pairs of one phase of the Latin square: own image block i with text block (i + p) mod blocks.
- */
-static int sigmoid_phase(td_objective *o, td_program *program, td_plan *arena, int phase,
-                         int64_t p) {
-    const td_split *s = &o->split;
-    int64_t own = td_split_n_blocks(s, s->rank), rows = s->batch / s->blocks;
-    int64_t *places = TD_PLAN_ARRAY(arena, int64_t, 4 * own);
-    float **d = TD_PLAN_ARRAY(arena, float *, 2 * own);
-    for (int64_t i = 0; i < own && places != NULL; i++) {
-        int64_t image = td_split_first_block(s, s->rank) + i, text = (image + p) % s->blocks;
-        int owner = owner_of(s, text);
-        float *accumulator =
-            o->text.d_own + (text - td_split_first_block(s, owner)) * rows * o->embed;
-        places[i] = i * rows;
-        places[own + i] = text * rows;
-        places[2 * own + i] = image * rows;
-        places[3 * own + i] = text * rows;
-        d[i] = o->image.d_own + i * rows * o->embed;
-        d[own + i] = td_rank_peer(o->rank, owner, accumulator);
-    }
-    bool real = places != NULL;
-    char name[TD_NODE_NAME];
-    snprintf(name, sizeof(name), "loss.pairs.%" PRId64, p);
-    return TD_PROGRAM_ADD(
-        program, phase, sigmoid_loss_f32, "loss", name, .pairs = own, .rows = rows, .dim = o->embed,
-        .batch = s->batch, .x_first = places, .y_first = real ? places + own : NULL,
-        .x_sample = real ? places + 2 * own : NULL, .y_sample = real ? places + 3 * own : NULL,
-        .x = o->image.own, .y = o->text.all, .scale = o->scale, .bias = o->bias, .dx = d,
-        .dy = real ? d + own : NULL, .slots = td_at(o->pair_slots, p * own * 3));
-}
-
-static int build_sigmoid(td_objective *o, td_program *program, td_plan *arena, int phase) {
-    /* Cleared before the gather: its barriers then keep other ranks from adding too early. */
-    phase = td_program_call(program, phase, clear_sigmoid, o, "loss.clear");
-    phase = gather(o, program, phase, o->text.slots, o->text.all, o->embed, "loss.gather.text");
-    for (int64_t p = 0; p < o->split.blocks; p++) {
-        phase = sigmoid_phase(o, program, arena, phase, p);
-        if (o->split.ranks > 1) {
-            phase = td_program_barrier(program, phase, o->comm, "loss.barrier");
-        }
-    }
-    return td_program_call(program, phase, sum_sigmoid, o, "loss.sum");
-}
-
 int td_objective_build(td_objective *o, td_program *program, td_plan *arena, int phase) {
-    phase = o->kind == TD_LOSS_SOFTMAX ? build_softmax(o, program, phase)
-                                       : build_sigmoid(o, program, arena, phase);
+    size_t before = arena->used_bytes;
+    o->cost.products = o->cost.exchanged_bytes = 0;
+    if (td_objective_by_pairs(o)) {
+        phase = td_objective_build_pairs(o, program, arena, phase);
+    } else {
+        phase = td_objective_build_rows(o, program, phase);
+    }
     if (o->split.ranks > 1) {
-        int64_t floats = (int64_t)(sizeof(td_block_sums) / sizeof(float));
+        int64_t most = td_split_most_blocks(&o->split) * (int64_t)sizeof(td_block_sums);
+        o->cost.exchanged_bytes += (double)((o->split.ranks - 1) * most);
         phase = td_program_collective(
             program, phase, td_collective_find("allgather", "ring"), o->comm, o->sums,
-            o->split.ranks * td_split_most_blocks(&o->split) * floats, "loss.gather.sums");
+            o->split.ranks * most / (int64_t)sizeof(float), "loss.gather.sums");
     }
+    o->cost.loss_bytes += (int64_t)(arena->used_bytes - before);
     return phase;
 }
 
@@ -247,5 +264,5 @@ td_block_sums td_objective_total(const td_objective *o) {
 }
 
 void td_objective_ask_stop(td_objective *o, bool stop) {
-    own_sums(o)[0].stop = stop ? 1 : 0;
+    td_objective_sums(o)[0].stop = stop ? 1 : 0;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The contrastive losses as ops of a program, over all ranks. Both gather normalised features,
- * compute the gradient of this rank's rows, and leave per-block sums of loss and scalar gradients
- * that every rank adds in the same tree.
+ * The contrastive losses as ops of a program, over all ranks. Each way leaves gradients of this
+ * rank's normalised features, and sums per logical block of loss and scalar gradients that every
+ * rank adds in the same tree.
  *
- *   softmax   each rank takes its own image rows against all texts and its own text rows against
- * all images; the two vectors of log-sum-exp are gathered in between, so no gradient has to cross
- * ranks. sigmoid   a Latin square over the logical blocks: in phase p image block i meets text
- * block i + p. A phase touches every text block once, so the accumulators, which lie with the
- * block's owner, need no lock, and the order of additions into each is the same on every layout.
+ * By block pairs, which is how training computes them: a Latin square over the logical blocks, in
+ * phase p image block i meets text block i + p. A phase touches every text block once, so the
+ * accumulators, which lie with the block's owner, need no lock, and the order of additions into
+ * each is the same on every layout. The softmax loss takes two such squares, one for the running
+ * log-sum-exps of rows and columns and one for the gradients of both. The other ways are what other
+ * programs do, to be measured beside these (docs/losses.md).
  */
 #ifndef TD_MODELS_OBJECTIVE_H
 #define TD_MODELS_OBJECTIVE_H
@@ -49,25 +50,66 @@ typedef struct td_block_sums {
     double loss, dscale, dbias, stop;
 } td_block_sums;
 
+/* How a loss is computed. Letters: B batch, b rows of a rank, E embed. GEMM units are products of
+ * the size b B E that a rank executes. */
+typedef enum td_way {
+    TD_WAY_BEST,    /* the plan chooses. Softmax: TWO_WAY where blocks have less than 16 rows, else
+                       STORED up to 32 MiB of scores, else TILED; sigmoid: TILED */
+    TD_WAY_TILED,   /* block pairs, memory O(b): softmax 4 units, sigmoid 3 */
+    TD_WAY_STORED,  /* softmax: as TILED, (b, B) scores kept for the second pass: 3 units */
+    TD_WAY_FULL,    /* softmax: every rank the whole (B, B) of STORED: 3 units a rank's share, on
+                       each of them; sigmoid: (b, B) scores by GEMM: 3 units */
+    TD_WAY_LOCAL,   /* softmax: (b, B) scores by GEMM for either direction, partial gradients of all
+                       features reduced and scattered: 6 units */
+    TD_WAY_TWO_WAY, /* softmax: rows in strips of 64, either direction twice: 6 units */
+    TD_WAY_RING,    /* sigmoid: as TILED, texts and their gradients move from rank to rank and no
+                       rank holds all of them: 3 units */
+} td_way;
+
+/* Refused above: scores that one rank keeps. */
+#define TD_OBJECTIVE_STORED_MOST (INT64_C(1) << 30)
+
 /* One direction's features: gathered from `slots` (ranks, most rows, embed) into `all` (batch,
- * embed), which is the same memory when every rank has as many. */
+ * embed), which is the same memory when every rank has as many. Members that the way does not need
+ * are NULL. */
 typedef struct td_features {
     float *slots, *own, *all;
-    float *d_own;                                                /* gradient of own rows */
-    float *lse_slots, *lse_own, *lse_all, *diag, *loss, *dscale; /* softmax only */
+    float *d_own;                                /* gradient of own rows */
+    float *d_all;                                /* of all: FULL (batch), LOCAL (slots) */
+    float *lse_slots, *lse_own, *lse_all, *diag; /* TWO_WAY */
+    float *loss, *dscale, *dbias;                /* per row: FULL sigmoid, LOCAL, TWO_WAY */
+    double *state;                               /* (rows, 2): block pairs of softmax */
+    float *ring, *d_ring;                        /* RING: (most blocks + 1, rows, embed) */
 } td_features;
+
+/* What one run takes, of this rank. */
+typedef struct td_objective_cost {
+    double products;        /* multiply-adds of products of features and gradients */
+    double exchanged_bytes; /* loaded from or stored to memory of other ranks */
+    int64_t feature_bytes;  /* planned: features, own and gathered, and gradients of own */
+    int64_t loss_bytes;     /* planned: everything else; scratch of the program comes on top */
+} td_objective_cost;
 
 typedef struct td_objective {
     td_loss kind;
+    td_way way; /* BEST: until planned */
     td_split split;
     int64_t embed;
     td_rank *rank;
     td_comm *comm; /* NULL while sizing */
     td_features image, text;
     const float *scale, *bias; /* exp(logit_scale); the bias itself */
-    float *pair_slots;         /* sigmoid: (phases, own blocks, 3) */
+    float *scores[2];          /* (own rows, batch), FULL softmax (batch, batch); or NULL */
+    bool keeps_scores;         /* block pairs of softmax */
+    float *pair_slots;         /* sigmoid by pairs: (phases, blocks, 3) */
+    double *joint_slots;       /* softmax by pairs: (phases, blocks, 2) */
     td_block_sums *sums;       /* (ranks, most blocks), in the segment: gathered */
+    td_objective_cost cost;    /* set by plan and build */
 } td_objective;
+
+/* Whether the loss knows the way, and scores that would be kept are at most
+ * TD_OBJECTIVE_STORED_MOST bytes in a rank: TD_ESKIP says how many there would be. */
+td_status td_objective_check(const td_objective *objective);
 
 /* Plans buffers: those that other ranks read or write in `segment`, the same layout in every rank.
  */

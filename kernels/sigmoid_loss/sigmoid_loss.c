@@ -2,9 +2,8 @@
  * The sigmoid loss of block pairs: no normaliser, so a tile's loss and gradient are known as soon
  * as its scores are, and one pass over 64 x 64 tiles does everything.
  */
-#include "kernels/contrastive/contrastive_plan.h"
+#include "kernels/contrastive/pair_tile.h"
 #include "kernels/kernel.h"
-#include "kernels/product.h"
 #include "kernels/vmath.h"
 
 typedef struct sums {
@@ -36,72 +35,40 @@ TD_SIMD void tile_row(float *row, int64_t cols, int64_t own, float scale, float 
     }
 }
 
-typedef struct pair {
-    const float *x, *y;
-    float *dx, *dy;
-    int64_t shift; /* the positive of row i is column i + shift */
-} pair;
-
-static void pair_tile(const td_sigmoid_loss_f32_args *args, const pair *at, int64_t i, int64_t j,
-                      float *tile, float *transposed, double totals[3]) {
-    int64_t dim = args->dim, left = args->rows - j;
-    int64_t rows = args->rows - i < TD_LOSS_ROWS ? args->rows - i : TD_LOSS_ROWS;
-    int64_t cols = left < TD_LOSS_COLS ? left : TD_LOSS_COLS;
-    const float *x = at->x + i * dim, *y = at->y + j * dim;
-    td_product_transpose(transposed, TD_LOSS_COLS, y, dim, cols, dim);
-    td_product_run(&(td_product){.m = rows,
-                                 .n = td_loss_pad(cols),
-                                 .k = dim,
-                                 .a = x,
-                                 .a_row = dim,
-                                 .a_col = 1,
-                                 .b = transposed,
-                                 .ldb = TD_LOSS_COLS,
-                                 .c = tile,
-                                 .ldc = TD_LOSS_COLS});
+/* Scores to gradients; shift: the positive of row r is column r + shift. */
+static void tile_sums(const td_sigmoid_loss_f32_args *args, const td_pair_tile *at, int64_t shift,
+                      double totals[3]) {
     sums total = {td_v16_zero(), td_v16_zero(), td_v16_zero()};
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t own = i + r + at->shift - j;
-        tile_row(tile + r * TD_LOSS_COLS, cols, own >= 0 && own < cols ? own : -1, *args->scale,
-                 *args->bias, 1.0f / (float)args->batch, &total);
+    for (int64_t r = 0; r < at->rows; r++) {
+        int64_t own = r + shift >= 0 && r + shift < at->cols ? r + shift : -1;
+        tile_row(at->scores + r * TD_LOSS_COLS, at->cols, own, *args->scale, *args->bias,
+                 1.0f / (float)args->batch, &total);
     }
     totals[0] += (double)td_v16_sum(total.loss);
     totals[1] += (double)td_v16_sum(total.dscale);
     totals[2] += (double)td_v16_sum(total.dbias);
-    td_product product = {.m = rows,
-                          .n = dim,
-                          .k = cols,
-                          .a = tile,
-                          .a_row = TD_LOSS_COLS,
-                          .a_col = 1,
-                          .b = y,
-                          .ldb = dim,
-                          .c = at->dx + i * dim,
-                          .ldc = dim,
-                          .accumulate = true};
-    td_product_run(&product);
-    product.m = cols;
-    product.k = rows;
-    product.a_row = 1;
-    product.a_col = TD_LOSS_COLS;
-    product.b = x;
-    product.c = at->dy + j * dim;
-    td_product_run(&product);
 }
 
 void TD_FN(sigmoid_loss_f32)(const td_sigmoid_loss_f32_args *args, int64_t first, int64_t last,
                              void *scratch) {
-    float *tile = scratch, *transposed = tile + TD_LOSS_ROWS * TD_LOSS_COLS;
+    int64_t dim = args->dim, n = args->rows;
+    float *scores = scratch, *transposed = scores + TD_LOSS_ROWS * TD_LOSS_COLS;
     for (int64_t q = first; q < last; q++) {
-        pair at = {.x = args->x + args->x_first[q] * args->dim,
-                   .y = args->y + args->y_first[q] * args->dim,
-                   .dx = args->dx[q],
-                   .dy = args->dy[q],
-                   .shift = args->x_sample[q] - args->y_sample[q]};
         double totals[3] = {0, 0, 0};
-        for (int64_t i = 0; i < args->rows; i += TD_LOSS_ROWS) {
-            for (int64_t j = 0; j < args->rows; j += TD_LOSS_COLS) {
-                pair_tile(args, &at, i, j, tile, transposed, totals);
+        int64_t shift = args->x_sample[q] - args->y_sample[q];
+        for (int64_t j = 0; j < n; j += TD_LOSS_COLS) {
+            td_pair_tile at = {.cols = n - j < TD_LOSS_COLS ? n - j : TD_LOSS_COLS,
+                               .dim = dim,
+                               .y = args->y + (args->y_first[q] + j) * dim,
+                               .transposed = transposed,
+                               .scores = scores};
+            td_product_transpose(transposed, TD_LOSS_COLS, at.y, dim, at.cols, dim);
+            for (int64_t i = 0; i < n; i += TD_LOSS_ROWS) {
+                at.rows = n - i < TD_LOSS_ROWS ? n - i : TD_LOSS_ROWS;
+                at.x = args->x + (args->x_first[q] + i) * dim;
+                td_pair_products(&at);
+                tile_sums(args, &at, i + shift - j, totals);
+                td_pair_gradients(&at, args->dx[q] + i * dim, args->dy[q] + j * dim);
             }
         }
         args->slots[q * 3] = (float)(totals[0] / (double)args->batch);

@@ -200,6 +200,145 @@ static result sigmoid_run(td_isa isa, const batch *b, int64_t blocks) {
     return got;
 }
 
+/* What the passes of a Latin square are given in one phase, for `blocks` blocks of `rows` rows. */
+typedef struct square {
+    int64_t blocks, rows, first[2][16];
+    double *states, *state_of[2][16];
+    float *into[2][16], *scores, *scores_of[16];
+} square;
+
+static void square_phase(square *at, const batch *b, const result *got, int64_t phase) {
+    for (int64_t i = 0; i < at->blocks; i++) {
+        int64_t j = (i + phase) % at->blocks;
+        at->first[0][i] = i * at->rows;
+        at->first[1][i] = j * at->rows;
+        at->state_of[0][i] = at->states + 2 * i * at->rows;
+        at->state_of[1][i] = at->states + 2 * (b->n + j * at->rows);
+        at->into[0][i] = got->dx + at->first[0][i] * b->dim;
+        at->into[1][i] = got->dy + at->first[1][i] * b->dim;
+        at->scores_of[i] = at->scores + at->first[0][i] * b->n + at->first[1][i];
+    }
+}
+
+static void pairs_lse(td_isa isa, const batch *b, square *at, bool kept) {
+    td_contrastive_pairs_lse_f32_args args = {.pairs = at->blocks,
+                                              .rows = at->rows,
+                                              .dim = b->dim,
+                                              .x_first = at->first[0],
+                                              .y_first = at->first[1],
+                                              .x = b->x,
+                                              .y = b->y,
+                                              .scale = &b->scale,
+                                              .x_state = at->state_of[0],
+                                              .y_state = at->state_of[1],
+                                              .scores = kept ? at->scores_of : NULL,
+                                              .ld_scores = b->n};
+    void *scratch = td_alloc((size_t)td_contrastive_pairs_lse_f32_scratch(&args));
+    row_of(TD_OP_contrastive_pairs_lse_f32, isa)->run(&args, 0, at->blocks, scratch);
+    td_free(scratch);
+}
+
+static void pairs_grad(td_isa isa, const batch *b, square *at, bool kept, result *got) {
+    double slots[16 * 2];
+    td_contrastive_pairs_grad_f32_args args = {.pairs = at->blocks,
+                                               .rows = at->rows,
+                                               .dim = b->dim,
+                                               .batch = b->n,
+                                               .x_first = at->first[0],
+                                               .y_first = at->first[1],
+                                               .x_sample = at->first[0],
+                                               .y_sample = at->first[1],
+                                               .x = b->x,
+                                               .y = b->y,
+                                               .scale = &b->scale,
+                                               .x_state = (const double *const *)at->state_of[0],
+                                               .y_state = (const double *const *)at->state_of[1],
+                                               .scores = kept ? (const float *const *)at->scores_of
+                                                              : NULL,
+                                               .ld_scores = b->n,
+                                               .dx = at->into[0],
+                                               .dy = at->into[1],
+                                               .slots = slots};
+    void *scratch = td_alloc((size_t)td_contrastive_pairs_grad_f32_scratch(&args));
+    row_of(TD_OP_contrastive_pairs_grad_f32, isa)->run(&args, 0, at->blocks, scratch);
+    td_free(scratch);
+    for (int64_t i = 0; i < at->blocks; i++) {
+        got->loss += slots[2 * i];
+        got->dscale += slots[2 * i + 1];
+    }
+}
+
+/* Both passes of the softmax loss by block pairs. */
+static result joint_run(td_isa isa, const batch *b, int64_t blocks, bool kept) {
+    result got = {.dx = td_alloc_zero((size_t)(b->n * b->dim) * sizeof(float)),
+                  .dy = td_alloc_zero((size_t)(b->n * b->dim) * sizeof(float))};
+    square at = {.blocks = blocks,
+                 .rows = b->n / blocks,
+                 .states = td_alloc((size_t)(4 * b->n) * sizeof(double)),
+                 .scores = twin_new(b->n * b->n, 7, 1)};
+    for (int64_t i = 0; i < 2 * b->n; i++) {
+        at.states[2 * i] = -INFINITY;
+        at.states[2 * i + 1] = 0;
+    }
+    for (int64_t phase = 0; phase < blocks; phase++) {
+        square_phase(&at, b, &got, phase);
+        pairs_lse(isa, b, &at, kept);
+    }
+    for (int64_t phase = 0; phase < blocks; phase++) {
+        square_phase(&at, b, &got, phase);
+        pairs_grad(isa, b, &at, kept, &got);
+    }
+    td_free(at.states);
+    td_free(at.scores);
+    return got;
+}
+
+/* Gradients (n, n) of scores, already times scale, taken to both sides in f64. */
+static void add_products(const batch *b, const float *g, bool transposed, double *dx, double *dy) {
+    for (int64_t i = 0; i < b->n; i++) {
+        for (int64_t j = 0; j < b->n; j++) {
+            double at = (double)(transposed ? g[j * b->n + i] : g[i * b->n + j]);
+            for (int64_t c = 0; c < b->dim; c++) {
+                dx[i * b->dim + c] += at * (double)b->y[j * b->dim + c];
+                dy[j * b->dim + c] += at * (double)b->x[i * b->dim + c];
+            }
+        }
+    }
+}
+
+/* Either loss on stored products; the softmax loss runs once for rows and once for columns. */
+static result stored_run(td_isa isa, const batch *b, bool softmax) {
+    int64_t n = b->n;
+    result got = {.dx = twin_new(n * b->dim, 5, 1), .dy = twin_new(n * b->dim, 6, 1)};
+    float *scores = twin_new(n * n, 7, 1), *rows = twin_new(3 * n, 8, 1);
+    double *sums = td_alloc_zero((size_t)(2 * n * b->dim) * sizeof(double));
+    for (int pass = 0; pass < (softmax ? 2 : 1); pass++) {
+        for (int64_t i = 0; i < n * n; i++) {
+            scores[i] = (float)(pass == 0 ? dot(b, i / n, i % n) : dot(b, i % n, i / n));
+        }
+        td_scores_softmax_f32_args one = {n, n, 0, n, scores, &b->scale, rows, rows + n};
+        td_scores_sigmoid_f32_args two = {n,         n,        0,    n,        scores,
+                                          &b->scale, &b->bias, rows, rows + n, rows + 2 * n};
+        const void *args = softmax ? (const void *)&one : (const void *)&two;
+        td_op_id op = softmax ? TD_OP_scores_softmax_f32 : TD_OP_scores_sigmoid_f32;
+        row_of(op, isa)->run(args, 0, td_ops[op].tiles(args), NULL);
+        add_products(b, scores, pass == 1, sums, sums + n * b->dim);
+        for (int64_t i = 0; i < n; i++) {
+            got.loss += (double)rows[i];
+            got.dscale += (double)rows[n + i];
+            got.dbias += softmax ? 0 : (double)rows[2 * n + i];
+        }
+    }
+    for (int64_t i = 0; i < n * b->dim; i++) {
+        got.dx[i] = (float)sums[i];
+        got.dy[i] = (float)sums[n * b->dim + i];
+    }
+    td_free(scores);
+    td_free(rows);
+    td_free(sums);
+    return got;
+}
+
 static void free_result(result *r) {
     td_free(r->dx);
     td_free(r->dy);
@@ -264,6 +403,45 @@ Test(losses, sigmoid_is_near_the_twin_for_every_row) {
     }
 }
 
+Test(losses, softmax_by_pairs_is_near_the_twin_for_every_row_kept_or_not) {
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        batch b = make_batch(sizes[s][0], sizes[s][1], s % 2 ? 100 : 14.3f, 0, 0.5);
+        int64_t blocks = b.n % 8 == 0 ? 8 : 1;
+        answer want = softmax_twin(&b);
+        result reference = joint_run(TD_ISA_PORTABLE, &b, blocks, false);
+        TWIN_EACH_ROW(row, TD_OP_contrastive_pairs_grad_f32) {
+            for (int kept = 0; kept < 2; kept++) {
+                result got = joint_run(row->isa, &b, blocks, kept);
+                check(&b, &got, &want, row->name);
+                same(&b, &got, &reference);
+                free_result(&got);
+            }
+        }
+        free_result(&reference);
+        free_answer(&want);
+        free_batch(&b);
+    }
+}
+
+Test(losses, stored_products_give_the_losses_of_the_twins) {
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        batch b = make_batch(sizes[s][0], sizes[s][1], s % 2 ? 100 : 14.3f, -10, 0.5);
+        for (int softmax = 0; softmax < 2; softmax++) {
+            answer want = softmax ? softmax_twin(&b) : sigmoid_twin(&b);
+            result reference = stored_run(TD_ISA_PORTABLE, &b, softmax);
+            TWIN_EACH_ROW(row, TD_OP_scores_softmax_f32) {
+                result got = stored_run(row->isa, &b, softmax);
+                check(&b, &got, &want, row->name);
+                same(&b, &got, &reference);
+                free_result(&got);
+            }
+            free_result(&reference);
+            free_answer(&want);
+        }
+        free_batch(&b);
+    }
+}
+
 /* ln B for features without a relation and a small scale; softplus(10) + (B - 1) softplus(-10) for
  * orthogonal features. */
 Test(losses, start_values) {
@@ -283,12 +461,15 @@ Test(losses, start_values) {
 Test(losses, duplicates_at_the_largest_scale_stay_finite) {
     batch b = make_batch(16, 32, 100, 0, 1e9);
     memcpy(b.y, b.x, (size_t)(16 * 32) * sizeof(float));
-    result got = softmax_run(TD_ISA_PORTABLE, &b, 2);
     answer want = softmax_twin(&b);
-    cr_assert(isfinite(got.loss));
-    check(&b, &got, &want, "duplicates");
+    result got[] = {softmax_run(TD_ISA_PORTABLE, &b, 2), joint_run(TD_ISA_PORTABLE, &b, 4, false),
+                    stored_run(TD_ISA_PORTABLE, &b, true)};
+    for (int i = 0; i < 3; i++) {
+        cr_assert(isfinite(got[i].loss));
+        check(&b, &got[i], &want, "duplicates");
+        free_result(&got[i]);
+    }
     free_answer(&want);
-    free_result(&got);
     free_batch(&b);
 }
 
@@ -300,7 +481,7 @@ Test(losses, softmax_gradient_sums_to_zero) {
         for (int64_t i = 0; i < b.n; i++) {
             b.y[i * b.dim + 3] = 0.5f;
         }
-        result got = softmax_run(row->isa, &b, 1);
+        result got = joint_run(row->isa, &b, 1, false);
         double sum = 0, size = 0;
         for (int64_t i = 0; i < b.n; i++) {
             sum += (double)got.dx[i * b.dim + 3];
@@ -360,7 +541,7 @@ Test(losses, a_nan_shows) {
     TWIN_EACH_ROW(row, TD_OP_sigmoid_loss_f32) {
         batch b = make_batch(20, 18, 10, -10, 0.5);
         b.x[7 * b.dim + 2] = NAN;
-        result softmax = softmax_run(row->isa, &b, 1), sigmoid = sigmoid_run(row->isa, &b, 1);
+        result softmax = joint_run(row->isa, &b, 1, false), sigmoid = sigmoid_run(row->isa, &b, 1);
         cr_expect(isnan(softmax.loss) && isnan(sigmoid.loss));
         for (int64_t i = 0; i < b.n; i++) {
             cr_expect_eq(isnan(sigmoid.dx[i * b.dim]) != 0, i == 7);

@@ -194,5 +194,5 @@ double td_loss_oracle_error(const td_loss_oracle *o, bool images, int64_t first,
 }
 
 double td_loss_oracle_bound(const td_loss_oracle *o) {
-    return (16 + 4 * o->scale) * 0x1p-24;
+    return (16 + 4 * o->scale + (double)o->batch / 2048) * 0x1p-24;
 }

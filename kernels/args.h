@@ -236,10 +236,10 @@ typedef struct td_contrastive_lse_f32_args {
 } td_contrastive_lse_f32_args;
 
 /* Softmax loss, second pass, for one direction. G_ij = (exp(S_ij - row_lse_i) + exp(S_ij -
- * col_lse_j) - 2 [j = own]) / (2 batch). dx (rows, dim) = scale * G y, a chain in ascending j;
- * row_loss[i] = (row_lse_i - S_ii) / (2 batch); row_dscale[i] = sum_j G_ij S_ij (lanes), which is
- * this direction's share of d loss / d logit_scale when only the image direction's are summed.
- * row_lse: own rows; col_lse (batch): the other direction's, gathered. Tile: 64 rows. */
+ * col_lse_j) - 2 [j = own]) / (2 batch). dx (rows, dim) = scale * G y, chains of 256 in ascending j
+ * added up; row_loss[i] = (row_lse_i - S_ii) / (2 batch); row_dscale[i] = sum_j G_ij S_ij (lanes),
+ * which is this direction's share of d loss / d logit_scale when only the image direction's are
+ * summed. row_lse: own rows; col_lse (batch): the other direction's, gathered. Tile: 64 rows. */
 typedef struct td_contrastive_grad_f32_args {
     int64_t rows, batch, dim, offset;
     const float *x, *y, *scale, *row_lse, *col_lse;
@@ -265,7 +265,7 @@ typedef struct td_contrastive_pairs_lse_f32_args {
 } td_contrastive_pairs_lse_f32_args;
 
 /* Second pass, with the states of the whole batch: g_ij = (exp(S_ij - row) + exp(S_ij - column) - 2
- * [same sample]) / (2 batch); dx += scale * g y, dy += scale * g^T x, continuing the FMA chain from
+ * [same sample]) / (2 batch); dx += scale * g y, dy += scale * g^T x, each tile's chain added to
  * what is stored; slots[q] gets the loss of the pair's positives and sum g * S (d logit_scale).
  * x_sample, y_sample: global index of the first sample of each block. scores: as the first pass
  * left them, or NULL: they are computed again, to the same bits. Pairs and tiles as above. */
@@ -308,8 +308,8 @@ typedef struct td_scores_sigmoid_f32_args {
  * x_offset + i == y_offset + j, else -1; loss = sum softplus(-label * l) / batch; g_ij =
  * (sigmoid(l_ij) - [label = 1]) / batch. `pairs` independent block pairs are done by one call, one
  * tile each: pair q takes x rows [x_first[q], + rows) and y rows [y_first[q], + rows); no two pairs
- * of a call share an x or a y block, so dx and dy are updated without races. dx += scale * g y and
- * dy += scale * g^T x, continuing the FMA chain from what is stored; slots[q] gets loss, sum g * S
+ * of a call share an x or a y block, so dx and dy are updated without races. dx += scale * g y
+ * and dy += scale * g^T x, each tile's chain added to what is stored; slots[q] gets loss, sum g * S
  * (d logit_scale) and sum g (d bias) of the pair, f32, in that order. Tiles of 64 x 64 inside a
  * pair, texts outermost; scratch O(tile). */
 typedef struct td_sigmoid_loss_f32_args {

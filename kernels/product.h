@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Products of small matrices inside a kernel: attention's strips and the losses' tiles.
  *
- *   C (m, n) = A (m, k) B (k, n), or C += A B where accumulate is set
+ *   C (m, n) = A (m, k) B (k, n), or C += A B where accumulate or add is set
  *
  * A element (i, p) is a[i * a_row + p * a_col], so A may be a transposed view; B and C are
- * row-major. Each element is one chain of FMAs in ascending p, from zero or from C: register tiles
- * differ by ISA, results do not. No byte outside the m x n, k x n and m x k elements is touched.
+ * row-major. Each element is one chain of FMAs in ascending p, from zero, from C (accumulate), or
+ * from zero and then added to C (add, which keeps long sums by parts from losing digits to one long
+ * chain): register tiles differ by ISA, results do not. No byte outside the m x n, k x n and m x k
+ * elements is touched.
  *
  * Triangles are exact: what lies outside of one is neither read nor multiplied by zero, so a NaN,
  * an infinity or a -0 there changes nothing. LOWER uses p <= i + diagonal, UPPER p >= i - diagonal.
@@ -25,7 +27,7 @@ typedef struct td_product {
     int64_t ldb;
     float *c;
     int64_t ldc;
-    bool accumulate;
+    bool accumulate, add;
     int64_t diagonal;
 } td_product;
 
@@ -89,10 +91,16 @@ TD_SIMD void td_product_store(const td_product *p, const int rows, const int vec
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             float *at = c + r * p->ldc + v * TD_LANES;
-            if (whole || v + 1 < vectors) {
-                td_v16_store(at, sum->at[r][v]);
+            bool full = whole || v + 1 < vectors;
+            td_v16 c_new = sum->at[r][v];
+            if (p->add) {
+                td_v16 c_old = full ? td_v16_load(at) : td_v16_load_part(at, part, 0);
+                c_new = td_v16_add(c_old, c_new);
+            }
+            if (full) {
+                td_v16_store(at, c_new);
             } else {
-                td_v16_store_part(at, sum->at[r][v], part);
+                td_v16_store_part(at, c_new, part);
             }
         }
     }

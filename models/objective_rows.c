@@ -80,6 +80,15 @@ static int stored_scores(td_objective *o, td_program *program, int phase, td_fea
                           .row_dscale = x->dscale, .row_dbias = x->dbias);
 }
 
+/* Chains of k terms by parts of at least 256, as long sums lose digits (contrastive_plan.h). */
+static int64_t parts_of(int64_t k) {
+    int64_t parts = 1;
+    while (k % (2 * parts) == 0 && k / (2 * parts) >= 256) {
+        parts *= 2;
+    }
+    return parts;
+}
+
 /* dx of own rows = g y; add: to what is there. */
 static int stored_own(td_objective *o, td_program *program, int phase, td_features *x,
                       const td_features *y, const float *g, bool add) {
@@ -87,8 +96,9 @@ static int stored_own(td_objective *o, td_program *program, int phase, td_featur
     count_product(o, rows);
     return TD_PROGRAM_ADD(program, phase, gemm_f32, "gemm", "loss.dx", .m = rows, .n = o->embed,
                           .k = o->split.batch, .a = g, .lda = o->split.batch, .b = y->all,
-                          .ldb = o->embed, .c = x->d_own, .ldc = o->embed, .accumulate = add,
-                          .k_blocks = 1);
+                          .ldb = o->embed, .c = x->d_own, .ldc = o->embed,
+                          .residual = add ? x->d_own : NULL, .ldresidual = o->embed,
+                          .k_blocks = parts_of(o->split.batch));
 }
 
 /* This rank's share of the gradients of all y, in their owners' slots: g^T x. */
@@ -99,11 +109,11 @@ static int stored_partial(td_objective *o, td_program *program, int phase, const
     int64_t slot = td_split_most_blocks(s) * (s->batch / s->blocks) * o->embed;
     count_product(o, rows);
     for (int r = 0; r < s->ranks; r++) {
-        next = TD_PROGRAM_ADD(program, phase, gemm_f32, "gemm", "loss.dy", .m = td_split_rows(s, r),
-                              .n = o->embed, .k = rows,
-                              .a = g == NULL ? NULL : g + td_split_first_row(s, r), .lda = s->batch,
-                              .a_trans = true, .b = x->own, .ldb = o->embed,
-                              .c = td_at(y->d_all, r * slot), .ldc = o->embed, .k_blocks = 1);
+        next = TD_PROGRAM_ADD(
+            program, phase, gemm_f32, "gemm", "loss.dy", .m = td_split_rows(s, r), .n = o->embed,
+            .k = rows, .a = g == NULL ? NULL : g + td_split_first_row(s, r), .lda = s->batch,
+            .a_trans = true, .b = x->own, .ldb = o->embed, .c = td_at(y->d_all, r * slot),
+            .ldc = o->embed, .k_blocks = parts_of(rows));
     }
     return (int)next;
 }

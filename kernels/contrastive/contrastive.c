@@ -104,16 +104,20 @@ void TD_FN(contrastive_grad_f32)(const td_contrastive_grad_f32_args *args, int64
             args->row_dscale[i + r] = fmaf(-2.0f * inverse, own_score, sum);
             *label -= 2.0f * inverse;
         }
-        td_product_run(&(td_product){.m = rows,
-                                     .n = dim,
-                                     .k = args->batch,
-                                     .a = strip,
-                                     .a_row = ld,
-                                     .a_col = 1,
-                                     .b = args->y,
-                                     .ldb = dim,
-                                     .c = args->dx + i * dim,
-                                     .ldc = dim});
+        for (int64_t j = 0; j < args->batch; j += TD_LOSS_CHAIN) {
+            int64_t left = args->batch - j;
+            td_product_run(&(td_product){.m = rows,
+                                         .n = dim,
+                                         .k = left < TD_LOSS_CHAIN ? left : TD_LOSS_CHAIN,
+                                         .a = strip + j,
+                                         .a_row = ld,
+                                         .a_col = 1,
+                                         .b = args->y + j * dim,
+                                         .ldb = dim,
+                                         .c = args->dx + i * dim,
+                                         .ldc = dim,
+                                         .add = j > 0});
+        }
         for (int64_t c = 0; c < rows * dim; c += TD_LANES) {
             int64_t left = rows * dim - c;
             float *at = args->dx + i * dim + c;

@@ -31,7 +31,7 @@ static inline void td_pair_products(const td_pair_tile *at) {
                                  .ldc = TD_LOSS_COLS});
 }
 
-/* dx += g y, dy += g^T x, where g is what has become of the scores. */
+/* dx += g y, dy += g^T x, where g is what has become of the scores; a tile's sum is added whole. */
 static inline void td_pair_gradients(const td_pair_tile *at, float *dx, float *dy) {
     td_product product = {.m = at->rows,
                           .n = at->dim,
@@ -43,7 +43,7 @@ static inline void td_pair_gradients(const td_pair_tile *at, float *dx, float *d
                           .ldb = at->dim,
                           .c = dx,
                           .ldc = at->dim,
-                          .accumulate = true};
+                          .add = true};
     td_product_run(&product);
     product.m = at->cols;
     product.k = at->rows;

@@ -109,6 +109,36 @@ Test(objective, every_way_on_every_layout_several_tiles) {
     check_shape(shapes[2][0], shapes[2][1]);
 }
 
+/* Features that repeat give sums of rounding errors that do not cancel: one chain of FMAs over all
+ * samples would be in error by three times the bound. */
+static void check_long_sums(td_loss kind) {
+    enum { SAMPLES = 4096, PERIOD = 13, WIDTH = 16 };
+    td_loss_case c =
+        td_loss_case_make(kind, SAMPLES, 8, WIDTH, kind == TD_LOSS_SOFTMAX ? 14.2857F : 10, 0.3);
+    for (int64_t i = PERIOD; i < SAMPLES; i++) {
+        size_t row = WIDTH * sizeof(float);
+        memcpy(c.images + i * WIDTH, c.images + i % PERIOD * WIDTH, row);
+        memcpy(c.texts + i * WIDTH, c.texts + (i + i / PERIOD) % PERIOD * WIDTH, row);
+    }
+    td_loss_answer want = td_loss_twin(&c, 1, 1);
+    for (int w = 0; w < N_WAYS; w++) {
+        c.way = ways[w].way;
+        if (ways[w].kind == kind) {
+            td_loss_answer got = td_loss_case_run(&c, "p2xt1:thread");
+            check(&c, &got, &want, "p2xt1:thread");
+            td_loss_answer_free(&got);
+        }
+    }
+    td_loss_answer_free(&want);
+    td_loss_case_free(&c);
+}
+
+Test(objective, long_sums_keep_their_digits) {
+    select_native();
+    check_long_sums(TD_LOSS_SOFTMAX);
+    check_long_sums(TD_LOSS_SIGMOID);
+}
+
 /* What one rank of `ranks` plans and counts, without memory. */
 static td_objective planned(td_loss kind, td_way way, int64_t batch, int ranks) {
     td_program *program;
@@ -189,4 +219,26 @@ Test(objective, the_best_way_follows_from_the_shape) {
     cr_expect_eq(planned(TD_LOSS_SOFTMAX, TD_WAY_BEST, 1024, 4).way, TD_WAY_STORED);
     cr_expect_eq(planned(TD_LOSS_SOFTMAX, TD_WAY_BEST, 8192, 1).way, TD_WAY_TILED);
     cr_expect_eq(planned(TD_LOSS_SIGMOID, TD_WAY_BEST, 64, 1).way, TD_WAY_TILED);
+}
+
+/* Blocks of 16 rows: a step that takes its loss by pairs, and keeps scores. */
+Test(objective, training_by_pairs_has_one_answer) {
+    enum { STEPS = 3 };
+    static const char *const others[] = {"p1xt3", "p2xt1:process", "p4xt2:thread", "p8xt1:process"};
+    td_train_options options = td_case_options("mu", TD_LOSS_SOFTMAX);
+    td_case_result one = {0}, other;
+    options.batch = 128;
+    td_case_ok(td_kernels_select(TD_ISA_PORTABLE));
+    td_case_ok(td_case_run(&options, "p1xt1", STEPS, &one));
+    select_native();
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        other = (td_case_result){0};
+        td_case_ok(td_case_run(&options, others[i], STEPS, &other));
+        cr_expect_str_eq(other.sha256, one.sha256, "%s: another answer", others[i]);
+        cr_expect_arr_eq(other.loss, one.loss, STEPS * sizeof(double), "%s", others[i]);
+    }
+    options.accum = 4;
+    td_case_ok(td_case_run(&options, "p2xt1:process", STEPS, &other));
+    cr_expect_str_eq(other.sha256, one.sha256, "micro-batches: another answer");
+    cr_expect_eq(other.allocations_in_steps, 0);
 }

@@ -64,7 +64,8 @@ typedef struct td_cost {
     double items;        /* of one step */
     double bus_factor, roof_bytes;
     char unit[16];
-    int isa; /* td_isa of the code: chooses the FMA peak */
+    int isa;   /* td_isa of the code: chooses the peak of arithmetic, with the next */
+    bool bf16; /* products of bf16 */
 } td_cost;
 
 enum {

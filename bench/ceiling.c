@@ -65,6 +65,8 @@ static void work_once(job *j, const td_worker *worker) {
     bool good = true;
     if (peak->kind == TD_PEAK_FMA) {
         good = td_peak_fma(peak->isa, j->repeat);
+    } else if (peak->kind == TD_PEAK_DOT) {
+        good = td_peak_dot(j->repeat);
     }
     for (int64_t r = 0; peak->kind == TD_PEAK_READ && r < j->repeat; r++) {
         good = good && td_peak_read(peak->isa, j->from + part, j->part_bytes) == j->expected;
@@ -102,7 +104,7 @@ static void sample_region(void *arg, td_worker *worker) {
     }
     /* The clock right after, while the core still runs at the frequency of the loop; all workers do
      * it, so that the core is as loaded as before. */
-    if (j->peak->kind == TD_PEAK_FMA) {
+    if (td_peak_computes(j->peak->kind)) {
         uint64_t adds = td_peak_adds(CLOCK_ITERATIONS);
         if (worker->id == 0) {
             j->clock_ns = td_now_ns() - j->end_ns;
@@ -113,17 +115,21 @@ static void sample_region(void *arg, td_worker *worker) {
     }
 }
 
+static const td_peak_loop *loop_of(const td_peak *peak) {
+    return peak->kind == TD_PEAK_DOT ? td_peak_loop_dot() : td_peak_loop_find(peak->isa);
+}
+
 static double sample_work(const job *j) {
     const td_peak *peak = j->peak;
-    double each = peak->kind == TD_PEAK_FMA
-                      ? (double)td_peak_loop_find(peak->isa)->flops
+    double each = td_peak_computes(peak->kind)
+                      ? (double)loop_of(peak)->flops
                       : (double)j->part_bytes * td_peak_row_of(peak->kind)->traffic;
     return each * (double)j->repeat * peak->workers;
 }
 
 /* Doubles the repetitions until a sample is long enough to time. */
 static void calibrate(job *j, td_team *team, int64_t sample_ns) {
-    j->repeat = j->peak->kind == TD_PEAK_FMA ? 1000 : 1;
+    j->repeat = td_peak_computes(j->peak->kind) ? 1000 : 1;
     for (;;) {
         td_team_run(team, sample_region, j);
         int64_t took = j->end_ns - j->start_ns;
@@ -136,7 +142,7 @@ static void calibrate(job *j, td_team *team, int64_t sample_ns) {
 
 static void measure(job *j, td_team *team) {
     td_peak *peak = j->peak;
-    bool cached = peak->kind != TD_PEAK_FMA && peak->bytes < td_ceiling_memory_bytes();
+    bool cached = !td_peak_computes(peak->kind) && peak->bytes < td_ceiling_memory_bytes();
     calibrate(j, team, cached ? CACHED_SAMPLE_NS : SAMPLE_NS);
     double fastest = INFINITY, clock_ns = INFINITY;
     int64_t begin = td_now_ns();
@@ -153,15 +159,15 @@ static void measure(job *j, td_team *team) {
     }
     peak->work = sample_work(j);
     peak->value = peak->work / fastest;
-    if (peak->kind == TD_PEAK_FMA) {
+    if (td_peak_computes(peak->kind)) {
         peak->clock_ghz = (double)CLOCK_ITERATIONS * TD_PEAK_ADDS / clock_ns;
     }
 }
 
-/* An FMA peak must be a whole number of pipes times the clock; what is not was disturbed, or is
- * not what the loop claims. */
+/* A peak of arithmetic must be a whole number of pipes times the clock; what is not was disturbed,
+ * or is not what the loop claims. */
 static void check_clock(td_peak *peak) {
-    const td_peak_loop *loop = td_peak_loop_find(peak->isa);
+    const td_peak_loop *loop = loop_of(peak);
     double per_cycle = peak->value / peak->workers / peak->clock_ghz;
     double most = 0;
     for (int i = 0; i < 4 && loop->per_cycle[i] > 0; i++) {
@@ -210,7 +216,7 @@ static void check(job *j) {
     if (atomic_load_explicit(&j->wrong, memory_order_relaxed)) {
         peak->ok = false;
         snprintf(peak->reason, sizeof peak->reason, "the loop gave a wrong result");
-    } else if (peak->kind == TD_PEAK_FMA) {
+    } else if (td_peak_computes(peak->kind)) {
         check_clock(peak);
     }
 }
@@ -218,7 +224,7 @@ static void check(job *j) {
 static td_status run_job(job *j, td_team *team) {
     td_arena arena = {0};
     td_peak *peak = j->peak;
-    if (peak->kind != TD_PEAK_FMA) {
+    if (!td_peak_computes(peak->kind)) {
         int buffers = td_peak_row_of(peak->kind)->buffers;
         j->part_bytes = peak->bytes / buffers / peak->workers / 512 * 512;
         size_t all = (size_t)(j->part_bytes * peak->workers);
@@ -269,9 +275,17 @@ static td_status measure_new(td_peak *peak) {
     return status;
 }
 
+td_peak_kind td_peak_of_code(td_isa isa, bool bf16) {
+    return bf16 && isa >= TD_ISA_AVX512_BF16 ? TD_PEAK_DOT : TD_PEAK_FMA;
+}
+
 td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t bytes, bool remeasure,
                          const td_peak **out) {
-    isa = isa > TD_ISA_AVX512 ? TD_ISA_AVX512 : isa;
+    if (kind == TD_PEAK_DOT && td_isa_native() < TD_ISA_AVX512_BF16) {
+        return td_fail(TD_ESKIP, "the bf16 dot peak needs %s, this CPU has %s",
+                       td_isa_name(TD_ISA_AVX512_BF16), td_isa_name(td_isa_native()));
+    }
+    isa = kind == TD_PEAK_DOT ? TD_ISA_AVX512_BF16 : isa > TD_ISA_AVX512 ? TD_ISA_AVX512 : isa;
     td_peak *at = NULL;
     for (int i = 0; i < n_known && !at; i++) {
         td_peak *peak = &known[i];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Ceilings: the most this machine does now, with a given number of workers, of f32 FMA and of
- * moving memory. Every figure of a run stands beside one measured in the same run.
+ * Ceilings: the most this machine does now, with a given number of workers, of f32 FMA, of bf16
+ * dot products and of moving memory. Every figure of a run stands beside one measured in the same
+ * run.
  */
 #ifndef TD_BENCH_CEILING_H
 #define TD_BENCH_CEILING_H
@@ -19,6 +20,7 @@
 /* clang-format off */
 #define TD_PEAK_MAP(X)                                                                         \
     X(TD_PEAK_FMA,  "fma_f32", "FMA peak", "clock x ports within 3 %",               0, 0)     \
+    X(TD_PEAK_DOT,  "dot_bf16", "bf16 dot peak", "clock x ports within 3 %",         0, 0)     \
     X(TD_PEAK_READ, "read",    "reading",  "exclusive or of all words",              1, 1)     \
     X(TD_PEAK_COPY, "copy",    "copying",  "memcmp of the copy",                     2, 2)     \
     X(TD_PEAK_ADD,  "add",     "adding",   "every word is the multiple it must be",  3, 2)     \
@@ -38,22 +40,31 @@ typedef struct td_peak_row {
 } td_peak_row;
 const td_peak_row *td_peak_row_of(td_peak_kind kind);
 
+/* Kinds before TD_PEAK_READ compute, the others move memory. */
+static inline bool td_peak_computes(td_peak_kind kind) {
+    return kind < TD_PEAK_READ;
+}
+
 enum { TD_PEAK_SAMPLES = 24 };
 
 /* One ceiling. value is of the fastest sample: noise only ever takes away. */
 typedef struct td_peak {
     td_peak_kind kind;
-    td_isa isa; /* FMA: the loop's; else the width of loads and stores */
+    td_isa isa; /* of arithmetic: the loop's; else the width of loads and stores */
     int workers;
-    int64_t bytes; /* of all buffers of all workers together; 0 for FMA */
+    int64_t bytes; /* of all buffers of all workers together; 0 for arithmetic */
     double value;  /* GFLOP/s or GB/s (every byte read and every byte written counts) */
     double work;   /* FLOP or bytes of one sample */
     double samples_ns[TD_PEAK_SAMPLES];
     int n;
-    double clock_ghz; /* FMA: of the same core, from a chain of additions */
+    double clock_ghz; /* arithmetic: of the same core, from a chain of additions */
     bool ok;
     char method[64], reason[128];
 } td_peak;
+
+/* The peak of arithmetic for code of an ISA, f32 or on bf16 products: those of a CPU without the
+ * instruction are f32 FMAs. */
+td_peak_kind td_peak_of_code(td_isa isa, bool bf16);
 
 /* Measures, or gives what an earlier call of this process measured. workers beyond the usable PUs
  * share them. remeasure: again, keeping the better of both. The result stays valid until exit. */

@@ -36,13 +36,14 @@ static void bandwidth_name(const td_peak *peak, char separator, char name[NAME_B
 
 /* The roofs of a kernel in its unit, the lower one first. */
 static td_status add_roofline(result *r, const td_cost *cost, int workers, bool again) {
-    const td_peak *fma, *memory;
+    const td_peak *peak = NULL, *memory;
     char name[NAME_BYTES];
     double compute = INFINITY, bandwidth = INFINITY;
     bool in_flops = cost->value == TD_VALUE_FLOPS;
     if (cost->flops > 0) {
-        TD_TRY(td_ceiling_get(TD_PEAK_FMA, (td_isa)cost->isa, workers, 0, again, &fma));
-        compute = fma->value * (in_flops ? 1 : cost->bytes / cost->flops);
+        td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->bf16);
+        TD_TRY(td_ceiling_get(kind, (td_isa)cost->isa, workers, 0, again, &peak));
+        compute = peak->value * (in_flops ? 1 : cost->bytes / cost->flops);
     }
     if (cost->working_set > 0 && cost->bytes > 0) {
         TD_TRY(td_ceiling_bandwidth(workers, cost->working_set, again, &memory));
@@ -52,8 +53,8 @@ static td_status add_roofline(result *r, const td_cost *cost, int workers, bool 
     const char *unit = in_flops ? "GFLOP/s" : "GB/s";
     for (int pass = 0; pass < 2; pass++) {
         bool compute_now = (compute <= bandwidth) == (pass == 0);
-        if (compute_now && isfinite(compute)) {
-            add_ceiling(r, compute, unit, "fma_f32");
+        if (compute_now && peak != NULL) {
+            add_ceiling(r, compute, unit, td_peak_row_of(peak->kind)->name);
         } else if (!compute_now && isfinite(bandwidth)) {
             add_ceiling(r, bandwidth, unit, name);
         }
@@ -99,11 +100,12 @@ static td_status evaluate(const td_case *subject, const td_layout *layout, const
     case TD_VALUE_ITEMS:
         out->value = cost->items / median_ns * 1e9;
         if (cost->flops > 0) {
-            const td_peak *fma;
-            TD_TRY(td_ceiling_get(TD_PEAK_FMA, (td_isa)cost->isa, workers, 0, again, &fma));
-            add_ceiling(out, fma->value, "GFLOP/s", "fma_f32");
-            out->hfu = cost->flops / median_ns / fma->value;
-            out->mfu = cost->nominal / median_ns / fma->value;
+            const td_peak *peak;
+            td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->bf16);
+            TD_TRY(td_ceiling_get(kind, (td_isa)cost->isa, workers, 0, again, &peak));
+            add_ceiling(out, peak->value, "GFLOP/s", td_peak_row_of(kind)->name);
+            out->hfu = cost->flops / median_ns / peak->value;
+            out->mfu = cost->nominal / median_ns / peak->value;
         }
         break;
     case TD_VALUE_TIME:
@@ -256,8 +258,9 @@ td_status td_emit_outcome(td_record_writer *writer, const td_case *subject, cons
 td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char *command,
                        td_row *row) {
     char id[TD_CASE_ID], layout[TD_LAYOUT_TEXT], size[NAME_BYTES];
-    if (peak->kind == TD_PEAK_FMA) {
-        snprintf(id, sizeof id, "ceiling/fma_f32/%s", td_isa_name(peak->isa));
+    if (td_peak_computes(peak->kind)) {
+        snprintf(id, sizeof id, "ceiling/%s/%s", td_peak_row_of(peak->kind)->name,
+                 td_isa_name(peak->isa));
     } else {
         bandwidth_name(peak, '/', size);
         snprintf(id, sizeof id, "ceiling/%s", size);
@@ -267,7 +270,7 @@ td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char
     TD_TRY(td_stats_compute(peak->samples_ns, peak->n, &stats));
     result r = {0};
     json_t *extra = json_object();
-    if (peak->kind == TD_PEAK_FMA) {
+    if (td_peak_computes(peak->kind)) {
         json_object_set_new(extra, "clock_ghz", json_real(peak->clock_ghz));
     }
     json_object_set_new(extra, "value_is", json_string("of the fastest sample"));
@@ -278,11 +281,11 @@ td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char
                         .status = peak->ok ? "ok" : "failed",
                         .reason = peak->ok ? NULL : peak->reason,
                         .value = peak->value,
-                        .unit = peak->kind == TD_PEAK_FMA ? "GFLOP/s" : "GB/s",
+                        .unit = td_peak_computes(peak->kind) ? "GFLOP/s" : "GB/s",
                         .samples_ns = peak->samples_ns,
                         .n_samples = peak->n,
-                        .flops = peak->kind == TD_PEAK_FMA ? peak->work : 0,
-                        .bytes = peak->kind == TD_PEAK_FMA ? 0 : peak->work,
+                        .flops = td_peak_computes(peak->kind) ? peak->work : 0,
+                        .bytes = td_peak_computes(peak->kind) ? 0 : peak->work,
                         .check_ok = peak->ok,
                         .check_method = peak->method,
                         .max_ulp = -1,

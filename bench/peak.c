@@ -14,6 +14,13 @@ static const td_peak_loop loops[] = {
 };
 /* clang-format on */
 
+static const td_peak_loop dot_bf16 = {
+    TD_ISA_AVX512_BF16, 4 * 16 * 24, {64, 128, 0, 0}, false, "vdpbf16ps zmm, 24 chains"};
+
+const td_peak_loop *td_peak_loop_dot(void) {
+    return &dot_bf16;
+}
+
 const td_peak_loop *td_peak_loop_find(td_isa isa) {
     for (size_t i = sizeof loops / sizeof loops[0]; i-- > 0;) {
         if (loops[i].isa <= isa) {
@@ -50,6 +57,29 @@ static void fma_avx512(int64_t iterations, float out[16]) {
                                                                     "vzeroupper\n\t"
         : [n] "+r"(iterations)
         : [one] "m"(ONE), [half] "m"(HALF), [out] "r"(out)
+        : "memory", "cc", VECTOR_CLOBBERS);
+#undef LOAD
+#undef STEP
+#undef JOIN
+}
+
+/* Pairs (1, -1) by (1, 1): every step adds 1 and takes it away again. */
+static const uint32_t ONE_ONE = 0x3F803F80, ONE_MINUS_ONE = 0x3F80BF80;
+
+static void dot_avx512_bf16(int64_t iterations, float out[16]) {
+#define LOAD(i) "vbroadcastss %[one], %%zmm" #i "\n\t"
+#define STEP(i) "vdpbf16ps %%zmm31, %%zmm30, %%zmm" #i "\n\t"
+#define JOIN(i) "vmulps %%zmm" #i ", %%zmm29, %%zmm29\n\t"
+    __asm__ volatile(
+        "vbroadcastss %[pair], %%zmm30\n\t"
+        "vbroadcastss %[ones], %%zmm31\n\t"
+        "vbroadcastss %[one], %%zmm29\n\t" EACH_24(
+            LOAD) ".p2align 5\n"
+                  "1:\n\t" EACH_24(STEP) "dec %[n]\n\t"
+                                         "jnz 1b\n\t" EACH_24(JOIN) "vmovups %%zmm29, (%[out])\n\t"
+                                                                    "vzeroupper\n\t"
+        : [n] "+r"(iterations)
+        : [one] "m"(ONE), [pair] "m"(ONE_MINUS_ONE), [ones] "m"(ONE_ONE), [out] "r"(out)
         : "memory", "cc", VECTOR_CLOBBERS);
 #undef LOAD
 #undef STEP
@@ -103,6 +133,21 @@ static void mul_add_sse2(int64_t iterations, float out[16]) {
 #undef JOIN
 }
 
+static bool all_one(const float out[16]) {
+    for (int i = 0; i < 16; i++) {
+        if (!(out[i] == 1.0f)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool td_peak_dot(int64_t iterations) {
+    float out[16] = {0};
+    dot_avx512_bf16(iterations, out);
+    return all_one(out);
+}
+
 bool td_peak_fma(td_isa isa, int64_t iterations) {
     float out[16] = {0};
     if (isa >= TD_ISA_AVX512) {
@@ -112,12 +157,7 @@ bool td_peak_fma(td_isa isa, int64_t iterations) {
     } else {
         mul_add_sse2(iterations, out);
     }
-    for (int i = 0; i < 16; i++) {
-        if (!(out[i] == 1.0f)) {
-            return false;
-        }
-    }
-    return true;
+    return all_one(out);
 }
 
 uint64_t td_peak_adds(int64_t iterations) {

@@ -24,9 +24,13 @@ typedef struct td_peak_loop {
 /* The row of an ISA; levels above AVX-512 use its f32 loop. */
 const td_peak_loop *td_peak_loop_find(td_isa isa);
 
+/* The bf16 dot product of pairs, on CPUs that have TD_ISA_AVX512_BF16. */
+const td_peak_loop *td_peak_loop_dot(void);
+
 /* Runs the loop. The registers hold a fixed point of the operation, so the result is known: false
  * when a lane of the result is not it. */
 bool td_peak_fma(td_isa isa, int64_t iterations);
+bool td_peak_dot(int64_t iterations);
 
 /* 1,024 dependent additions an iteration: one a cycle on every core this runs on. */
 enum { TD_PEAK_ADDS = 1024 };

@@ -70,12 +70,16 @@ static double example_working_set(const td_kernel_example *example) {
     return bytes;
 }
 
+static bool is_gemm(td_op_id op) {
+    return op == TD_OP_gemm_f32 || op == TD_OP_gemm_bf16;
+}
+
 /* Quick: the rows in use; of GEMM all shapes, of the others the first, which is a training step's.
  * A lower ISA's GEMM row on the first shape shows what the level gives. */
 static bool is_quick(const listing *l) {
-    bool first = l->index == 0, gemm = l->row->op == TD_OP_gemm_f32;
+    bool first = l->index == 0, gemm = is_gemm(l->row->op);
     bool used = td_kernel_selected(l->row->op) == l->row;
-    bool lower = gemm && first && l->row->isa != TD_ISA_PORTABLE;
+    bool lower = l->row->op == TD_OP_gemm_f32 && first && l->row->isa != TD_ISA_PORTABLE;
     return l->size == TD_EXAMPLE_QUICK && ((used && (gemm || first)) || (lower && !l->provider));
 }
 
@@ -93,7 +97,7 @@ static void list_one(const td_kernel_example *example, void *arg) {
     added->param[PARAM_SIZE] = l->size;
     added->param[PARAM_INDEX] = l->index;
     added->quick = is_quick(l);
-    added->seconds = l->row->op == TD_OP_gemm_f32 ? 1.0 : 0.6;
+    added->seconds = is_gemm(l->row->op) ? 1.0 : 0.6;
 }
 
 static td_status list_row(listing *l) {
@@ -234,7 +238,8 @@ static void cost_kernel(const td_bench *bench, td_cost *out) {
     *out = (td_cost){.flops = op->flops(s->args),
                      .bytes = op->bytes(s->args),
                      .working_set = fmin(s->working_set, op->bytes(s->args)),
-                     .isa = (int)s->row->isa};
+                     .isa = (int)s->row->isa,
+                     .bf16 = s->row->op == TD_OP_gemm_bf16};
     out->value = out->flops > 8 * out->bytes ? TD_VALUE_FLOPS : TD_VALUE_BYTES;
 }
 

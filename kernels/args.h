@@ -41,6 +41,11 @@ typedef struct td_gemm_f32_args {
     int64_t ldact_grad_of;
 } td_gemm_f32_args;
 
+/* As gemm_f32, with A and B rounded to bf16 (nearest even, denormals to zero) before they are
+ * multiplied. Products are joined in pairs, see kernel.h; everything behind the sums, and all that
+ * is in memory, is f32. */
+typedef td_gemm_f32_args td_gemm_bf16_args;
+
 /* images (batch, 3, size, size), already normalised -> patches (batch * P, 3 * patch * patch), P =
  * (size/patch)^2, row order (y, x) of patches, column order (channel, y, x). With keep (batch,
  * kept): only those patches of each image, in ascending order, and P = kept. Tile: one image. */

@@ -8,6 +8,9 @@
  *   - a GEMM element is one chain of FMAs in ascending k (from C when accumulating); with
  *     k_blocks > 1 each block is its own chain from zero, and blocks are summed by a balanced
  *     binary tree;
+ *   - of gemm_bf16 the chain goes by pairs of k, (0, 1), (2, 3), ... from the start of each block,
+ *     an odd block being padded with a zero: an FMA of the second product, then one of the first,
+ *     denormals being zero wherever they appear;
  *   - a row reduction has 16 lanes, lane = index mod 16, combined by the fixed tree of td_v16_sum;
  *   - a sum over rows (samples, tokens) is sequential inside each of `blocks` equal row blocks,
  *     and a balanced binary tree across blocks;

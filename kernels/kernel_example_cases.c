@@ -467,6 +467,7 @@ static const struct {
     td_status (*finish)(td_kernel_example *example);
 } builders[TD_OP_COUNT] = {
     [TD_OP_gemm_f32] = {build_gemm, finish_gemm},
+    [TD_OP_gemm_bf16] = {build_gemm, finish_gemm},
     [TD_OP_im2col_f32] = {build_im2col, NULL},
     [TD_OP_tokens_assemble_f32] = {build_tokens, NULL},
     [TD_OP_rows_copy_f32] = {build_rows_copy, NULL},

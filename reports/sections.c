@@ -173,7 +173,7 @@ static void add_roof(json_t *chart, const char *name, double peak, double bandwi
     double ridge = peak / bandwidth;
     td_point_add(series, 1.0 / 16, bandwidth / 16, NAN, NAN, "read bandwidth");
     td_point_add(series, ridge, peak, NAN, NAN, "ridge");
-    td_point_add(series, 512, peak, NAN, NAN, "FMA peak");
+    td_point_add(series, 512, peak, NAN, NAN, "peak of arithmetic");
 }
 
 /* The highest of the named ceilings on a layout: of FMA peaks, the best ISA's. */
@@ -195,6 +195,10 @@ static void kernel_roofline(const td_facts *facts, td_section *section) {
     const char *const layouts[] = {"p1xt1", "p1xt2"};
     for (int l = 0; l < 2; l++) {
         add_roof(chart, layouts[l], find_ceiling(facts, "fma_f32", layouts[l]),
+                 find_ceiling(facts, "read", layouts[l]));
+        char bf16[32];
+        snprintf(bf16, sizeof bf16, "%s, bf16", layouts[l]);
+        add_roof(chart, bf16, find_ceiling(facts, "dot_bf16", layouts[l]),
                  find_ceiling(facts, "read", layouts[l]));
     }
     for (int i = 0; i < facts->n_rows; i++) {

@@ -5,6 +5,9 @@
  * AVX2 6 x 16: 12 + 2 + 1 = 15 of 16 ymm, 0.67 loads per FMA; 7 x 16 would spill.
  * Both have more accumulators than 2 FMA ports x 4 cycles need, down to 4 x 32 and 4 x 16.
  * Portable 2 x 16: any shape gives the same bits; small, because its accumulators live in memory.
+ *
+ * GEMM_STEP(a, b, acc) is defined by whoever includes this: acc after one step along k, a and b
+ * being what A and B hold for it, in lanes of 32 bits.
  */
 #ifndef TD_KERNELS_GEMM_TILE_H
 #define TD_KERNELS_GEMM_TILE_H
@@ -70,9 +73,9 @@ typedef void gemm_tile_fn(const gemm_work *work);
 #define GEMM_FMA(i)                                                                                \
     if ((i) < mr) {                                                                                \
         td_v16 x = td_v16_set1(packed ? a[i] : base[(i) / 3][((i) % 3) * lda]);                    \
-        acc[i][0] = td_v16_fma(x, b0, acc[i][0]);                                                  \
+        acc[i][0] = GEMM_STEP(x, b0, acc[i][0]);                                                   \
         if (nv > 1) {                                                                              \
-            acc[i][nv - 1] = td_v16_fma(x, b1, acc[i][nv - 1]);                                    \
+            acc[i][nv - 1] = GEMM_STEP(x, b1, acc[i][nv - 1]);                                     \
         }                                                                                          \
     }
 #define GEMM_ADD(i)                                                                                \

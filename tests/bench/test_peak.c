@@ -76,6 +76,10 @@ Test(peak, loops_compute_what_they_claim) {
         cr_assert(td_peak_fma(isa, 1000), "%s", td_isa_name(isa));
         cr_assert_leq(td_peak_loop_find(isa)->isa, isa);
     }
+    if (td_isa_native() >= TD_ISA_AVX512_BF16) {
+        cr_assert(td_peak_dot(1));
+        cr_assert(td_peak_dot(1000));
+    }
     cr_assert_eq(td_peak_adds(3), UINT64_C(3) * TD_PEAK_ADDS);
 }
 
@@ -95,4 +99,19 @@ Test(ceiling, is_measured_once_and_kept) {
         cr_assert(first->ok, "%s", first->reason);
     }
     cr_assert_gt(td_ceiling_fma_gflops(1), 0);
+}
+
+/* bf16 products have a roof of their own only where the CPU has their instruction. */
+Test(ceiling, bf16_code_is_held_against_the_dot_peak) {
+    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, true), TD_PEAK_DOT);
+    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, false), TD_PEAK_FMA);
+    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512, true), TD_PEAK_FMA);
+    const td_peak *peak;
+    td_status status = td_ceiling_get(TD_PEAK_DOT, TD_ISA_AVX512_BF16, 1, 0, false, &peak);
+    if (td_isa_native() < TD_ISA_AVX512_BF16) {
+        cr_assert_eq(status, TD_ESKIP);
+        cr_skip_test("%s", td_error());
+    }
+    cr_assert_eq(status, TD_OK, "%s", td_error());
+    cr_assert(peak->value > 0 && peak->isa == TD_ISA_AVX512_BF16);
 }

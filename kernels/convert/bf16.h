@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * f32 rounded to bf16, 16 lanes at a time.
+ */
+#ifndef TD_KERNELS_CONVERT_BF16_H
+#define TD_KERNELS_CONVERT_BF16_H
+
+#include "kernels/simd.h"
+
+/* In the low half of each lane: the upper half of the bits, rounded to nearest even, as the AVX-512
+ * BF16 instruction does it: a denormal becomes a zero of its sign, a NaN keeps its upper payload
+ * bits and becomes quiet, the largest floats round to infinity. */
+TD_SIMD td_i16 td_v16_to_bf16(td_v16 x) {
+    td_i16 bits = td_v16_as_i16(x), high = td_i16_shr(bits, 16);
+    td_i16 odd = td_i16_and(high, td_i16_set1(1));
+    td_i16 rounded = td_i16_shr(td_i16_add(td_i16_add(bits, td_i16_set1(0x7FFF)), odd), 16);
+    td_i16 quiet = td_i16_or(high, td_i16_set1(0x40));
+    td_i16 sign = td_i16_and(high, td_i16_set1(0x8000));
+    td_m16 tiny = td_i16_lt(td_i16_and(bits, td_i16_set1(INT32_MAX)), td_i16_set1(0x00800000));
+    td_v16 number = td_v16_select(tiny, td_i16_as_v16(sign), td_i16_as_v16(rounded));
+    return td_v16_as_i16(td_v16_select(td_v16_is_nan(x), td_i16_as_v16(quiet), number));
+}
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Loops around the register tiles: strip of columns, pass over k (B packed once, into L2), panel of
+ * rows (A, from L1), register tile. C is written once, by the last pass; what earlier passes leave
+ * waits in scratch, tile by tile, so that C's own stride and alignment do not matter.
+ *
+ * The source that includes this defines a step along k before (GEMM_STEP, see gemm_tile.h) and the
+ * three functions declared below after: f32 steps by one k, bf16 by a pair. All counts along k are
+ * steps.
+ */
+#ifndef TD_KERNELS_GEMM_LOOPS_H
+#define TD_KERNELS_GEMM_LOOPS_H
+
+#include "base/status.h"
+#include "kernels/gemm/gemm_epilogue.h"
+
+/* A block of rows of one strip. */
+typedef struct gemm_block {
+    const td_gemm_f32_args *args;
+    const td_gemm_f32_args *plan; /* args, k and its blocks counted in steps */
+    float *scratch;               /* 64-byte aligned */
+    td_gemm_layout layout;
+    int64_t row, rows, col, cols; /* of C */
+    int64_t panels_m, panels_n;
+    int64_t depth; /* of a pass */
+    bool plain;
+} gemm_block;
+
+/* One register tile during one pass. */
+typedef struct gemm_spot {
+    int64_t row, rows, col, cols; /* of C */
+    int64_t index;                /* of the tile inside the block */
+} gemm_spot;
+
+enum { GEMM_TILE_FLOATS = GEMM_MR * GEMM_NR };
+
+static gemm_place slot_place(const gemm_block *block, const gemm_spot *spot, int slot, bool local) {
+    float *p = local ? block->scratch + block->layout.local + slot * GEMM_TILE_FLOATS
+                     : block->scratch + block->layout.kept + slot * block->layout.kept_stride +
+                           spot->index * GEMM_TILE_FLOATS;
+    return (gemm_place){p, GEMM_NR};
+}
+
+/* C's old values as the start of a chain: in place, or copied where the tile is ragged. */
+static gemm_place old_values(const gemm_block *block, const gemm_spot *spot, gemm_place edge) {
+    const td_gemm_f32_args *args = block->args;
+    float *c = args->c + spot->row * args->ldc + spot->col;
+    if (spot->cols == GEMM_NR) {
+        return (gemm_place){c, args->ldc};
+    }
+    for (int64_t i = 0; i < spot->rows; i++) {
+        for (int64_t j = 0; j < GEMM_NR; j += TD_LANES) {
+            int64_t left = spot->cols - j;
+            left = left < 0 ? 0 : left > TD_LANES ? TD_LANES : left;
+            td_v16_store(edge.p + i * edge.ld + j,
+                         td_v16_load_part(c + i * args->ldc + (left > 0 ? j : 0), left, 0.0f));
+        }
+    }
+    return edge;
+}
+
+/* All segments of a pass on one register tile. */
+static void run_spot(const gemm_block *block, const td_gemm_pass *pass, const gemm_spot *spot,
+                     gemm_tile_fn *tile, gemm_work *work, int64_t a_step) {
+    const td_gemm_f32_args *args = block->args;
+    const gemm_place edge = {block->scratch + block->layout.edge, GEMM_NR};
+    const float *a = work->a, *b = work->b;
+    for (int i = 0; i < pass->n_segments; i++) {
+        const td_gemm_segment *s = &pass->segments[i];
+        work->k = s->count;
+        work->a = a + (s->first - pass->first) * a_step;
+        work->b = b + (s->first - pass->first) * GEMM_NR;
+        work->from = (gemm_place){NULL, 0};
+        if (s->from >= 0) {
+            work->from = slot_place(block, spot, s->from, false);
+        } else if (args->accumulate) {
+            work->from = old_values(block, spot, edge);
+        }
+        work->n_older = s->n_older;
+        for (int t = 0; t < s->n_older; t++) {
+            int slot = s->top - 1 - t;
+            work->older[t] = slot_place(block, spot, slot, (s->older_local >> slot & 1) != 0);
+        }
+        bool direct = block->plain && spot->cols == GEMM_NR;
+        work->to = s->to >= 0 ? slot_place(block, spot, s->to, s->to_local)
+                   : direct   ? (gemm_place){args->c + spot->row * args->ldc + spot->col, args->ldc}
+                              : edge;
+        tile(work);
+        if (s->to < 0 && !direct) {
+            gemm_finish(args, edge, spot->row, spot->col, spot->rows, spot->cols);
+        }
+    }
+}
+
+static int64_t panel_start(const gemm_block *block, int64_t panel) {
+    return block->rows * panel / block->panels_m;
+}
+
+/* Panels that are made ready together. */
+typedef struct gemm_group {
+    int64_t first, last, stride; /* panels; floats from one to the next */
+    float *packed;
+} gemm_group;
+
+/* Where a tile finds A's panel: packed as the tile reads it, or in rows `ld` floats apart. */
+typedef struct gemm_panel {
+    const float *a;
+    int64_t ld;
+    bool packed;
+} gemm_panel;
+
+/* B's part of a pass into `to`: GEMM_NR floats a step, panel after panel of pass->count steps. */
+static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *to);
+/* The group's part of A, where it must be copied. */
+static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_group *group);
+static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
+                             const gemm_group *group, int64_t panel);
+
+/* One pass over one panel of rows. */
+static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const float *packed_b,
+                      const gemm_group *group, int64_t panel) {
+    int64_t row = block->row + panel_start(block, panel);
+    int64_t rows = block->row + panel_start(block, panel + 1) - row;
+    const gemm_panel at = find_panel(block, pass, group, panel);
+    gemm_work work = {.lda = at.ld};
+    for (int64_t j = 0; j < block->panels_n; j++) {
+        int64_t left = block->cols - j * GEMM_NR, cols = left < GEMM_NR ? left : GEMM_NR;
+        gemm_spot spot = {row, rows, block->col + j * GEMM_NR, cols, panel * block->panels_n + j};
+        int64_t vectors = td_gemm_ceil_div(cols, TD_LANES);
+        work.a = at.a;
+        work.b = packed_b + j * GEMM_NR * pass->count;
+        run_spot(block, pass, &spot, gemm_tiles[at.packed][vectors - 1][rows], &work,
+                 at.packed ? rows : 1);
+    }
+}
+
+static void run_block(const gemm_block *block) {
+    float *packed_b = block->scratch + block->layout.packed_b;
+    td_gemm_walk walk = {0};
+    td_gemm_pass pass;
+    while (td_gemm_next_pass(block->plan, block->depth, &walk, &pass)) {
+        prepare_b(block, &pass, packed_b);
+        gemm_group group = {.stride = GEMM_MR * (pass.count + TD_GEMM_PANEL_PAD),
+                            .packed = block->scratch + block->layout.panels_a};
+        while (group.last < block->panels_m) {
+            group.first = group.last;
+            group.last = group.first + TD_GEMM_GROUP;
+            group.last = group.last < block->panels_m ? group.last : block->panels_m;
+            prepare_a(block, &pass, &group);
+            for (int64_t panel = group.first; panel < group.last; panel++) {
+                run_panel(block, &pass, packed_b, &group, panel);
+            }
+        }
+    }
+}
+
+/* Rows [row, row + rows) of one cut of a strip, in blocks whose partials fit in scratch. */
+static void run_cut(gemm_block *block, int64_t row, int64_t rows) {
+    int64_t blocks = block->layout.kept_slots > 0 ? td_gemm_ceil_div(rows, TD_GEMM_BLOCK_ROWS) : 1;
+    block->panels_n = td_gemm_ceil_div(block->cols, GEMM_NR);
+    for (int64_t i = 0; i < blocks; i++) {
+        block->row = row + rows * i / blocks;
+        block->rows = row + rows * (i + 1) / blocks - block->row;
+        block->panels_m = td_gemm_ceil_div(block->rows, GEMM_MR);
+        run_block(block);
+    }
+}
+
+/* Tiles [first, last); plan: args with k and its blocks in steps. */
+static void run_tiles(const td_gemm_f32_args *args, const td_gemm_f32_args *plan, int64_t first,
+                      int64_t last, void *scratch) {
+    TD_ASSERT(args->k_blocks >= 1 && (!args->accumulate || args->k_blocks == 1));
+    td_gemm_grid grid = td_gemm_grid_of(args);
+    td_gemm_cut cut = td_gemm_cut_of(plan, GEMM_DEPTH);
+    gemm_block block = {.args = args,
+                        .plan = plan,
+                        .scratch = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63),
+                        .layout = td_gemm_layout_of(plan, GEMM_DEPTH),
+                        .depth = cut.depth,
+                        .plain = gemm_is_plain(args)};
+    while (first < last) {
+        int64_t strip = first / grid.rows, tile = first % grid.rows;
+        int64_t end = last < (strip + 1) * grid.rows ? last - strip * grid.rows : grid.rows;
+        int64_t row = tile * TD_GEMM_TILE_ROWS, stop = end * TD_GEMM_TILE_ROWS;
+        stop = stop < args->m ? stop : args->m;
+        int64_t strip_end = (strip + 1) * grid.strip_cols;
+        strip_end = strip_end < args->n ? strip_end : args->n;
+        for (block.col = strip * grid.strip_cols; block.col < strip_end; block.col += cut.cols) {
+            block.cols = strip_end - block.col < cut.cols ? strip_end - block.col : cut.cols;
+            run_cut(&block, row, stop - row);
+        }
+        first = strip * grid.rows + end;
+    }
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How k is counted in pairs. A block of k is cut into consecutive pairs from its own start, the
+ * last one padded with a zero where the block is odd; pairs are then what k is to gemm_plan.h.
+ */
+#ifndef TD_KERNELS_GEMM_BF16_PAIRS_PLAN_H
+#define TD_KERNELS_GEMM_BF16_PAIRS_PLAN_H
+
+#include "kernels/gemm/gemm_plan.h"
+
+/* Blocks of different sizes, whose starts in pairs need a place in scratch. */
+static inline bool td_pairs_need_starts(const td_gemm_f32_args *args) {
+    return args->k_starts != NULL || args->k % args->k_blocks != 0;
+}
+
+/* args with k and its blocks in pairs. starts (k_blocks + 1): its place; filled by the caller, and
+ * not read for what scratch needs. */
+static inline td_gemm_f32_args td_pairs_plan(const td_gemm_f32_args *args, const int64_t *starts) {
+    td_gemm_f32_args plan = *args;
+    bool uneven = td_pairs_need_starts(args);
+    plan.k_starts = uneven ? starts : NULL;
+    plan.k = uneven ? (args->k + args->k_blocks) / 2
+                    : args->k_blocks * td_gemm_ceil_div(args->k / args->k_blocks, 2);
+    return plan;
+}
+
+#endif

@@ -104,6 +104,30 @@ Test(report, text_from_records_cannot_end_an_element, .init = render_golden) {
     td_free(html);
 }
 
+/* A way of 6 units beside the tiled one, of 3 at twice the speed, on the same layout only. */
+Test(report, losses_stand_against_the_tiled_way, .init = render_golden) {
+    static const char records[] =
+        "{\"schema\":1,\"machine\":{},\"run\":{}}\n"
+        "{\"schema\":1,\"case\":\"loss/sigmoid/full/"
+        "b64-e8\",\"layout\":\"p1xt1\",\"status\":\"ok\","
+        "\"value\":9,\"unit\":\"pairs/s\",\"time_ns\":{\"p50\":5e6},\"gemm_units\":6,"
+        "\"loss_bytes\":4e6,\"check\":{\"ok\":true}}\n"
+        "{\"schema\":1,\"case\":\"loss/sigmoid/fused-tiled/b64-e8\",\"layout\":\"p1xt1\","
+        "\"status\":\"ok\",\"value\":9,\"unit\":\"pairs/s\",\"time_ns\":{\"p50\":2e6},"
+        "\"gemm_units\":3,\"loss_bytes\":1e6,\"check\":{\"ok\":true}}\n"
+        "{\"schema\":1,\"case\":\"loss/sigmoid/full/"
+        "b64-e8\",\"layout\":\"p1xt2\",\"status\":\"skipped\","
+        "\"reason\":\"too much\",\"check\":{\"ok\":false}}\n";
+    write_records(records, sizeof records - 1);
+    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    char *html = read_output("report.html");
+    cr_assert_neq(strstr(html, "<section id=\"losses\">"), NULL);
+    cr_assert_neq(strstr(html, "up to 2.50 times as long"), NULL);
+    cr_assert_neq(strstr(html, "loss/sigmoid/fused-tiled/b64-e8 takes least memory"), NULL);
+    cr_assert_neq(strstr(html, "skipped: too much"), NULL);
+    td_free(html);
+}
+
 Test(report, failures_stand_first_and_differing_answers_are_named, .init = render_golden) {
     static const char records[] =
         "{\"schema\":1,\"machine\":{},\"run\":{\"interrupted\":true}}\n"

@@ -60,15 +60,16 @@ static td_status train_on(td_train_options *options, const char *layout, char sh
     return td_group_run_result(&group, train_in_rank, options, sha, TD_SHA256_HEX);
 }
 
-/* Steps of both losses: two ranks of two workers, and one of one, which must agree. */
+/* Steps of both losses, of the softmax loss by strips and by pairs of blocks (16 rows): two ranks
+ * of two workers, and one of one, which must agree. */
 td_status td_exercise_training(void) {
-    static const char *const models[] = {"mu", "mu-siglip"};
+    static const char *const models[] = {"mu", "mu-siglip", "mu"};
     TD_TRY(td_kernels_select(TD_ISA_PORTABLE));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         td_train_options options = {
-            .loss = i == 0 ? TD_LOSS_SOFTMAX : TD_LOSS_SIGMOID,
+            .loss = i == 1 ? TD_LOSS_SIGMOID : TD_LOSS_SOFTMAX,
             .optimizer = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .grad_clip = 1},
-            .batch = 8,
+            .batch = i == 2 ? 64 : 8,
             .blocks = 4};
         char alone[TD_SHA256_HEX] = "", shared[TD_SHA256_HEX] = "";
         TD_TRY(td_model_config_find(models[i], &options.config));

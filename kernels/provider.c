@@ -12,12 +12,20 @@ typedef void cblas_sgemm_fn(int order, int a_trans, int b_trans, int m, int n, i
                             int ldc);
 enum { CBLAS_ROW_MAJOR = 101, CBLAS_NO_TRANS = 111, CBLAS_TRANS = 112 };
 
-/* What a loaded library offers. `shown` is first: the handle callers have is this. */
+/* oneDNN's interface is row-major too, with letters for forms and 64-bit sizes. */
+typedef int dnnl_sgemm_fn(char a_trans, char b_trans, int64_t m, int64_t n, int64_t k, float alpha,
+                          const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                          float *c, int64_t ldc);
+
+/* What a loaded library offers. `shown` is first: the handle callers have is this. One of the two
+ * products is set, and one of the two ways to name threads. */
 typedef struct library {
     td_provider shown;
     char version[48], core[32];
-    cblas_sgemm_fn *sgemm;
+    cblas_sgemm_fn *cblas_sgemm;
+    dnnl_sgemm_fn *dnnl_sgemm;
     void (*set_threads)(int);
+    void (*set_threads_64)(int64_t);
 } library;
 
 typedef struct provider_row {
@@ -55,7 +63,7 @@ static td_status open_openblas(td_isa isa, library *out) {
     TD_TRY(find(handle, file, "openblas_get_config", &config));
     TD_TRY(find(handle, file, "openblas_get_corename", &core));
     TD_TRY(find(handle, file, "openblas_set_num_threads", &out->set_threads));
-    TD_TRY(find(handle, file, "cblas_sgemm", &out->sgemm));
+    TD_TRY(find(handle, file, "cblas_sgemm", &out->cblas_sgemm));
     /* "OpenBLAS 0.3.21 NO_AFFINITY ...": the second word. */
     if (sscanf(config(), "%*s %47s", out->version) != 1) {
         return td_fail(TD_ESKIP, "%s gives no version: \"%s\"", file, config());
@@ -65,7 +73,79 @@ static td_status open_openblas(td_isa isa, library *out) {
     return TD_OK;
 }
 
-static const provider_row rows[] = {{"openblas", open_openblas}};
+/* BLIS 0.9 knows AMD CPUs to family 19h by number and gives newer ones its generic C kernels, so
+ * the kernels are named: 0 is skx (AVX-512), 3 haswell (AVX2). The variable is read at the first
+ * call. Debian has it in variants; the one with POSIX threads is looked for first, since its
+ * threads do not spin between calls, and one without threads would be a crippled peer. */
+static td_status open_blis(td_isa isa, library *out) {
+    static const char *const files[] = {"/usr/lib/x86_64-linux-gnu/blis-pthread/libblis.so.4",
+                                        "libblis.so.4"};
+    if (isa >= TD_ISA_AVX512) {
+        setenv("BLIS_ARCH_TYPE", "0", 1);
+    } else if (isa == TD_ISA_AVX2) {
+        setenv("BLIS_ARCH_TYPE", "3", 1);
+    }
+    const char *file = files[0];
+    void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        file = files[1];
+        handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    }
+    if (handle == NULL) {
+        return td_fail(TD_ESKIP, "blis is not installed: %s", dlerror());
+    }
+    const char *(*version)(void) = NULL, *(*core_name)(int) = NULL;
+    int (*core)(void) = NULL;
+    int64_t (*has_threads)(void) = NULL;
+    void (*init)(void) = NULL;
+    TD_TRY(find(handle, file, "bli_init", &init));
+    TD_TRY(find(handle, file, "bli_info_get_version_str", &version));
+    TD_TRY(find(handle, file, "bli_arch_query_id", &core));
+    TD_TRY(find(handle, file, "bli_arch_string", &core_name));
+    TD_TRY(find(handle, file, "bli_info_get_enable_threading", &has_threads));
+    TD_TRY(find(handle, file, "bli_thread_set_num_threads", &out->set_threads_64));
+    TD_TRY(find(handle, file, "cblas_sgemm", &out->cblas_sgemm));
+    if (has_threads() == 0) {
+        return td_fail(TD_ESKIP, "%s was built without threads; libblis4-pthread has them", file);
+    }
+    init(); /* A named kernel family is checked against tables that exist only now. */
+    snprintf(out->version, sizeof out->version, "%s", version());
+    snprintf(out->core, sizeof out->core, "%s", core_name(core()));
+    out->set_threads_64(1);
+    return TD_OK;
+}
+
+/* oneDNN generates code for what the CPU can do, so only an upper limit is named. Debian's build
+ * runs on OpenMP, whose number of threads belongs to the thread that calls. */
+static td_status open_onednn(td_isa isa, library *out) {
+    static const char file[] = "libdnnl.so.2";
+    setenv("ONEDNN_MAX_CPU_ISA", isa == TD_ISA_AVX2 ? "AVX2" : "ALL", 1);
+    void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        return td_fail(TD_ESKIP, "onednn is not installed: %s", dlerror());
+    }
+    typedef struct dnnl_version {
+        int major, minor, patch;
+    } dnnl_version;
+    const dnnl_version *(*version)(void) = NULL;
+    int (*effective)(void) = NULL;
+    TD_TRY(find(handle, file, "dnnl_version", &version));
+    TD_TRY(find(handle, file, "dnnl_get_effective_cpu_isa", &effective));
+    TD_TRY(find(handle, file, "omp_set_num_threads", &out->set_threads));
+    TD_TRY(find(handle, file, "dnnl_sgemm", &out->dnnl_sgemm));
+    const dnnl_version *v = version();
+    snprintf(out->version, sizeof out->version, "%d.%d.%d", v->major, v->minor, v->patch);
+    /* Bits of dnnl_cpu_isa_t: 0x7 AVX2, 0x20 the AVX-512 of servers, 0x80 its bf16. */
+    int bits = effective();
+    snprintf(out->core, sizeof out->core, "%s",
+             bits & 0x20 ? (bits & 0x80 ? "avx512_core_bf16" : "avx512_core")
+                         : ((bits & 0x7) == 0x7 ? "avx2" : "below avx2"));
+    out->set_threads(1);
+    return TD_OK;
+}
+
+static const provider_row rows[] = {
+    {"openblas", open_openblas}, {"blis", open_blis}, {"onednn", open_onednn}};
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 static library libraries[N_ROWS];
 
@@ -94,7 +174,12 @@ td_status td_provider_open(const char *name, td_isa isa, const td_provider **out
 }
 
 void td_provider_set_threads(const td_provider *provider, int threads) {
-    ((const library *)(const void *)provider)->set_threads(threads);
+    const library *l = (const library *)(const void *)provider;
+    if (l->set_threads) {
+        l->set_threads(threads);
+    } else {
+        l->set_threads_64(threads);
+    }
 }
 
 bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
@@ -107,9 +192,16 @@ bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
 
 void td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args) {
     TD_ASSERT(td_provider_gemm_fits(args));
-    ((const library *)(const void *)provider)
-        ->sgemm(CBLAS_ROW_MAJOR, args->a_trans ? CBLAS_TRANS : CBLAS_NO_TRANS,
-                args->b_trans ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)args->m, (int)args->n,
-                (int)args->k, 1.0f, args->a, (int)args->lda, args->b, (int)args->ldb,
-                args->accumulate ? 1.0f : 0.0f, args->c, (int)args->ldc);
+    const library *l = (const library *)(const void *)provider;
+    float beta = args->accumulate ? 1.0f : 0.0f;
+    if (l->dnnl_sgemm) {
+        l->dnnl_sgemm(args->a_trans ? 'T' : 'N', args->b_trans ? 'T' : 'N', args->m, args->n,
+                      args->k, 1.0f, args->a, args->lda, args->b, args->ldb, beta, args->c,
+                      args->ldc);
+        return;
+    }
+    l->cblas_sgemm(CBLAS_ROW_MAJOR, args->a_trans ? CBLAS_TRANS : CBLAS_NO_TRANS,
+                   args->b_trans ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)args->m, (int)args->n,
+                   (int)args->k, 1.0f, args->a, (int)args->lda, args->b, (int)args->ldb, beta,
+                   args->c, (int)args->ldc);
 }

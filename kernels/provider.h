@@ -18,11 +18,12 @@ typedef struct td_provider {
 /* The names of the table, in order; NULL ends it. */
 const char *const *td_provider_names(void);
 
-/* Loads a library once per process and asks it for its best kernels of at most level `isa`, unless
- * the user's environment already chose. One thread until told otherwise. Call before workers run.
+/* Loads a library once per process and asks it for its best kernels of at most level `isa`, over
+ * what the environment says. One thread until told otherwise. Call before workers run.
  * TD_ESKIP says why it is not available, TD_EUSAGE that the name is unknown. */
 td_status td_provider_open(const char *name, td_isa isa, const td_provider **out);
 
+/* Call from the thread that will multiply: OpenMP keeps the number per thread. */
 void td_provider_set_threads(const td_provider *provider, int threads);
 
 /* Whether the library can do this GEMM: no epilogue, one k block, dimensions that fit its int. */

@@ -8,10 +8,12 @@ set -u
 
 build="gcc g++ make cmake pkg-config libc6-dev libjansson-dev libssl-dev libhwloc-dev libnuma-dev libisal-dev libspng-dev
  libturbojpeg0-dev libutf8proc-dev libxml2-dev zlib1g-dev libbenchmark-dev libjs-chart.js"
+peers="libopenblas0-pthread libblis4-pthread libdnnl2"
+
 case "${1:-}" in
 build) needed=$build wanted="" ;;
-test) needed="$build libcriterion-dev python3" wanted="chromium libopenblas0-pthread" ;;
-bench) needed=$build wanted="libopenblas0-pthread openclipart-png openclipart-svg" ;;
+test) needed="$build libcriterion-dev python3" wanted="chromium $peers" ;;
+bench) needed=$build wanted="$peers openclipart-png openclipart-svg" ;;
 *)
     echo "usage: tools/packages.sh build|test|bench" >&2
     exit 2

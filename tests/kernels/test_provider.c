@@ -94,6 +94,27 @@ Test(provider, a_weaker_core_in_the_environment_does_not_slow_the_peer) {
     cr_expect_str_neq(provider->core, "Nehalem");
 }
 
+/* BLIS gives a CPU that is newer than itself its generic C kernels unless they are named. */
+Test(provider, a_library_older_than_the_cpu_still_gives_vector_kernels) {
+    const td_provider *provider;
+    setenv("BLIS_ARCH_TYPE", "25", 1);
+    if (td_isa_native() < TD_ISA_AVX2 ||
+        td_provider_open("blis", td_isa_native(), &provider) != TD_OK) {
+        cr_skip_test("needs AVX2 and BLIS with threads");
+    }
+    cr_expect_str_eq(provider->core, td_isa_native() >= TD_ISA_AVX512 ? "skx" : "haswell");
+}
+
+Test(provider, a_limit_in_the_environment_does_not_slow_onednn) {
+    const td_provider *provider;
+    setenv("ONEDNN_MAX_CPU_ISA", "SSE41", 1);
+    if (td_isa_native() < TD_ISA_AVX2 ||
+        td_provider_open("onednn", td_isa_native(), &provider) != TD_OK) {
+        cr_skip_test("needs AVX2 and oneDNN");
+    }
+    cr_expect_str_neq(provider->core, "below avx2");
+}
+
 Test(provider, unknown_name_is_a_usage_error) {
     const td_provider *provider;
     cr_expect_eq(td_provider_open("nosuchblas", TD_ISA_AVX2, &provider), TD_EUSAGE);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/peak.h"
+#include "bench/stats.h"
 #include "threads/layout.h"
 #include "threads/team.h"
 
@@ -27,6 +28,20 @@ const td_peak_row *td_peak_row_of(td_peak_kind kind) {
     return &rows[kind];
 }
 
+/* Arithmetic is timed in slices, and after each comes a chain of additions, one a cycle, which is
+ * the clock: a core that computes with wide vectors may run slower than one that adds integers, and
+ * takes about half a millisecond to change, so a slice of an eighth of one finds both at the same
+ * frequency. Where a chain starts and ends is known to 100 cycles, 0.3 % of it. */
+enum { SLICES = 32, CHAIN_ITERATIONS = 32 };
+
+/* What one worker found in a sample of arithmetic, on cache lines of its own. */
+typedef struct beat {
+    _Alignas(64) double loop_ticks; /* of all slices */
+    double chain_ticks[SLICES];
+} beat;
+
+static beat beats[TD_MAX_WORKERS];
+
 /* What the workers of one measurement share. */
 typedef struct job {
     td_peak *peak;
@@ -36,7 +51,7 @@ typedef struct job {
     uint64_t expected; /* exclusive or of a part */
     uint64_t passes;   /* done so far: what ADD has added up, where SWAP left the words */
     _Atomic int wrong;
-    int64_t start_ns, end_ns, clock_ns;
+    int64_t start_ns, end_ns;
 } job;
 
 /* The words that every part is filled with. */
@@ -59,15 +74,33 @@ static void fill_region(void *arg, td_worker *worker) {
     }
 }
 
-static void work_once(job *j, const td_worker *worker) {
+/* `repeat` iterations in slices. */
+static void compute(job *j, const td_worker *worker) {
+    const td_peak *peak = j->peak;
+    beat *own = &beats[worker->id];
+    bool good = true;
+    own->loop_ticks = 0;
+    for (int slice = 0; slice < SLICES; slice++) {
+        int64_t iterations = j->repeat / SLICES;
+        uint64_t start = td_tsc();
+        good = (peak->kind == TD_PEAK_DOT ? td_peak_dot(iterations)
+                                          : td_peak_fma(peak->isa, iterations)) &&
+               good;
+        uint64_t between = td_tsc();
+        uint64_t adds = td_peak_adds(CHAIN_ITERATIONS);
+        own->loop_ticks += (double)(between - start);
+        own->chain_ticks[slice] = (double)(td_tsc() - between);
+        good = good && adds == (uint64_t)CHAIN_ITERATIONS * TD_PEAK_ADDS;
+    }
+    if (!good) {
+        atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
+    }
+}
+
+static void move(job *j, const td_worker *worker) {
     const td_peak *peak = j->peak;
     int64_t part = worker->id * j->part_bytes;
     bool good = true;
-    if (peak->kind == TD_PEAK_FMA) {
-        good = td_peak_fma(peak->isa, j->repeat);
-    } else if (peak->kind == TD_PEAK_DOT) {
-        good = td_peak_dot(j->repeat);
-    }
     for (int64_t r = 0; peak->kind == TD_PEAK_READ && r < j->repeat; r++) {
         good = good && td_peak_read(peak->isa, j->from + part, j->part_bytes) == j->expected;
     }
@@ -89,30 +122,35 @@ static void work_once(job *j, const td_worker *worker) {
     }
 }
 
-enum { CLOCK_ITERATIONS = 1024 };
-
 static void sample_region(void *arg, td_worker *worker) {
     job *j = arg;
     td_team_barrier(worker);
     if (worker->id == 0) {
         j->start_ns = td_now_ns();
     }
-    work_once(j, worker);
+    if (td_peak_computes(j->peak->kind)) {
+        compute(j, worker);
+    } else {
+        move(j, worker);
+    }
     td_team_barrier(worker);
     if (worker->id == 0) {
         j->end_ns = td_now_ns();
     }
-    /* The clock right after, while the core still runs at the frequency of the loop; all workers do
-     * it, so that the core is as loaded as before. */
-    if (td_peak_computes(j->peak->kind)) {
-        uint64_t adds = td_peak_adds(CLOCK_ITERATIONS);
-        if (worker->id == 0) {
-            j->clock_ns = td_now_ns() - j->end_ns;
-        }
-        if (adds != (uint64_t)CLOCK_ITERATIONS * TD_PEAK_ADDS) {
-            atomic_store_explicit(&j->wrong, 1, memory_order_relaxed);
-        }
+}
+
+/* Nanoseconds of a sample, chains left out, of the worker that took longest; and its clock. */
+static double sample_ns(const job *j, double *clock_ghz) {
+    if (!td_peak_computes(j->peak->kind)) {
+        return (double)(j->end_ns - j->start_ns);
     }
+    beat *slowest = &beats[0];
+    for (int w = 1; w < j->peak->workers; w++) {
+        slowest = beats[w].loop_ticks > slowest->loop_ticks ? &beats[w] : slowest;
+    }
+    double ghz = td_tsc_hz() * 1e-9, ticks = td_stats_median(slowest->chain_ticks, SLICES);
+    *clock_ghz = (double)CHAIN_ITERATIONS * TD_PEAK_ADDS / ticks * ghz;
+    return slowest->loop_ticks / ghz;
 }
 
 static const td_peak_loop *loop_of(const td_peak *peak) {
@@ -129,7 +167,7 @@ static double sample_work(const job *j) {
 
 /* Doubles the repetitions until a sample is long enough to time. */
 static void calibrate(job *j, td_team *team, int64_t sample_ns) {
-    j->repeat = td_peak_computes(j->peak->kind) ? 1000 : 1;
+    j->repeat = td_peak_computes(j->peak->kind) ? 1000 * SLICES : 1;
     for (;;) {
         td_team_run(team, sample_region, j);
         int64_t took = j->end_ns - j->start_ns;
@@ -144,39 +182,30 @@ static void measure(job *j, td_team *team) {
     td_peak *peak = j->peak;
     bool cached = !td_peak_computes(peak->kind) && peak->bytes < td_ceiling_memory_bytes();
     calibrate(j, team, cached ? CACHED_SAMPLE_NS : SAMPLE_NS);
-    double fastest = INFINITY, clock_ns = INFINITY;
+    double fastest = INFINITY;
     int64_t begin = td_now_ns();
     peak->n = 0;
     for (int i = 0; i < TD_PEAK_SAMPLES; i++) {
         td_team_run(team, sample_region, j);
-        double took = (double)(j->end_ns - j->start_ns);
+        double clock_ghz = 0, took = sample_ns(j, &clock_ghz);
         peak->samples_ns[peak->n++] = took;
-        fastest = took < fastest ? took : fastest;
-        clock_ns = (double)j->clock_ns < clock_ns ? (double)j->clock_ns : clock_ns;
+        if (took < fastest) {
+            fastest = took;
+            peak->clock_ghz = clock_ghz;
+        }
         if (peak->n >= MIN_SAMPLES && td_now_ns() - begin > 50 * SAMPLE_NS) {
             break;
         }
     }
     peak->work = sample_work(j);
     peak->value = peak->work / fastest;
-    if (td_peak_computes(peak->kind)) {
-        peak->clock_ghz = (double)CLOCK_ITERATIONS * TD_PEAK_ADDS / clock_ns;
-    }
 }
 
 /* A peak of arithmetic must be a whole number of pipes times the clock; what is not was disturbed,
  * or is not what the loop claims. */
 static void check_clock(td_peak *peak) {
-    const td_peak_loop *loop = loop_of(peak);
     double per_cycle = peak->value / peak->workers / peak->clock_ghz;
-    double most = 0;
-    for (int i = 0; i < 4 && loop->per_cycle[i] > 0; i++) {
-        most = loop->per_cycle[i];
-        if (fabs(per_cycle / most - 1) <= 0.03) {
-            return;
-        }
-    }
-    if (loop->mixed && per_cycle > loop->per_cycle[0] && per_cycle < most) {
+    if (td_peak_rate_fits(loop_of(peak), per_cycle)) {
         return;
     }
     peak->ok = false;

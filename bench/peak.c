@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/peak.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -14,8 +15,10 @@ static const td_peak_loop loops[] = {
 };
 /* clang-format on */
 
+/* Sapphire and Emerald Rapids start one 512-bit dot product every other cycle: half a pipe, and
+ * half the FLOPs of their two FMA pipes. */
 static const td_peak_loop dot_bf16 = {
-    TD_ISA_AVX512_BF16, 4 * 16 * 24, {64, 128, 0, 0}, false, "vdpbf16ps zmm, 24 chains"};
+    TD_ISA_AVX512_BF16, 4 * 16 * 24, {32, 64, 128, 0}, false, "vdpbf16ps zmm, 24 chains"};
 
 const td_peak_loop *td_peak_loop_dot(void) {
     return &dot_bf16;
@@ -28,6 +31,17 @@ const td_peak_loop *td_peak_loop_find(td_isa isa) {
         }
     }
     return &loops[0];
+}
+
+bool td_peak_rate_fits(const td_peak_loop *loop, double per_cycle) {
+    double most = 0;
+    for (int i = 0; i < 4 && loop->per_cycle[i] > 0; i++) {
+        most = loop->per_cycle[i];
+        if (fabs(per_cycle / most - 1) <= 0.03) {
+            return true;
+        }
+    }
+    return loop->mixed && per_cycle > loop->per_cycle[0] && per_cycle < most;
 }
 
 /* x * 0.5 + 0.5 keeps 1, and x * 1, x + 0 keep anything: operands stay normal numbers, so the loop

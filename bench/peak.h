@@ -11,7 +11,7 @@
 #include "base/cpu.h"
 
 /* Floating-point operations of one iteration, and how many a core may do in one cycle: the rates of
- * cores with 1, 2 and more pipes. */
+ * cores with 1, 2 and more pipes, or with one that starts an operation every other cycle. */
 typedef struct td_peak_loop {
     td_isa isa;
     int64_t flops;       /* of one iteration */
@@ -26,6 +26,9 @@ const td_peak_loop *td_peak_loop_find(td_isa isa);
 
 /* The bf16 dot product of pairs, on CPUs that have TD_ISA_AVX512_BF16. */
 const td_peak_loop *td_peak_loop_dot(void);
+
+/* Whether a measured rate is within 3 % of one that a core may have. */
+bool td_peak_rate_fits(const td_peak_loop *loop, double per_cycle);
 
 /* Runs the loop. The registers hold a fixed point of the operation, so the result is known: false
  * when a lane of the result is not it. */

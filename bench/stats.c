@@ -20,6 +20,11 @@ static double quantile(const double *sorted, int64_t n, double q) {
     return weight == 0 ? sorted[below] : sorted[below] * (1 - weight) + sorted[below + 1] * weight;
 }
 
+double td_stats_median(double *samples, int64_t n) {
+    qsort(samples, (size_t)n, sizeof *samples, compare_doubles);
+    return quantile(samples, n, 0.5);
+}
+
 double td_stats_median_interval(int64_t n, int64_t *i) {
     /* The median lies outside [x(i), x(n-1-i)] when at most i samples are below it, or at most i
      * above: twice the lower tail of a fair binomial. Terms by their logarithm: 2^-n underflows. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -81,6 +82,21 @@ Test(peak, loops_compute_what_they_claim) {
         cr_assert(td_peak_dot(1000));
     }
     cr_assert_eq(td_peak_adds(3), UINT64_C(3) * TD_PEAK_ADDS);
+}
+
+Test(peak, a_rate_is_a_whole_number_of_pipes_or_half_a_pipe_of_dot_products) {
+    const td_peak_loop *zmm = td_peak_loop_find(TD_ISA_AVX512), *dot = td_peak_loop_dot();
+    const double fits[] = {31.1, 32, 32.9, 62.1, 64, 65.9}, wrong[] = {28, 33.1, 58.72, 62, 66, 96};
+    for (size_t i = 0; i < sizeof fits / sizeof fits[0]; i++) {
+        cr_assert(td_peak_rate_fits(zmm, fits[i]) && td_peak_rate_fits(dot, fits[i]), "%g",
+                  fits[i]);
+        cr_assert(!td_peak_rate_fits(zmm, wrong[i]) && !td_peak_rate_fits(dot, wrong[i]), "%g",
+                  wrong[i]);
+    }
+    cr_assert(td_peak_rate_fits(dot, 128) && !td_peak_rate_fits(zmm, 128));
+    cr_assert(!td_peak_rate_fits(zmm, NAN) && !td_peak_rate_fits(zmm, 0));
+    const td_peak_loop *mixed = td_peak_loop_find(TD_ISA_PORTABLE);
+    cr_assert(td_peak_rate_fits(mixed, 9.7) && !td_peak_rate_fits(mixed, 17));
 }
 
 /* No figure is compared: only that a ceiling is there, is checked, and is remembered. */

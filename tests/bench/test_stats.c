@@ -19,6 +19,12 @@ Test(stats, order_statistics_of_known_samples) {
     cr_assert_eq(samples[0], 9, "the samples stay as they were");
 }
 
+Test(stats, median_alone) {
+    double even[] = {9, 1, 8, 2}, odd[] = {3, 1, 2};
+    CLOSE(td_stats_median(even, 4), 5.0);
+    CLOSE(td_stats_median(odd, 3), 2.0);
+}
+
 Test(stats, one_sample_is_everything) {
     const double one = 7;
     td_stats s;

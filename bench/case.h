@@ -72,7 +72,8 @@ enum {
     TD_OUTCOME_SAMPLES = 2048,
     TD_OUTCOME_OPS = 128,
     TD_OUTCOME_NUMBERS = 12,
-    TD_OUTCOME_TEXT = 512
+    TD_OUTCOME_TEXT = 512,
+    TD_OUTCOME_ACCOUNT = 6144
 };
 
 typedef struct td_outcome_op {
@@ -104,6 +105,7 @@ typedef struct td_outcome {
         char name[24];
         double value;
     } numbers[TD_OUTCOME_NUMBERS];
+    char account[TD_OUTCOME_ACCOUNT]; /* what an experiment saw, a line each; "": none */
 } td_outcome;
 
 typedef enum td_outcome_state {
@@ -149,6 +151,8 @@ struct td_workload {
     /* One of the two: a step as a region, called by all workers, or by the rank's own thread. */
     void (*region)(td_bench *bench, td_worker *worker);
     td_status (*step)(td_bench *bench);
+    /* Instead of them: a case that is no repetition of a step has written its samples in verify. */
+    bool observes;
     void (*cost)(const td_bench *bench, td_cost *out); /* rank 0, after verify */
     void (*begin)(td_bench *bench);                    /* just before sampling; may be NULL */
     void (*finish)(td_bench *bench);                   /* just after; may be NULL */

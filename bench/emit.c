@@ -125,6 +125,16 @@ static double share_of(const result *r) {
     return r->n_ceilings > 0 ? r->value / r->ceilings[0].value : 0;
 }
 
+static json_t *account_lines(const char *account) {
+    json_t *lines = json_array();
+    for (const char *at = account; *at != '\0';) {
+        size_t length = strcspn(at, "\n");
+        json_array_append_new(lines, json_stringn(at, length));
+        at += length + (at[length] == '\n');
+    }
+    return lines;
+}
+
 static json_t *further_members(const td_outcome *outcome, const result *r, const td_stats *stats) {
     json_t *extra = json_object();
     for (int64_t i = 0; i < outcome->n_numbers; i++) {
@@ -149,6 +159,9 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
         json_object_set_new(extra, "busbw", json_real(r->value));
         json_object_set_new(extra, "algbw", json_real(outcome->cost.bytes / stats->p50));
         json_object_set_new(extra, "busbw_roof", json_real(r->ceilings[0].value));
+    }
+    if (outcome->account[0] != '\0') {
+        json_object_set_new(extra, "account", account_lines(outcome->account));
     }
     if (outcome->bound > 0) {
         json_object_set_new(extra, "workers_bound", json_integer(outcome->bound));

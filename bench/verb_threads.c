@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/verb_threads.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/verbs.h"
+
+static const td_verb_help verb_help = {
+    "tandem threads list|run [GLOB] [--options]",
+    "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
+    "each:\nthe claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
+    "with its reason.\nWith --mutants each claim is also broken on purpose, which must be FAIL.\n"
+    "Exit codes: 0 all hold, 1 a claim failed or a mutant was not caught, 2 usage, 3 nothing "
+    "could run.",
+    "  tandem threads run 'kcmp'\n"
+    "  tandem threads run 'identity/*' --mutants\n"};
+
+static const td_option options_table[] = {
+    {"mutants", TD_OPTION_FLAG, offsetof(td_threads_options, mutants), 0, 0, NULL, NULL,
+     "run: break each claim on purpose too"},
+    {"brief", TD_OPTION_FLAG, offsetof(td_threads_options, brief), 0, 0, NULL, NULL,
+     "run: one line an experiment"},
+    {"repeat", TD_OPTION_INT, offsetof(td_threads_options, repeat), 1, 10000, NULL, "N",
+     "run: everything N times"},
+};
+enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]) };
+
+static const struct {
+    const char *name;
+    td_status (*run)(const td_threads_options *options, const char *word);
+} actions[] = {{"list", td_threads_list}, {"run", td_threads_run}};
+enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
+
+td_status td_verb_threads(int argc, char **argv) {
+    td_threads_options options = {.repeat = 1};
+    const char *words[2] = {NULL, NULL};
+    size_t n_words = 0;
+    int help = 0;
+    TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &options, words, 2, &n_words,
+                            &help));
+    if (help) {
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        return TD_OK;
+    }
+    for (int i = 0; i < N_ACTIONS && n_words > 0; i++) {
+        if (strcmp(words[0], actions[i].name) == 0) {
+            return actions[i].run(&options, words[1]);
+        }
+    }
+    return td_fail(TD_EUSAGE, "threads %s: expected list or run", n_words > 0 ? words[0] : "");
+}

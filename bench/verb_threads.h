@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The actions of `tandem threads`.
+ */
+#ifndef TD_BENCH_VERB_THREADS_H
+#define TD_BENCH_VERB_THREADS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <stddef.h>
+
+#include "base/options.h"
+#include "base/status.h"
+
+typedef struct td_threads_options {
+    bool mutants, brief;
+    int64_t repeat;
+} td_threads_options;
+
+/* word: the second word of the command line, or NULL. */
+td_status td_threads_list(const td_threads_options *options, const char *word);
+td_status td_threads_run(const td_threads_options *options, const char *word);
+
+#endif

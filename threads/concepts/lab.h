@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Experiments about processes and threads. Each states a claim, checks it by counts and identities
+ * and can fail: its mutant breaks the claim on purpose and must be told from the truth. Times are
+ * measured beside and shown; a time alone never decides.
+ *
+ * An experiment runs in a process of its own, so it may leave anything behind: threads, a fault, a
+ * changed limit.
+ */
+#ifndef TD_THREADS_CONCEPTS_LAB_H
+#define TD_THREADS_CONCEPTS_LAB_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/status.h"
+#include "threads/wait.h"
+
+typedef enum td_verdict {
+    TD_VERDICT_PASS,
+    TD_VERDICT_FAIL,
+    TD_VERDICT_NOT_APPLICABLE /* the facility is not here; reason says which */
+} td_verdict;
+
+/* What an experiment needs, probed before it runs. A probe asks the system, never a clock. */
+#define TD_NEED_MAP(X)                                                                             \
+    X(NOTHING, 0)                                                                                  \
+    X(CPUS2, 1)  /* two CPUs */                                                                    \
+    X(ROOT, 2)   /* may change its user */                                                         \
+    X(PLAIN, 4)  /* no sanitizer: it faults, or runs without a thread library, on purpose */       \
+    X(NUMA2, 8)  /* two NUMA nodes */                                                              \
+    X(RT, 16)    /* may use real-time priorities */                                                \
+    X(X86, 32)
+typedef enum td_need {
+#define TD_NEED_ENUM(name, bit) TD_NEED_##name = (bit),
+    TD_NEED_MAP(TD_NEED_ENUM)
+#undef TD_NEED_ENUM
+} td_need;
+
+typedef struct td_lab td_lab;
+typedef void td_experiment_fn(td_lab *lab);
+
+/* A row of concepts.inc. */
+typedef struct td_concept {
+    const char *id, *name, *group;
+    int needs; /* td_need bits */
+    const char *claim, *method, *mutant;
+    td_experiment_fn *run;
+} td_concept;
+const td_concept *td_concepts(int *count);
+
+enum { TD_LAB_LINES = 28, TD_LAB_LINE = 200, TD_LAB_NUMBERS = 12, TD_LAB_SAMPLES = 1024 };
+
+/* The account of one run. Holds no pointers: it is written in another process. */
+typedef struct td_lab_report {
+    td_verdict verdict;
+    char reason[TD_LAB_LINE]; /* of FAIL and NOT_APPLICABLE */
+    int checks, broken, n_lines;
+    struct {
+        char mark; /* '+' a check that held, '-' one that did not, ' ' seen, '|' a map of memory */
+        char text[TD_LAB_LINE];
+    } lines[TD_LAB_LINES];
+    int n_numbers;
+    struct {
+        char name[24];
+        double value;
+    } numbers[TD_LAB_NUMBERS];
+    char sampled[64]; /* what samples_ns are of; "": the whole experiment */
+    int n_samples;
+    double samples_ns[TD_LAB_SAMPLES];
+} td_lab_report;
+
+/* Runs one experiment, or its mutant, in a process of its own that may use the CPUs of the calling
+ * thread. Fails only when that process cannot be started: everything else is a verdict. */
+td_status td_concept_run(const td_concept *concept, bool mutant, td_lab_report *out);
+
+/* ---- for experiments ---- */
+
+struct td_lab {
+    bool mutant; /* break the claim */
+    int n_cpus, cpu[64];
+    td_wait_rule rule, shared_rule; /* for td_event, among threads and among processes */
+    td_lab_report *report;
+};
+
+/* What was seen and whether it bears the claim out. Returns holds. */
+bool td_lab_check(td_lab *lab, bool holds, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* What was seen, not judged. */
+void td_lab_saw(td_lab *lab, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void td_lab_map_line(td_lab *lab, const char *text);
+void td_lab_number(td_lab *lab, const char *name, double value);
+void td_lab_sampled(td_lab *lab, const char *what);
+void td_lab_sample(td_lab *lab, double ns);
+
+/* End the experiment at once: not possible here, or something beside the claim went wrong. */
+void td_lab_skip(td_lab *lab, const char *format, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+void td_lab_must(td_lab *lab, bool holds, const char *what);
+
+/* Threads and processes; failure to create one ends the experiment. A CPU below 0: anywhere. */
+pthread_t td_lab_thread(td_lab *lab, void *(*main)(void *), void *arg);
+void td_lab_pin(td_lab *lab, int cpu);
+typedef void td_lab_child_fn(td_lab *lab, void *arg);
+pid_t td_lab_fork(td_lab *lab, td_lab_child_fn *main, void *arg); /* ends with _exit(0) */
+int td_lab_wait(td_lab *lab, pid_t pid);                           /* the wait status */
+/* A child of clone(2) with flags (SIGCHLD is added, not with CLONE_THREAD) on its own small stack.
+ * Returns -errno on failure. */
+pid_t td_lab_clone(td_lab *lab, int flags, int (*main)(void *), void *arg);
+
+/* Zeroed memory that children share. */
+void *td_lab_shared(td_lab *lab, size_t bytes);
+
+/* Waits until *word is at least value, among threads or processes; gives the CPU away. False after
+ * 20 s: somebody is dead. */
+bool td_lab_await(const _Atomic int *word, int value);
+
+/* Waits until the task sleeps in the system call `number` (any when negative). */
+bool td_lab_await_blocked(pid_t pid, pid_t tid, long number);
+
+/* The smallest and the median of n values; sorts them. */
+double td_lab_median(double *values, int n);
+
+#define TD_CONCEPT(id, name, group, needs, claim, method, mutant)                                  \
+    td_experiment_fn td_concept_##name;
+#include "threads/concepts/concepts.inc"
+#undef TD_CONCEPT
+
+#endif

@@ -10,6 +10,7 @@
 
 #include "base/sha256.h"
 #include "base/status.h"
+#include "models/config.h"
 #include "threads/group.h"
 #include "threads/team.h"
 
@@ -64,8 +65,8 @@ typedef struct td_cost {
     double items;        /* of one step */
     double bus_factor, roof_bytes;
     char unit[16];
-    int isa;   /* td_isa of the code: chooses the peak of arithmetic, with the next */
-    bool bf16; /* products of bf16 */
+    int isa; /* td_isa of the code: chooses the peak of arithmetic, with the next */
+    td_precision precision;
 } td_cost;
 
 enum {

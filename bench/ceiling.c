@@ -304,8 +304,8 @@ static td_status measure_new(td_peak *peak) {
     return status;
 }
 
-td_peak_kind td_peak_of_code(td_isa isa, bool bf16) {
-    return bf16 && isa >= TD_ISA_AVX512_BF16 ? TD_PEAK_DOT : TD_PEAK_FMA;
+td_peak_kind td_peak_of_code(td_isa isa, td_precision precision) {
+    return precision == TD_PRECISION_BF16 && isa >= TD_ISA_AVX512_BF16 ? TD_PEAK_DOT : TD_PEAK_FMA;
 }
 
 td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t bytes, bool remeasure,
@@ -383,11 +383,11 @@ td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
     return TD_OK;
 }
 
-double td_ceiling_fma_gflops(int workers) {
+double td_ceiling_gflops(td_precision precision, int workers) {
     td_isa isa;
     const td_peak *peak;
     if (td_isa_active(&isa) != TD_OK ||
-        td_ceiling_get(TD_PEAK_FMA, isa, workers, 0, false, &peak) != TD_OK) {
+        td_ceiling_get(td_peak_of_code(isa, precision), isa, workers, 0, false, &peak) != TD_OK) {
         return 0;
     }
     return peak->value;

@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "base/status.h"
+#include "models/config.h"
 
 /* The kinds of ceiling, and of bandwidth the mixes of loads and stores, because memory serves them
  * at different rates: ADD is to += from, as optimizers do; SWAP exchanges two buffers, as many
@@ -64,7 +65,7 @@ typedef struct td_peak {
 
 /* The peak of arithmetic for code of an ISA, f32 or on bf16 products: those of a CPU without the
  * instruction are f32 FMAs. */
-td_peak_kind td_peak_of_code(td_isa isa, bool bf16);
+td_peak_kind td_peak_of_code(td_isa isa, td_precision precision);
 
 /* Measures, or gives what an earlier call of this process measured. workers beyond the usable PUs
  * share them. remeasure: again, keeping the better of both. The result stays valid until exit. */
@@ -80,8 +81,8 @@ int64_t td_ceiling_memory_bytes(void);
 td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
                                const td_peak **out);
 
-/* GFLOP/s of f32 FMA on the active ISA; below 0.3 s, then remembered. 0 when it cannot be
+/* GFLOP/s of arithmetic on the active ISA; below 0.3 s, then remembered. 0 when it cannot be
  * measured. */
-double td_ceiling_fma_gflops(int workers);
+double td_ceiling_gflops(td_precision precision, int workers);
 
 #endif

@@ -41,7 +41,7 @@ static td_status add_roofline(result *r, const td_cost *cost, int workers, bool 
     double compute = INFINITY, bandwidth = INFINITY;
     bool in_flops = cost->value == TD_VALUE_FLOPS;
     if (cost->flops > 0) {
-        td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->bf16);
+        td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->precision);
         TD_TRY(td_ceiling_get(kind, (td_isa)cost->isa, workers, 0, again, &peak));
         compute = peak->value * (in_flops ? 1 : cost->bytes / cost->flops);
     }
@@ -101,7 +101,7 @@ static td_status evaluate(const td_case *subject, const td_layout *layout, const
         out->value = cost->items / median_ns * 1e9;
         if (cost->flops > 0) {
             const td_peak *peak;
-            td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->bf16);
+            td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->precision);
             TD_TRY(td_ceiling_get(kind, (td_isa)cost->isa, workers, 0, again, &peak));
             add_ceiling(out, peak->value, "GFLOP/s", td_peak_row_of(kind)->name);
             out->hfu = cost->flops / median_ns / peak->value;

@@ -16,7 +16,7 @@
 #include "threads/layout.h"
 
 typedef struct eval_cli {
-    const char *weights, *data, *model, *loss, *tokenizer, *layout, *templates;
+    const char *weights, *data, *model, *loss, *tokenizer, *layout, *templates, *precision;
     bool held_out;
     int64_t limit, synthetic, seed;
     double holdout;
@@ -42,6 +42,8 @@ static const td_option options_table[] = {
      "merges file, when another than the one the weights name"},
     {"templates", TD_OPTION_TEXT, AT(templates), 0, 0, NULL, "FILE",
      "zeroshot: one template a line, {} stands for the class"},
+    {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, TD_PRECISION_CHOICES, NULL,
+     "arithmetic of the towers' products; default f32"},
     {"layout", TD_OPTION_TEXT, AT(layout), 0, 0, NULL, "LAYOUT", "workers of one rank: p1xt2"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]), MAX_TEMPLATES = 256 };
@@ -81,6 +83,8 @@ static td_status find_config(eval_run *run, td_model_config *config, td_loss *lo
 
 static td_status create_encoder(eval_run *run, const td_model_config *config, td_loss loss) {
     td_layout layout;
+    td_precision precision;
+    TD_TRY(td_precision_find(run->cli->precision, &precision));
     TD_TRY(td_layout_parse(run->cli->layout, &layout));
     if (layout.ranks != 1) {
         return td_fail(TD_EUSAGE, "--layout %s has %d ranks; eval runs in one: expected p1xt<N>",
@@ -94,6 +98,7 @@ static td_status create_encoder(eval_run *run, const td_model_config *config, td
     TD_TRY(status);
     td_encoder_options options = {.config = *config,
                                   .loss = loss,
+                                  .precision = precision,
                                   .batch = TD_EVALUATE_BATCH,
                                   .workers = layout.workers,
                                   .pu = pu};
@@ -233,8 +238,12 @@ static td_status zeroshot(eval_run *run) {
 }
 
 td_status td_verb_eval(int argc, char **argv) {
-    eval_cli cli = {
-        .loss = "softmax", .layout = "p1xt1", .limit = 1000, .synthetic = 8192, .holdout = 0.1};
+    eval_cli cli = {.loss = "softmax",
+                    .layout = "p1xt1",
+                    .precision = "f32",
+                    .limit = 1000,
+                    .synthetic = 8192,
+                    .holdout = 0.1};
     const char *words[1];
     size_t n_words;
     int help = 0;

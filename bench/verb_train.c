@@ -61,9 +61,10 @@ static const td_option options_table[] = {
     {"recompute", TD_OPTION_CHOICE, AT(recompute), 0, 0, "off|on", NULL,
      "keep only each block's input and run it again for its backward pass: the same answer"},
     {"pack", TD_OPTION_CHOICE, AT(pack), 0, 0, "on|off", NULL,
-     "leave out what lies behind a caption's end token, where nothing sees it: the same answer"},
+     "leave out what lies behind a caption's end token, where nothing sees it: in f32 the same "
+     "answer"},
     {"prune", TD_OPTION_CHOICE, AT(prune), 0, 0, "on|off", NULL,
-     "of the last block compute only what the pooled token needs: the same answer"},
+     "of the last block compute only what the pooled token needs: in f32 the same answer"},
     {"freeze", TD_OPTION_CHOICE, AT(freeze), 0, 0, "none|image", NULL,
      "LiT: the image tower keeps its weights and has no backward pass"},
     {"patch-mask", TD_OPTION_REAL, AT(patch_mask), 0, 0.99, NULL, "SHARE",
@@ -74,7 +75,8 @@ static const td_option options_table[] = {
      "keep a moving average of the weights, saved as ema/<name>; 0: none"},
     {"init", TD_OPTION_TEXT, AT(init), 0, 0, NULL, "FILE",
      "start from the weights of a safetensors file, such as a tower to freeze"},
-    {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, "f32", NULL, "arithmetic"},
+    {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, TD_PRECISION_CHOICES, NULL,
+     "arithmetic of the towers' products; weights, norms, loss and update are f32 in any"},
     {"tokenizer", TD_OPTION_TEXT, AT(tokenizer), 0, 0, NULL, "FILE",
      "CLIP's merges file; a small built-in vocabulary without"},
     {"prefetch", TD_OPTION_INT, AT(prefetch), 1, 64, NULL, "N", "batches kept ready"},
@@ -178,14 +180,16 @@ static void print_header(const train_run *run) {
     printf("memory of a rank: %.0f MiB, of it activations %.0f MiB\n",
            (double)(needs->segment_bytes + needs->arena_bytes) / 0x1p20,
            (double)needs->activation_bytes / 0x1p20);
-    printf("layout %s, isa %s, workers bound %d of %d, batch %" PRId64 " in %" PRId64
+    printf("layout %s, isa %s, precision %s, workers bound %d of %d, batch %" PRId64 " in %" PRId64
            " blocks, answer class %s\n",
-           layout, td_isa_name(isa), td_team_bound(td_train_team(run->train)), run->rank->workers,
-           o->batch, o->blocks, td_split_even(td_train_split(run->train)) ? "one" : "p3");
+           layout, td_isa_name(isa), td_precision_name(o->precision),
+           td_team_bound(td_train_team(run->train)), run->rank->workers, o->batch, o->blocks,
+           td_split_even(td_train_split(run->train)) ? "one" : "p3");
     printf("data %s, %" PRId64 " pairs", run->job->cli->data ? run->job->cli->data : "(embedded)",
            td_pairs_count(run->pairs));
     if (run->job->peak_gflops > 0) {
-        printf(", FMA peak %.0f GFLOP/s", run->job->peak_gflops);
+        printf(", %s peak %.0f GFLOP/s", td_precision_name(run->job->options.precision),
+               run->job->peak_gflops);
     }
     printf("\n");
     fflush(stdout);
@@ -395,6 +399,7 @@ static td_status make_options(const train_cli *cli, td_train_options *out) {
         .ema = cli->ema,
     };
     exact_options(cli, out);
+    TD_TRY(td_precision_find(cli->precision, &out->precision));
     return td_model_config_load(cli->model, &out->config);
 }
 
@@ -466,7 +471,8 @@ static td_status run_job(train_job *job) {
     }
     if (cli->verify == NULL) {
         TD_TRY(check_tokenizer(job));
-        job->peak_gflops = td_ceiling_fma_gflops(job->layout.ranks * job->layout.workers);
+        job->peak_gflops =
+            td_ceiling_gflops(job->options.precision, job->layout.ranks * job->layout.workers);
     }
     td_interrupt_install();
     (void)td_tsc_hz(); /* calibrated once here, not in every rank */

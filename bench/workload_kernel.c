@@ -239,7 +239,8 @@ static void cost_kernel(const td_bench *bench, td_cost *out) {
                      .bytes = op->bytes(s->args),
                      .working_set = fmin(s->working_set, op->bytes(s->args)),
                      .isa = (int)s->row->isa,
-                     .bf16 = s->row->op == TD_OP_gemm_bf16};
+                     .precision =
+                         s->row->op == TD_OP_gemm_bf16 ? TD_PRECISION_BF16 : TD_PRECISION_F32};
     out->value = out->flops > 8 * out->bytes ? TD_VALUE_FLOPS : TD_VALUE_BYTES;
 }
 

@@ -35,6 +35,7 @@ static const step_variant plain = {.name = ""}, whole = {.name = "-whole", .whol
 typedef struct step_row {
     const char *model;
     td_loss loss;
+    td_precision precision;
     int64_t batch;
     const step_variant *variant;
     bool small, quick;
@@ -42,27 +43,30 @@ typedef struct step_row {
 } step_row;
 
 static const step_row rows[] = {
-    {"mu", TD_LOSS_SOFTMAX, 64, &plain, true, true, 1},
-    {"mu", TD_LOSS_SIGMOID, 64, &plain, true, true, 1},
-    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 32, &plain, false, true, 10},
-    {"vit-s-32-alt", TD_LOSS_SIGMOID, 32, &plain, false, true, 10},
-    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &plain, false, false, 15},
-    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &whole, false, false, 15},
-    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &accum4, false, false, 20},
-    {"vit-s-32-alt", TD_LOSS_SOFTMAX, 64, &recompute, false, false, 20},
-    {"vit-s-32-alt", TD_LOSS_SIGMOID, 64, &whole, false, false, 15},
-    {"vit-s-16-alt", TD_LOSS_SOFTMAX, 16, &plain, false, false, 15},
-    {"vit-s-16-alt", TD_LOSS_SIGMOID, 16, &whole, false, false, 15},
-    {"vit-b-32", TD_LOSS_SOFTMAX, 32, &plain, false, false, 40},
-    {"vit-b-32", TD_LOSS_SOFTMAX, 32, &whole, false, false, 40},
-    {"vit-b-32", TD_LOSS_SIGMOID, 32, &whole, false, false, 40},
-    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &plain, false, false, 30},
-    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &whole, false, false, 30},
-    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &flip50, false, false, 20},
-    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &flip75, false, false, 15},
-    {"vit-b-16", TD_LOSS_SOFTMAX, 8, &lit, false, false, 15},
-    {"vit-b-16", TD_LOSS_SIGMOID, 8, &whole, false, false, 30},
-    {"vit-b-16-siglip", TD_LOSS_SIGMOID, 16, &plain, false, false, 60},
+    {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &plain, true, true, 1},
+    {"mu", TD_LOSS_SIGMOID, TD_PRECISION_F32, 64, &plain, true, true, 1},
+    {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, true, true, 1},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &plain, false, true, 10},
+    {"vit-s-32-alt", TD_LOSS_SIGMOID, TD_PRECISION_F32, 32, &plain, false, true, 10},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &plain, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &whole, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &accum4, false, false, 20},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &recompute, false, false, 20},
+    {"vit-s-32-alt", TD_LOSS_SIGMOID, TD_PRECISION_F32, 64, &whole, false, false, 15},
+    {"vit-s-16-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 16, &plain, false, false, 15},
+    {"vit-s-16-alt", TD_LOSS_SIGMOID, TD_PRECISION_F32, 16, &whole, false, false, 15},
+    {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &plain, false, false, 40},
+    {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 32, &plain, false, false, 40},
+    {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &whole, false, false, 40},
+    {"vit-b-32", TD_LOSS_SIGMOID, TD_PRECISION_F32, 32, &whole, false, false, 40},
+    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &plain, false, false, 30},
+    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &whole, false, false, 30},
+    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &flip50, false, false, 20},
+    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &flip75, false, false, 15},
+    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &lit, false, false, 15},
+    {"vit-b-16", TD_LOSS_SIGMOID, TD_PRECISION_F32, 8, &whole, false, false, 30},
+    {"vit-b-16-siglip", TD_LOSS_SIGMOID, TD_PRECISION_F32, 16, &plain, false, false, 60},
 };
 
 typedef struct step_state {
@@ -80,6 +84,7 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
     TD_TRY(td_model_config_find(row->model, &config));
     *out = (td_train_options){.config = config,
                               .loss = row->loss,
+                              .precision = row->precision,
                               .optimizer = {.lr = 5e-4,
                                             .beta1 = 0.9,
                                             .beta2 = 0.98,
@@ -102,10 +107,10 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
 
 static td_status list_steps(const td_workload *self, td_case_list *list) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        td_case *added =
-            td_case_add(list, self, "step/%s/%s/b%lld-f32%s",
-                        rows[i].loss == TD_LOSS_SOFTMAX ? "clip" : "siglip", rows[i].model,
-                        (long long)rows[i].batch, rows[i].variant->name);
+        td_case *added = td_case_add(list, self, "step/%s/%s/b%lld-%s%s",
+                                     rows[i].loss == TD_LOSS_SOFTMAX ? "clip" : "siglip",
+                                     rows[i].model, (long long)rows[i].batch,
+                                     td_precision_name(rows[i].precision), rows[i].variant->name);
         added->param[0] = (int64_t)i;
         added->quick = rows[i].quick;
         added->seconds = rows[i].seconds;
@@ -205,6 +210,7 @@ static void cost_step(const td_bench *bench, td_cost *out) {
     *out = (td_cost){.value = TD_VALUE_ITEMS,
                      .items = (double)options->batch,
                      .unit = "pairs/s",
+                     .precision = options->precision,
                      .nominal = td_model_nominal_flops(&options->config) * (double)options->batch};
     out->flops = out->nominal; /* until steps have been run: finish_step */
     td_isa isa;

@@ -8,6 +8,27 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+static const char *const precision_names[] = {
+#define NAME_OF(precision, name) [precision] = name,
+    TD_PRECISION_MAP(NAME_OF)
+#undef NAME_OF
+};
+
+const char *td_precision_name(td_precision precision) {
+    return precision_names[precision];
+}
+
+td_status td_precision_find(const char *name, td_precision *out) {
+    for (size_t i = 0; i < sizeof precision_names / sizeof precision_names[0]; i++) {
+        if (strcmp(name, precision_names[i]) == 0) {
+            *out = (td_precision)i;
+            return TD_OK;
+        }
+    }
+    return td_fail(TD_EUSAGE, "unknown precision \"%s\"; expected one of %s", name,
+                   TD_PRECISION_CHOICES);
+}
+
 /* clang-format off */
 #define CLIP_KIND                                                                                  \
     .family = TD_FAMILY_CLIP, .act = TD_ACT_GELU_ERF, .norm_eps = 1e-5F, .causal = true

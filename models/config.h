@@ -21,6 +21,28 @@ typedef struct td_tower_config {
  * text pooled at its last token with a biased projection, nothing masked */
 typedef enum td_family { TD_FAMILY_CLIP, TD_FAMILY_SIGLIP } td_family;
 
+/* Arithmetic of the towers' products: the number, and its name on the command line and in case ids.
+ * What is in memory is f32 in all of them, and so are the patch embedding, norms, softmax, the
+ * residual stream, the loss with its similarities, and the update. */
+#define TD_PRECISION_MAP(X)                                                                        \
+    X(TD_PRECISION_F32, "f32")   /* chains of FMAs */                                              \
+    X(TD_PRECISION_BF16, "bf16") /* operands rounded to bf16, sums in the order of VDPBF16PS */
+
+typedef enum td_precision {
+#define TD_PRECISION_ENUM(precision, name) precision,
+    TD_PRECISION_MAP(TD_PRECISION_ENUM)
+#undef TD_PRECISION_ENUM
+} td_precision;
+
+/* The names as the choices of an option: "f32|bf16". */
+#define TD_PRECISION_NAME(precision, name) "|" name
+#define TD_PRECISION_CHOICES               (&(TD_PRECISION_MAP(TD_PRECISION_NAME))[1])
+
+const char *td_precision_name(td_precision precision);
+
+/* TD_EUSAGE when there is no such arithmetic. */
+td_status td_precision_find(const char *name, td_precision *out);
+
 typedef struct td_model_config {
     char name[32];
     td_family family;

@@ -35,6 +35,7 @@ static void build(td_encoder *e, td_plan *plan) {
                       .config = config,
                       .tensors = &e->tensors,
                       .params = e->params,
+                      .precision = e->options.precision,
                       .rows = rows,
                       .blocks = 1,
                       .prune = true,

@@ -11,6 +11,7 @@
 typedef struct td_encoder_options {
     td_model_config config;
     td_loss loss;  /* decides only whether a logit_bias is expected in the file */
+    td_precision precision;
     int64_t batch; /* rows that one run encodes at most */
     int workers;
     const int *pu; /* PU of each worker, or NULL */

@@ -60,8 +60,19 @@ enum { NARROW = 192, CHAIN = 32 };
 
 static int64_t chains(const td_layer *at, int64_t k) {
     const td_model_config *config = at->build->config;
+    if (at->build->precision != TD_PRECISION_F32) {
+        return 1; /* operands are rounded to 8 bits: that of a chain is not seen beside it */
+    }
     int64_t width = at->tag == 'v' ? config->vision.width : config->text.width;
     return width > NARROW ? 1 : (k + CHAIN - 1) / CHAIN;
+}
+
+/* The product for a weight. Pixels are never rounded: what an image shows is in small differences
+ * between them. */
+static td_op_id product_of(const td_layer *at, td_role weight) {
+    static const td_op_id products[] = {
+        [TD_PRECISION_F32] = TD_OP_gemm_f32, [TD_PRECISION_BF16] = TD_OP_gemm_bf16};
+    return weight == TD_ROLE_v_patch_w ? TD_OP_gemm_f32 : products[at->build->precision];
 }
 
 int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
@@ -102,7 +113,7 @@ int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, 
                              .act = extra->act,
                              .residual = extra->residual,
                              .ldresidual = n};
-    phase = td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
+    phase = td_layer_op(at, phase, product_of(at, weight), &gemm, "gemm", name);
     vary_rows(at, offsetof(td_gemm_f32_args, m));
     return phase;
 }
@@ -123,7 +134,7 @@ static int weight_grad(const td_layer *at, int phase, const char *name, int64_t 
                              .ldc = k,
                              .k_blocks = at->build->blocks,
                              .k_starts = row_blocks(at)};
-    phase = suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dw");
+    phase = suffixed_op(at, phase, product_of(at, weight), &gemm, "gemm", name, ".dw");
     vary_rows(at, offsetof(td_gemm_f32_args, k));
     return phase;
 }
@@ -179,7 +190,7 @@ int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int6
                              .act = act,
                              .act_grad_of = preact,
                              .ldact_grad_of = k};
-    phase = suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dx");
+    phase = suffixed_op(at, phase, product_of(at, weight), &gemm, "gemm", name, ".dx");
     vary_rows(at, offsetof(td_gemm_f32_args, m));
     return phase;
 }
@@ -201,7 +212,7 @@ int td_layer_project(const td_layer *at, int phase, const char *name, int64_t m,
                              .c = y,
                              .ldc = n,
                              .k_blocks = chains(at, k)};
-    return td_layer_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name);
+    return td_layer_op(at, phase, product_of(at, weight), &gemm, "gemm", name);
 }
 
 int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
@@ -217,7 +228,7 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
                            .c = weight_grad_of(at, weight),
                            .ldc = n,
                            .k_blocks = at->build->blocks};
-    suffixed_op(at, phase, TD_OP_gemm_f32, &dw, "gemm", name, ".dw");
+    suffixed_op(at, phase, product_of(at, weight), &dw, "gemm", name, ".dw");
     td_gemm_f32_args gemm = {.m = m,
                              .n = k,
                              .k = n,
@@ -229,7 +240,7 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
                              .c = dx,
                              .ldc = k,
                              .k_blocks = chains(at, n)};
-    return suffixed_op(at, phase, TD_OP_gemm_f32, &gemm, "gemm", name, ".dx");
+    return suffixed_op(at, phase, product_of(at, weight), &gemm, "gemm", name, ".dx");
 }
 
 int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,

@@ -14,7 +14,8 @@
  *           before it sees them, and their gradients are zero
  *   prune   where one token of a sample is pooled, the last block computes the others' keys and
  *           values only
- * Both give the bits of the whole computation.
+ * Both give the bits of the whole computation in f32. In bf16 each is an answer of its own, as
+ * rows that are left out change which rows make a pair (kernels/kernel.h).
  */
 #ifndef TD_MODELS_TOWER_H
 #define TD_MODELS_TOWER_H
@@ -36,9 +37,10 @@ typedef struct td_build {
     float *params;       /* flat; NULL while sizing */
     float *grads;        /* flat from element grads_first on; NULL also without training */
     int64_t grads_first; /* tensors before it are frozen: they have no gradients */
-    int64_t rows;        /* samples, a multiple of blocks */
-    int64_t blocks;      /* logical blocks they are */
-    bool training;       /* the forward pass keeps what the backward pass needs */
+    td_precision precision;
+    int64_t rows;   /* samples, a multiple of blocks */
+    int64_t blocks; /* logical blocks they are */
+    bool training;  /* the forward pass keeps what the backward pass needs */
     bool prune, pack;
     bool recompute; /* keep each block's input only, and run it again before its backward pass */
     int64_t kept;   /* patches of each image that are embedded; 0: all */

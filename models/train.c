@@ -306,6 +306,7 @@ static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *aren
                            .config = &t->options.config,
                            .tensors = &t->tensors,
                            .params = t->params,
+                           .precision = t->options.precision,
                            .grads = t->grads,
                            .grads_first = t->first,
                            .rows = rows,

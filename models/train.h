@@ -34,8 +34,8 @@ double td_optimizer_lr(const td_optimizer *optimizer, int64_t step);
 /* The scalars of AdamW for a step, counted from 0. */
 td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, double grad_scale);
 
-/* All zero but the first five is the plain step. None of keep_padding, keep_last_block, recompute
- * and accum changes a bit of the result.
+/* All zero but the first six is the plain step. None of keep_padding, keep_last_block, recompute
+ * and accum changes a bit of the result, except that in bf16 the first two do (tower.h).
  *   keep_padding, keep_last_block   compute what pack and prune leave out (tower.h)
  *   recompute      keep only the input of each block and run it again before its backward pass
  *   accum          micro-batches that the step is cut into, a power of two that divides a rank's
@@ -53,6 +53,7 @@ td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, do
 typedef struct td_train_options {
     td_model_config config;
     td_loss loss;
+    td_precision precision;
     td_optimizer optimizer;
     int64_t batch, blocks; /* global batch, logical blocks it is split into */
     uint64_t seed;         /* of the initial weights and of dropped patches */

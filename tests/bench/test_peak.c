@@ -114,13 +114,13 @@ Test(ceiling, is_measured_once_and_kept) {
         cr_assert_eq(td_ceiling_get(kind, TD_ISA_PORTABLE, 2, 1 << 16, false, &first), TD_OK);
         cr_assert(first->ok, "%s", first->reason);
     }
-    cr_assert_gt(td_ceiling_fma_gflops(1), 0);
+    cr_assert_gt(td_ceiling_gflops(TD_PRECISION_F32, 1), 0);
 }
 
 /* bf16 products have a roof of their own only where the CPU has their instruction. */
 Test(ceiling, bf16_code_is_held_against_the_dot_peak) {
-    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, true), TD_PEAK_DOT);
-    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, false), TD_PEAK_FMA);
+    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, TD_PRECISION_BF16), TD_PEAK_DOT);
+    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, TD_PRECISION_F32), TD_PEAK_FMA);
     cr_assert_eq(td_peak_of_code(TD_ISA_AVX512, true), TD_PEAK_FMA);
     const td_peak *peak;
     td_status status = td_ceiling_get(TD_PEAK_DOT, TD_ISA_AVX512_BF16, 1, 0, false, &peak);

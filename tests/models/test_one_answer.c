@@ -19,14 +19,17 @@ static const char layouts[N_LAYOUTS][24] = {"p1xt1",        "p1xt2",         "p1
 typedef struct answer_case {
     char model[16];
     td_loss loss;
+    td_precision precision;
 } answer_case;
 
 ParameterizedTestParameters(one_answer, layouts) {
-    static answer_case cases[] = {{"mu", TD_LOSS_SOFTMAX},
-                                  {"mu", TD_LOSS_SIGMOID},
-                                  {"mu-siglip", TD_LOSS_SIGMOID},
-                                  {"mu-siglip", TD_LOSS_SOFTMAX}};
-    return cr_make_param_array(answer_case, cases, 4);
+    static answer_case cases[] = {{"mu", TD_LOSS_SOFTMAX, TD_PRECISION_F32},
+                                  {"mu", TD_LOSS_SIGMOID, TD_PRECISION_F32},
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_F32},
+                                  {"mu-siglip", TD_LOSS_SOFTMAX, TD_PRECISION_F32},
+                                  {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16},
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16}};
+    return cr_make_param_array(answer_case, cases, sizeof cases / sizeof cases[0]);
 }
 
 /* Steps must have done something, or equal answers would say nothing. */
@@ -40,6 +43,7 @@ static void check_progress(const td_case_result *result) {
 
 ParameterizedTest(answer_case *c, one_answer, layouts) {
     td_train_options options = td_case_options(c->model, c->loss);
+    options.precision = c->precision;
     td_isa native;
     td_case_ok(td_isa_active(&native));
     td_case_ok(td_kernels_select(native));
@@ -57,12 +61,16 @@ ParameterizedTest(answer_case *c, one_answer, layouts) {
 }
 
 ParameterizedTestParameters(one_answer, instruction_sets) {
-    static answer_case cases[] = {{"mu", TD_LOSS_SOFTMAX}, {"mu-siglip", TD_LOSS_SIGMOID}};
-    return cr_make_param_array(answer_case, cases, 2);
+    static answer_case cases[] = {{"mu", TD_LOSS_SOFTMAX, TD_PRECISION_F32},
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_F32},
+                                  {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16},
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16}};
+    return cr_make_param_array(answer_case, cases, sizeof cases / sizeof cases[0]);
 }
 
 ParameterizedTest(answer_case *c, one_answer, instruction_sets) {
     td_train_options options = td_case_options(c->model, c->loss);
+    options.precision = c->precision;
     td_isa highest;
     td_case_ok(td_isa_active(&highest));
     char first[TD_SHA256_HEX] = "";

@@ -66,7 +66,8 @@ static const td_option options_table[] = {
     {"prune", TD_OPTION_CHOICE, AT(prune), 0, 0, "on|off", NULL,
      "of the last block compute only what the pooled token needs: in f32 the same answer"},
     {"freeze", TD_OPTION_CHOICE, AT(freeze), 0, 0, "none|image", NULL,
-     "LiT: the image tower keeps its weights and has no backward pass"},
+     "LiT: the image tower keeps its weights and has no backward pass; data may be what `tandem "
+     "embed --features-out` wrote"},
     {"patch-mask", TD_OPTION_REAL, AT(patch_mask), 0, 0.99, NULL, "SHARE",
      "FLIP: share of each image's patches that is dropped"},
     {"unmask-steps", TD_OPTION_INT, AT(unmask_steps), 0, 1e9, NULL, "N",
@@ -121,7 +122,8 @@ typedef struct train_job {
     const char *save; /* or NULL */
     const td_tokenizer *tokenizer;
     td_train_needs needs;
-    double peak_gflops; /* of all workers, measured before; 0: unknown */
+    td_pair_vector vector; /* n > 0: the data are features of the frozen image tower */
+    double peak_gflops;    /* of all workers, measured before; 0: unknown */
 } train_job;
 
 /* One rank's run. */
@@ -162,6 +164,7 @@ static td_status open_data(train_run *run, int64_t first_step) {
                                 .seed = options->seed,
                                 .first_step = first_step,
                                 .prefetch = (int)cli->prefetch,
+                                .vector = run->job->vector,
                                 .pu = -1,
                                 .cache_bytes = cli->cache / run->rank->count};
     return td_loader_create(&loader, &run->loader);
@@ -300,6 +303,25 @@ static td_status load_weights(const char *path, td_train *train) {
     return status;
 }
 
+/* Features of another tower than the one that is frozen here would train a text tower that fits
+ * nothing. */
+static td_status check_tower(const train_run *run) {
+    char tower[TD_SHA256_HEX];
+    const td_pair_vector *vector = &run->job->vector;
+    if (vector->n == 0) {
+        return TD_OK;
+    }
+    TD_TRY(
+        td_tensors_image_sha256(td_train_tensors(run->train), td_train_params(run->train), tower));
+    if (strcmp(tower, vector->tower) != 0) {
+        return td_fail(TD_EUSAGE,
+                       "%s holds features of image tower %s, this run's is %s; expected --init "
+                       "with the weights that `tandem embed` was given",
+                       run->job->cli->data, vector->tower, tower);
+    }
+    return TD_OK;
+}
+
 static td_status train_in_rank(train_run *run) {
     const char *resume = run->job->cli->resume;
     int64_t first_step = 0;
@@ -315,6 +337,7 @@ static td_status train_in_rank(train_run *run) {
     } else if (run->job->cli->init != NULL) {
         TD_TRY(load_weights(run->job->cli->init, run->train));
     }
+    TD_TRY(check_tower(run));
     TD_TRY(open_log(run));
     if (run->rank->rank == 0) {
         print_header(run);
@@ -403,6 +426,37 @@ static td_status make_options(const train_cli *cli, td_train_options *out) {
     return td_model_config_load(cli->model, &out->config);
 }
 
+/* Data that hold features instead of images go with a frozen image tower, and nothing else. */
+static td_status take_features(train_job *job) {
+    const train_cli *cli = job->cli;
+    if (cli->data == NULL) {
+        return TD_OK;
+    }
+    TD_TRY(td_pairs_find_vector(cli->data, &job->vector));
+    if (job->vector.n == 0) {
+        return TD_OK;
+    }
+    if (!job->options.freeze_image) {
+        return td_fail(TD_EUSAGE,
+                       "%s holds features of a frozen image tower, not images; expected --freeze "
+                       "image, and --init with that tower",
+                       cli->data);
+    }
+    if (job->options.patch_mask > 0) {
+        return td_fail(TD_EUSAGE,
+                       "%s holds features of whole images, computed once: nothing that changes an "
+                       "image from step to step, as --patch-mask does, can reach them",
+                       cli->data);
+    }
+    if (job->vector.n != job->options.config.embed) {
+        return td_fail(TD_EUSAGE, "%s holds features of %" PRId64 " numbers, model %s has %" PRId64,
+                       cli->data, job->vector.n, job->options.config.name,
+                       job->options.config.embed);
+    }
+    job->options.image_features = true;
+    return TD_OK;
+}
+
 static td_status check_tokenizer(const train_job *job) {
     int32_t vocab = td_tokenizer_vocab(job->tokenizer);
     if (vocab > job->options.config.vocab) {
@@ -460,6 +514,9 @@ static td_status run_job(train_job *job) {
     TD_TRY(td_kernels_select(isa));
     TD_TRY(parse_layout(cli->layout, &job->layout));
     TD_TRY(make_options(cli, &job->options));
+    if (cli->verify == NULL) {
+        TD_TRY(take_features(job));
+    }
     TD_TRY(td_train_measure(&job->options, job->layout.ranks, &job->needs));
     char path[PATH];
     if (cli->out != NULL) {

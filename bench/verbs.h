@@ -15,6 +15,7 @@
     X(threads, "experiments about processes and threads, each of which can fail")                  \
     X(train, "train CLIP or SigLIP on image-caption pairs")                                        \
     X(eval, "retrieval and zero-shot accuracy of trained weights")                                 \
+    X(embed, "features of images and captions, as matrices or as shards to train from")            \
     X(data, "make, import, and inspect TFRecord shards")
 
 #define TD_VERB_DECLARE(verb, summary) td_status td_verb_##verb(int argc, char **argv);

@@ -54,6 +54,12 @@ static int64_t item_at(const td_loader_options *options, int64_t count, int64_t 
                                    (uint64_t)place);
 }
 
+/* Of one sample. */
+static int64_t image_values(const td_loader_options *options) {
+    return options->vector.n > 0 ? options->vector.n
+                                 : 3 * options->image_size * options->image_size;
+}
+
 static td_status load_tokens(td_loader *loader, int64_t item, int32_t *tokens) {
     const td_loader_options *options = &loader->options;
     size_t bytes = (size_t)options->context * sizeof *tokens;
@@ -74,7 +80,12 @@ static td_status load_tokens(td_loader *loader, int64_t item, int32_t *tokens) {
 
 static td_status load_pair(td_loader *loader, int64_t item, float *image, int32_t *tokens) {
     const td_loader_options *options = &loader->options;
-    TD_TRY(td_pairs_normalised(options->pairs, item, options->image_size, &loader->pair, image));
+    if (options->vector.n > 0) {
+        TD_TRY(td_pairs_vector(options->pairs, item, &options->vector, &loader->pair, image));
+    } else {
+        TD_TRY(
+            td_pairs_normalised(options->pairs, item, options->image_size, &loader->pair, image));
+    }
     return load_tokens(loader, item, tokens);
 }
 
@@ -108,13 +119,13 @@ static bool must_stop(td_loader *loader) {
 
 static void produce(td_loader *loader, int64_t batch, slot *to) {
     const td_loader_options *options = &loader->options;
-    int64_t pixels = 3 * options->image_size * options->image_size;
+    int64_t values = image_values(options);
     int64_t first = (options->first_step + batch) * options->batch + options->first_row;
     int64_t start_ns = td_now_ns();
     to->status = TD_OK;
     to->bad_samples = 0;
     for (int64_t row = 0; row < options->rows && to->status == TD_OK && !must_stop(loader); row++) {
-        to->status = load_sample(loader, first + row, to->images + row * pixels,
+        to->status = load_sample(loader, first + row, to->images + row * values,
                                  to->tokens + row * options->context, &to->bad_samples);
     }
     if (to->status != TD_OK) {
@@ -161,10 +172,10 @@ static td_status check_options(const td_loader_options *options) {
 
 static void plan(td_plan *memory, td_loader *loader) {
     const td_loader_options *options = &loader->options;
-    int64_t image_values = options->rows * 3 * options->image_size * options->image_size;
+    int64_t values = options->rows * image_values(options);
     loader->slots = TD_PLAN_ARRAY(memory, slot, loader->n_slots);
     for (int i = 0; i < loader->n_slots; i++) {
-        float *images = TD_PLAN_ARRAY(memory, float, image_values);
+        float *images = TD_PLAN_ARRAY(memory, float, values);
         int32_t *tokens = TD_PLAN_ARRAY(memory, int32_t, options->rows * options->context);
         if (memory->base != NULL) {
             loader->slots[i] = (slot){.images = images, .tokens = tokens};
@@ -212,7 +223,7 @@ static td_status start_worker(td_loader *loader) {
 
 td_status td_loader_create(const td_loader_options *options, td_loader **out) {
     TD_TRY(check_options(options));
-    if (options->cache_bytes > 0) {
+    if (options->cache_bytes > 0 && options->vector.n == 0) {
         TD_TRY(td_pairs_cache(options->pairs, options->image_size, options->cache_bytes));
     }
     td_loader *loader = td_alloc_zero(sizeof *loader);

@@ -54,16 +54,34 @@ void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out)
     td_text_printf(out, "%s#%lld", slash == NULL ? place.path : slash + 1, (long long)place.number);
 }
 
+/* The vector that stands for the image, where there is one. */
+static td_status unpack_vector(td_pair *pair) {
+    const td_feature *feature = td_example_find(&pair->example, TD_PAIR_VECTOR);
+    pair->vector = NULL;
+    pair->n_vector = 0;
+    if (feature != NULL) {
+        if (feature->kind != TD_FEATURE_FLOAT || feature->count < 1) {
+            return td_fail(TD_EINPUT, "feature \"%s\" is not a list of floats", TD_PAIR_VECTOR);
+        }
+        pair->vector = feature->floats;
+        pair->n_vector = feature->count;
+    }
+    return td_pair_feature(&pair->example, TD_PAIR_TOWER, pair->vector != NULL, &pair->tower);
+}
+
+/* The key first: a record of which the rest is wrong still has it. */
 static td_status unpack(const td_tfrecord *record, td_pair *pair) {
     td_span caption, label, key;
+    pair->key.size = 0;
     TD_TRY(td_example_decode(record->data, record->size, &pair->example));
     TD_TRY(td_pair_feature(&pair->example, TD_PAIR_KEY, false, &key));
+    set_text(&pair->key, key.data, key.size);
     TD_TRY(td_pair_feature(&pair->example, TD_PAIR_LABEL, false, &label));
     TD_TRY(td_pair_feature(&pair->example, TD_PAIR_CAPTION, true, &caption));
-    TD_TRY(td_pair_feature(&pair->example, TD_PAIR_IMAGE, true, &pair->encoded));
+    TD_TRY(unpack_vector(pair));
+    TD_TRY(td_pair_feature(&pair->example, TD_PAIR_IMAGE, pair->vector == NULL, &pair->encoded));
     set_text(&pair->caption, caption.data, caption.size);
     set_text(&pair->label, label.data, label.size);
-    set_text(&pair->key, key.data, key.size);
     return TD_OK;
 }
 
@@ -118,6 +136,10 @@ static td_status draw(const td_pair_source *source, int64_t item, td_image *out)
 td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
                          td_image *out) {
     TD_ASSERT(pair->item >= 0);
+    if (pair->vector != NULL) {
+        return locate(source, pair->item,
+                      td_fail(TD_EINPUT, "no image, only the features that a tower made of it"));
+    }
     td_image whole = {0};
     td_status status = source->shards == NULL
                            ? draw(source, pair->item, &whole)
@@ -129,23 +151,48 @@ td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int6
     return locate(source, pair->item, status);
 }
 
-td_status td_pair_encode(const void *image, size_t image_bytes, const char *caption,
-                         const char *label, const char *key, td_text *out) {
-    const td_span values[] = {
-        {image, image_bytes}, td_span_text(caption), td_span_text(label), td_span_text(key)};
-    const char *const names[] = {TD_PAIR_IMAGE, TD_PAIR_CAPTION, TD_PAIR_LABEL, TD_PAIR_KEY};
-    enum { N = sizeof names / sizeof names[0], ALWAYS = 2 };
-    td_feature features[N];
+static td_feature text_feature(const char *name, const td_span *value) {
+    return (td_feature){
+        .key = td_span_text(name), .kind = TD_FEATURE_BYTES, .count = 1, .bytes = value};
+}
+
+/* Leaves out empty texts, but not the first `always`. */
+static td_status encode(td_feature *features, int64_t n, int64_t always, td_text *out) {
     int64_t count = 0;
-    for (int i = 0; i < N; i++) {
-        if (i < ALWAYS || values[i].size > 0) {
-            features[count++] = (td_feature){.key = td_span_text(names[i]),
-                                             .kind = TD_FEATURE_BYTES,
-                                             .count = 1,
-                                             .bytes = &values[i]};
+    for (int64_t i = 0; i < n; i++) {
+        bool text = features[i].kind == TD_FEATURE_BYTES;
+        if (i < always || !text || features[i].bytes->size > 0) {
+            features[count++] = features[i];
         }
     }
     return td_example_encode(features, count, out);
+}
+
+td_status td_pair_encode(const void *image, size_t image_bytes, const char *caption,
+                         const char *label, const char *key, td_text *out) {
+    td_span values[] = {
+        {image, image_bytes}, td_span_text(caption), td_span_text(label), td_span_text(key)};
+    td_feature features[] = {
+        text_feature(TD_PAIR_IMAGE, &values[0]), text_feature(TD_PAIR_CAPTION, &values[1]),
+        text_feature(TD_PAIR_LABEL, &values[2]), text_feature(TD_PAIR_KEY, &values[3])};
+    return encode(features, sizeof features / sizeof features[0], 2, out);
+}
+
+td_status td_pair_encode_vector(const float *vector, int64_t n, const char *tower,
+                                const char *caption, const char *label, const char *key,
+                                td_text *out) {
+    td_span values[] = {td_span_text(tower), td_span_text(caption), td_span_text(label),
+                        td_span_text(key)};
+    td_feature features[] = {text_feature(TD_PAIR_TOWER, &values[0]),
+                             text_feature(TD_PAIR_CAPTION, &values[1]),
+                             text_feature(TD_PAIR_LABEL, &values[2]),
+                             text_feature(TD_PAIR_KEY, &values[3]),
+                             {.key = td_span_text(TD_PAIR_VECTOR),
+                              .kind = TD_FEATURE_FLOAT,
+                              .count = n,
+                              .floats = vector}};
+    enum { N = sizeof features / sizeof features[0] };
+    return encode(features, n > 0 ? N : N - 1, 1, out);
 }
 
 void td_pair_synthetic_key(uint64_t seed, int64_t index, td_text *out) {

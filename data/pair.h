@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One image-caption pair as a record: a tf.Example with the bytes features below, and what reading
- * one costs.
+ * One image-caption pair as a record: a tf.Example with the features below, and what reading one
+ * costs. In place of the image a record may hold what a frozen tower makes of it.
  */
 #ifndef TD_DATA_PAIR_H
 #define TD_DATA_PAIR_H
@@ -14,7 +14,9 @@
 #include "data/image.h"
 #include "data/shards.h"
 
-#define TD_PAIR_IMAGE   "image/encoded" /* a PNG or JPEG file */
+#define TD_PAIR_IMAGE   "image/encoded"  /* a PNG or JPEG file */
+#define TD_PAIR_VECTOR  "image/features" /* in its place: the tower's normalised feature, floats */
+#define TD_PAIR_TOWER   "image/tower"    /* with it: SHA-256 of the tower's weights, in hex */
 #define TD_PAIR_CAPTION "caption"
 #define TD_PAIR_LABEL   "label" /* class; may be absent */
 #define TD_PAIR_KEY                                                                                \
@@ -31,7 +33,10 @@ typedef struct td_pair_source {
 typedef struct td_pair {
     int64_t item; /* what is here; -1: nothing */
     td_text caption, label, key;
-    td_span encoded; /* from shards: points into record */
+    td_span encoded; /* from shards: points into record; empty when vector is there */
+    td_span tower;
+    const float *vector; /* (n_vector), or NULL: points into example */
+    int64_t n_vector;
     td_buffer record;
     td_example example;
 } td_pair;
@@ -54,6 +59,13 @@ td_status td_pair_feature(const td_example *example, const char *name, bool requ
 /* Appends the record of a pair. label and key may be "" to leave them out. */
 td_status td_pair_encode(const void *image, size_t image_bytes, const char *caption,
                          const char *label, const char *key, td_text *out);
+
+/* Appends the record of a pair whose image is replaced by vector (n), which `tower` made; n = 0: of
+ * a pair that has none, because its image cannot be decoded. Its place in the set is kept, since
+ * the order of training counts places. */
+td_status td_pair_encode_vector(const float *vector, int64_t n, const char *tower,
+                                const char *caption, const char *label, const char *key,
+                                td_text *out);
 
 /* The key of a record that has none: its file's name and its number there. */
 void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out);

@@ -2,6 +2,7 @@
 #include "data/pairs.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -140,7 +141,9 @@ td_status td_pairs_source_key(const td_pair_source *source, int64_t item, td_pai
     td_status status = td_pair_fetch(source, item, pair);
     if (status == TD_EINPUT) {
         pair->item = -1;
-        td_pair_place_key(source, item, &pair->key);
+        if (pair->key.size == 0) {
+            td_pair_place_key(source, item, &pair->key);
+        }
         status = td_text_status(&pair->key);
     }
     return status;
@@ -267,6 +270,48 @@ td_status td_pairs_normalised(td_pairs *pairs, int64_t index, int64_t size, td_p
     td_image_normalise(&image, out);
     td_image_destroy(&image);
     return TD_OK;
+}
+
+td_status td_pairs_vector(td_pairs *pairs, int64_t index, const td_pair_vector *expected,
+                          td_pair *pair, float *out) {
+    TD_TRY(td_pairs_fetch(pairs, index, pair));
+    if (pair->vector == NULL) {
+        return td_fail(TD_EUSAGE, "%s: an image among features; expected one kind of records",
+                       pair->key.data);
+    }
+    if (pair->n_vector != expected->n) {
+        return td_fail(TD_EUSAGE, "%s: a feature of %lld numbers; this model has %lld",
+                       pair->key.data, (long long)pair->n_vector, (long long)expected->n);
+    }
+    if (pair->tower.size != strlen(expected->tower) ||
+        memcmp(pair->tower.data, expected->tower, pair->tower.size) != 0) {
+        return td_fail(TD_EUSAGE,
+                       "%s: its features come from image tower %.*s, this run has %s; expected the "
+                       "weights that `tandem embed` was given, with --init",
+                       pair->key.data, (int)pair->tower.size, (const char *)pair->tower.data,
+                       expected->tower);
+    }
+    memcpy(out, pair->vector, (size_t)expected->n * sizeof *out);
+    return TD_OK;
+}
+
+td_status td_pairs_find_vector(const char *path, td_pair_vector *out) {
+    td_pairs *pairs;
+    TD_TRY(td_pairs_open(&(td_pairs_options){.path = path}, &pairs));
+    td_pair pair = {.item = -1};
+    td_status status = TD_EINPUT;
+    *out = (td_pair_vector){0};
+    for (int64_t i = 0; i < pairs->count && status == TD_EINPUT; i++) {
+        status = td_pairs_fetch(pairs, i, &pair);
+    }
+    if (status == TD_OK && pair.vector != NULL) {
+        out->n = pair.n_vector;
+        snprintf(out->tower, sizeof out->tower, "%.*s", (int)pair.tower.size,
+                 (const char *)pair.tower.data);
+    }
+    td_pair_destroy(&pair);
+    td_pairs_close(pairs);
+    return status == TD_EINPUT ? TD_OK : status; /* nothing readable: whoever trains will say so */
 }
 
 td_status td_pairs_image(td_pairs *pairs, int64_t index, int64_t size, float *out) {

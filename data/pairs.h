@@ -39,6 +39,16 @@ td_status td_pairs_key(td_pairs *pairs, int64_t index, char **key);
  * into (3, size, size). */
 td_status td_pairs_image(td_pairs *pairs, int64_t index, int64_t size, float *out);
 
+/* Features that a set holds instead of images: numbers of each, and the SHA-256 of the weights that
+ * made them. n = 0: it holds images. */
+typedef struct td_pair_vector {
+    int64_t n;
+    char tower[72];
+} td_pair_vector;
+
+/* What the first record of the set at path holds that can be read. */
+td_status td_pairs_find_vector(const char *path, td_pair_vector *out);
+
 /* A loader gives one rank its samples of each global batch: rows [first_row, first_row + rows) of
  * `batch` samples. Order: epoch e visits a permutation keyed by (seed, e); sample j of step s is
  * item (s * batch + j). An undecodable pair is replaced by the next good one of the permutation,
@@ -50,19 +60,20 @@ typedef struct td_loader_options {
     const td_tokenizer *tokenizer;
     int64_t batch, first_row, rows, image_size, context;
     uint64_t seed;
-    int64_t first_step;  /* > 0 when resuming */
-    int prefetch;        /* batches kept ready, >= 1 */
-    int pu;              /* PU of the prefetching worker, -1: where the creating thread may run */
-    int64_t cache_bytes; /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits
-                          * into this much, it is kept in memory by the set, so later epochs neither
-                          * read nor decode; same bits either way */
+    int64_t first_step;    /* > 0 when resuming */
+    int prefetch;          /* batches kept ready, >= 1 */
+    int pu;                /* PU of the prefetching worker, -1: where the creating thread may run */
+    td_pair_vector vector; /* n > 0: rows of features take the place of images */
+    int64_t cache_bytes;   /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits
+                            * into this much, it is kept in memory by the set, so later epochs neither
+                            * read nor decode; same bits either way */
 } td_loader_options;
 
 td_status td_loader_create(const td_loader_options *options, td_loader **out);
 void td_loader_destroy(td_loader *loader);
 
-/* The next step's samples: images (rows, 3, size, size), tokens (rows, context), both valid until
- * the next call. wait_ns: how long the caller waited. */
+/* The next step's samples: images (rows, 3, size, size), or features (rows, vector.n), and tokens
+ * (rows, context), valid until the next call. wait_ns: how long the caller waited. */
 td_status td_loader_next(td_loader *loader, const float **images, const int32_t **tokens,
                          int64_t *wait_ns);
 

@@ -19,6 +19,11 @@ td_status td_pairs_source_key(const td_pair_source *source, int64_t item, td_pai
 td_status td_pairs_normalised(td_pairs *pairs, int64_t index, int64_t size, td_pair *pair,
                               float *out);
 
+/* The features of a pair whose record holds them instead of an image. TD_EINPUT as td_pairs_fetch;
+ * TD_EUSAGE when there are none, or they are not what is expected. */
+td_status td_pairs_vector(td_pairs *pairs, int64_t index, const td_pair_vector *expected,
+                          td_pair *pair, float *out);
+
 /* Creates the cache for one size, once, when the set fits into max_bytes; otherwise does nothing.
  */
 td_status td_pairs_cache(td_pairs *pairs, int64_t size, int64_t max_bytes);

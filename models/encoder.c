@@ -38,11 +38,10 @@ static void build(td_encoder *e, td_plan *plan) {
                       .precision = e->options.precision,
                       .rows = rows,
                       .blocks = 1,
-                      .prune = true,
-                      .pack = true};
+                      .prune = !e->options.keep_last_block,
+                      .pack = !e->options.keep_padding};
     td_vision_plan(&tower, &e->vision_tower, plan);
     td_vision_forward(&tower, &e->vision_tower, 0, e->z);
-    e->vision_tower.images = e->images;
     tower.program = e->text;
     td_text_plan(&tower, &e->text_tower, plan);
     td_text_forward(&tower, &e->text_tower, 0, e->z);
@@ -59,7 +58,8 @@ static td_status create(td_encoder *e, const td_safetensors *weights) {
     int64_t scratch = td_program_scratch_bytes(e->vision), text = td_program_scratch_bytes(e->text);
     td_team_options team = {.workers = e->options.workers,
                             .pu = e->options.pu,
-                            .scratch_bytes = scratch > text ? scratch : text};
+                            .scratch_bytes = scratch > text ? scratch : text,
+                            .shares_cpus = e->options.shares_cpus};
     TD_TRY(td_arena_create(plan.used_bytes, &e->arena));
     TD_TRY(td_team_create(&team, &e->team));
     plan = (td_plan){.base = e->arena.base};
@@ -71,7 +71,11 @@ static td_status create(td_encoder *e, const td_safetensors *weights) {
                     e->options.config.image_size) *
                sizeof(float));
     memset(e->ids, 0, (size_t)(e->options.batch * e->options.config.context) * sizeof(int32_t));
-    return td_checkpoint_load_weights(weights, &e->tensors, e->params);
+    if (weights != NULL) {
+        return td_checkpoint_load_weights(weights, &e->tensors, e->params);
+    }
+    td_tensors_init(&e->tensors, e->options.seed, e->params, 0, td_tensors_pieces(&e->tensors));
+    return TD_OK;
 }
 
 td_status td_encoder_create(const td_encoder_options *options, const td_safetensors *weights,
@@ -113,7 +117,11 @@ static td_status run(td_encoder *e, td_program *program, int64_t rows, float *z)
 td_status td_encoder_images(td_encoder *e, const float *images, int64_t rows, float *z) {
     int64_t size = e->options.config.image_size;
     TD_ASSERT(rows <= e->options.batch);
-    memcpy(e->images, images, (size_t)(rows * 3 * size * size) * sizeof(float));
+    e->vision_tower.images = images;
+    if (rows < e->options.batch) {
+        memcpy(e->images, images, (size_t)(rows * 3 * size * size) * sizeof(float));
+        e->vision_tower.images = e->images;
+    }
     return run(e, e->vision, rows, z);
 }
 
@@ -169,6 +177,18 @@ td_status td_encoder_scores(td_encoder *e, const float *x, int64_t m, const floa
     td_team_run(e->team, run_scores, &region);
     td_arena_destroy(&arena);
     return TD_OK;
+}
+
+td_status td_encoder_image_sha256(const td_encoder *e, char hex[TD_SHA256_HEX]) {
+    return td_tensors_image_sha256(&e->tensors, e->params, hex);
+}
+
+td_program *td_encoder_program(td_encoder *e, bool image) {
+    return image ? e->vision : e->text;
+}
+
+td_team *td_encoder_team(td_encoder *e) {
+    return e->team;
 }
 
 const td_model_config *td_encoder_config(const td_encoder *e) {

@@ -212,13 +212,25 @@ void td_tensors_init(const td_tensors *tensors, uint64_t seed, float *flat, int6
     }
 }
 
-td_status td_tensors_sha256(const td_tensors *tensors, const float *flat, char hex[TD_SHA256_HEX]) {
+static td_status hash(const td_tensors *tensors, const float *flat, bool image_only,
+                      char hex[TD_SHA256_HEX]) {
     td_sha256 *sha;
     TD_TRY(td_sha256_create(&sha));
     for (int i = 0; i < tensors->count; i++) {
-        td_sha256_add(sha, flat + tensors->tensors[i].offset,
-                      (size_t)tensors->tensors[i].count * sizeof(float));
+        const td_tensor *tensor = &tensors->tensors[i];
+        if (!image_only || td_tensor_of_image(tensor)) {
+            td_sha256_add(sha, flat + tensor->offset, (size_t)tensor->count * sizeof(float));
+        }
     }
     td_sha256_finish(sha, hex);
     return TD_OK;
+}
+
+td_status td_tensors_sha256(const td_tensors *tensors, const float *flat, char hex[TD_SHA256_HEX]) {
+    return hash(tensors, flat, false, hex);
+}
+
+td_status td_tensors_image_sha256(const td_tensors *tensors, const float *flat,
+                                  char hex[TD_SHA256_HEX]) {
+    return hash(tensors, flat, true, hex);
 }

@@ -23,19 +23,21 @@ typedef enum td_loss { TD_LOSS_SOFTMAX, TD_LOSS_SIGMOID } td_loss;
     X(t##_ln1_w)                                                                                   \
     X(t##_ln1_b)                                                                                   \
     X(t##_qkv_w)                                                                                   \
-    X(t##_qkv_b) X(t##_out_w) X(t##_out_b) X(t##_ln2_w) X(t##_ln2_b) X(t##_fc1_w) X(t##_fc1_b)     \
-        X(t##_fc2_w) X(t##_fc2_b)
+    X(t##_qkv_b)                                                                                   \
+    X(t##_out_w) X(t##_out_b) X(t##_ln2_w) X(t##_ln2_b) X(t##_fc1_w) X(t##_fc1_b) X(t##_fc2_w)     \
+        X(t##_fc2_b)
 
 /* What a tensor is for; a role that a family lacks has no tensor. */
 #define TD_ROLE_MAP(X)                                                                             \
     X(v_class)                                                                                     \
     X(v_pos)                                                                                       \
     X(v_patch_w)                                                                                   \
-    X(v_patch_b) X(v_pre_w) X(v_pre_b) X(v_post_w) X(v_post_b) X(v_proj) X(v_probe) X(v_map_q_w)   \
-        X(v_map_q_b) X(v_map_kv_w) X(v_map_kv_b) X(v_map_out_w) X(v_map_out_b) X(v_map_ln_w)       \
-            X(v_map_ln_b) X(v_map_fc1_w) X(v_map_fc1_b) X(v_map_fc2_w) X(v_map_fc2_b) X(t_embed)   \
-                X(t_pos) X(t_post_w) X(t_post_b) X(t_proj) X(t_proj_b) X(logit_scale)              \
-                    X(logit_bias) TD_BLOCK_ROLES(X, v) TD_BLOCK_ROLES(X, t)
+    X(v_patch_b)                                                                                   \
+    X(v_pre_w) X(v_pre_b) X(v_post_w) X(v_post_b) X(v_proj) X(v_probe) X(v_map_q_w) X(v_map_q_b)   \
+        X(v_map_kv_w) X(v_map_kv_b) X(v_map_out_w) X(v_map_out_b) X(v_map_ln_w) X(v_map_ln_b)      \
+            X(v_map_fc1_w) X(v_map_fc1_b) X(v_map_fc2_w) X(v_map_fc2_b) X(t_embed) X(t_pos)        \
+                X(t_post_w) X(t_post_b) X(t_proj) X(t_proj_b) X(logit_scale) X(logit_bias)         \
+                    TD_BLOCK_ROLES(X, v) TD_BLOCK_ROLES(X, t)
 
 typedef enum td_role {
 #define TD_ROLE_ENUM(role) TD_ROLE_##role,
@@ -93,5 +95,8 @@ void td_tensors_init(const td_tensors *tensors, uint64_t seed, float *flat, int6
 
 /* SHA-256 over the raw f32 of all tensors in table order, without padding. */
 td_status td_tensors_sha256(const td_tensors *tensors, const float *flat, char hex[TD_SHA256_HEX]);
+/* The same over the image tower's. */
+td_status td_tensors_image_sha256(const td_tensors *tensors, const float *flat,
+                                  char hex[TD_SHA256_HEX]);
 
 #endif

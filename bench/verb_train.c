@@ -24,6 +24,7 @@ typedef struct train_cli {
     const char *precision, *pack, *prune, *recompute, *freeze, *init;
     int64_t accum, unmask_steps;
     double patch_mask, ema;
+    bool plan;
     int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch;
     double lr, weight_decay, beta1, beta2, eps, grad_clip, holdout;
 } train_cli;
@@ -90,6 +91,8 @@ static const td_option options_table[] = {
     {"log-every", TD_OPTION_INT, AT(log_every), 1, 1e9, NULL, "N", "steps between lines"},
     {"out", TD_OPTION_TEXT, AT(out), 0, 0, NULL, "DIR",
      "write train.jsonl (a line per logged step), and weights.safetensors without --save"},
+    {"plan", TD_OPTION_FLAG, AT(plan), 0, 0, NULL, NULL,
+     "instead of training, print what a rank's memory holds"},
     {"verify", TD_OPTION_TEXT, AT(verify), 0, 0, NULL, "DIR",
      "instead of training, check the steps another implementation recorded in DIR"},
 };
@@ -179,7 +182,7 @@ static void print_header(const train_run *run) {
     const td_train_needs *needs = &run->job->needs;
     printf("model %s, %.2f M parameters, %.2f M trained, loss %s, %.2f GFLOP a pair\n",
            o->config.name, (double)needs->n_params / 1e6, (double)needs->n_trained / 1e6,
-           loss_name(o->loss), td_model_nominal_flops(&o->config) / 1e9);
+           loss_name(o->loss), td_train_nominal_flops(o) / 1e9);
     printf("memory of a rank: %.0f MiB, of it activations %.0f MiB\n",
            (double)(needs->segment_bytes + needs->arena_bytes) / 0x1p20,
            (double)needs->activation_bytes / 0x1p20);
@@ -204,7 +207,7 @@ static void log_step(train_run *run, const td_step_result *step) {
     int64_t now = td_now_ns();
     double seconds = (double)(now - run->log_start_ns) * 1e-9, steps = (double)run->log_steps;
     double pairs_s = steps * (double)o->batch / seconds;
-    double gflops = pairs_s * td_model_nominal_flops(&o->config) * 1e-9;
+    double gflops = pairs_s * td_train_nominal_flops(o) * 1e-9;
     td_program_cost cost;
     td_program_total_cost(td_train_program(run->train), &cost);
     double executed = pairs_s / (double)o->batch * cost.flops * run->rank->count * 1e-9;
@@ -507,6 +510,32 @@ static td_status parse_layout(const char *text, td_layout *out) {
     return TD_OK;
 }
 
+static void print_plan_row(const char *what, int64_t image, int64_t text) {
+    printf("%-22s %15" PRId64 " %15" PRId64 "\n", what, image, text);
+}
+
+/* Bytes, exactly: a frozen tower's zeros are zeros. */
+static void print_plan(const train_job *job) {
+    const td_train_needs *n = &job->needs;
+    const td_tower_needs *image = &n->image, *text = &n->text;
+    printf("memory of a rank of %s, model %s, batch %" PRId64 ", in bytes\n", job->cli->layout,
+           job->options.config.name, job->options.batch);
+    printf("%-22s %15s %15s\n", "", "image", "text");
+    print_plan_row("parameters", image->params, text->params);
+    print_plan_row("moving average", image->average, text->average);
+    print_plan_row("gradients", image->grads, text->grads);
+    print_plan_row("moments", image->moments, text->moments);
+    print_plan_row("forward pass", image->forward, text->forward);
+    print_plan_row("for a backward pass", image->backward, text->backward);
+    printf("%-22s %15" PRId64 "  (of micro-batches and passes, the largest)\n",
+           "activations at once", n->activation_bytes);
+    printf("%-22s %15" PRId64 "  (loss, exchanges, indices)\n", "other", n->other_bytes);
+    printf("%-22s %15" PRId64 "  (of each of %d workers)\n", "scratch", n->scratch_bytes,
+           job->layout.workers);
+    printf("%-22s %15" PRId64 "\n", "all",
+           n->segment_bytes + n->arena_bytes + n->scratch_bytes * job->layout.workers);
+}
+
 static td_status run_job(train_job *job) {
     const train_cli *cli = job->cli;
     td_isa isa;
@@ -518,6 +547,10 @@ static td_status run_job(train_job *job) {
         TD_TRY(take_features(job));
     }
     TD_TRY(td_train_measure(&job->options, job->layout.ranks, &job->needs));
+    if (cli->plan) {
+        print_plan(job);
+        return TD_OK;
+    }
     char path[PATH];
     if (cli->out != NULL) {
         TD_TRY(td_make_directory(cli->out));

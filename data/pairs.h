@@ -64,9 +64,9 @@ typedef struct td_loader_options {
     int prefetch;          /* batches kept ready, >= 1 */
     int pu;                /* PU of the prefetching worker, -1: where the creating thread may run */
     td_pair_vector vector; /* n > 0: rows of features take the place of images */
-    int64_t cache_bytes;   /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits
-                            * into this much, it is kept in memory by the set, so later epochs neither
-                            * read nor decode; same bits either way */
+    /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits into this much, it is
+     * kept in memory by the set, so later epochs neither read nor decode; same bits either way */
+    int64_t cache_bytes;
 } td_loader_options;
 
 td_status td_loader_create(const td_loader_options *options, td_loader **out);

@@ -57,7 +57,7 @@ static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
         tower->last.x = TD_PLAN_ARRAY(build->plan, float, b *width);
         tower->last.h1 = TD_PLAN_ARRAY(build->plan, float, b *width);
         tower->last.q = TD_PLAN_ARRAY(build->plan, float, b *width);
-        tower->last.dq = TD_PLAN_ARRAY(build->plan, float, b *width);
+        tower->last.dq = build->training ? TD_PLAN_ARRAY(build->plan, float, b *width) : NULL;
         return;
     }
     if ((!build->training || build->recompute) && i > 0) {

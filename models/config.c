@@ -118,22 +118,29 @@ static double tower_macs(const td_tower_config *tower, int64_t tokens) {
     return (double)tower->layers * n * per_token;
 }
 
-double td_model_nominal_flops(const td_model_config *config) {
-    double width = (double)config->vision.width, embed = (double)config->embed;
-    double macs =
-        (double)td_model_patches(config) * 3 * (double)(config->patch * config->patch) * width;
-    macs += tower_macs(&config->vision, td_model_vision_tokens(config));
-    macs += tower_macs(&config->text, config->context);
-    macs += (double)config->text.width * embed;
+double td_model_image_flops(const td_model_config *config, int64_t patches) {
+    double width = (double)config->vision.width, n = (double)patches;
+    double macs = n * 3 * (double)(config->patch * config->patch) * width;
+    macs += tower_macs(&config->vision,
+                       patches + td_model_vision_tokens(config) - td_model_patches(config));
     if (config->family == TD_FAMILY_CLIP) {
-        macs += width * embed;
+        macs += width * (double)config->embed;
     } else { /* attention pooling: keys and values of every token, one query, its projections and
                 perceptron */
-        double n = (double)td_model_patches(config);
         macs += 2 * n * width * width + 2 * n * width + 2 * width * width +
                 2 * width * (double)config->vision.mlp;
     }
-    return 3 * 2 * macs;
+    return 2 * macs;
+}
+
+double td_model_text_flops(const td_model_config *config) {
+    return 2 * (tower_macs(&config->text, config->context) +
+                (double)config->text.width * (double)config->embed);
+}
+
+double td_model_nominal_flops(const td_model_config *config) {
+    return 3 *
+           (td_model_image_flops(config, td_model_patches(config)) + td_model_text_flops(config));
 }
 
 /* One integer member of an object. fallback < 0: it must be there. */

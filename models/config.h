@@ -82,6 +82,11 @@ bool td_model_config_equal(const td_model_config *a, const td_model_config *b);
 int64_t td_model_patches(const td_model_config *config);
 int64_t td_model_vision_tokens(const td_model_config *config);
 
+/* Floating-point operations of a forward pass of the dense, padded towers: of one image of which so
+ * many patches are embedded, and of one caption. */
+double td_model_image_flops(const td_model_config *config, int64_t patches);
+double td_model_text_flops(const td_model_config *config);
+
 /* Floating-point operations of one training step per pair, by the usual convention: three times the
  * forward pass of the dense, padded towers, loss left out. The share of peak computed from it can
  * be compared with other programs'. */

@@ -486,3 +486,24 @@ int td_text_backward(const td_build *build, td_tower *tower, int phase, const fl
                    tower->start, tower->dx, TD_ROLE_t_embed);
     return position_grad(build, tower, phase, tower->dx, TD_ROLE_t_pos);
 }
+
+td_status td_tower_forward_bytes(const td_build *like, bool image, int64_t *out) {
+    td_build build = *like;
+    td_plan inputs = {0}, activations = {0};
+    td_tower *tower = td_alloc_zero(sizeof(*tower));
+    TD_TRY(td_program_create(&build.program));
+    if (tower == NULL) {
+        td_program_destroy(build.program);
+        return td_fail(TD_ENOMEM, "no memory to plan a tower");
+    }
+    build.plan = &activations;
+    build.params = build.grads = NULL;
+    build.training = false;
+    (image ? td_vision_plan : td_text_plan)(&build, tower, &inputs);
+    (void)(image ? td_vision_forward : td_text_forward)(&build, tower, 0, NULL);
+    *out = (int64_t)activations.used_bytes;
+    td_status status = td_program_finish(build.program, 1);
+    td_program_destroy(build.program);
+    td_free(tower);
+    return status;
+}

@@ -115,6 +115,9 @@ int td_text_forward(const td_build *build, td_tower *tower, int phase, float *z)
 int td_vision_backward(const td_build *build, td_tower *tower, int phase, const float *dz);
 int td_text_backward(const td_build *build, td_tower *tower, int phase, const float *dz);
 
+/* Bytes that a forward pass alone of one tower plans, built as `like` says. */
+td_status td_tower_forward_bytes(const td_build *like, bool image, int64_t *out);
+
 /* Before a run. tokens (rows, context): rows of the token matrix follow from them. */
 void td_text_set_tokens(td_tower *tower, const int32_t *tokens);
 

@@ -40,6 +40,7 @@ struct td_train {
     int64_t (*decayed)[2];
     const float *features; /* given instead of images */
     int64_t activation_bytes;
+    int64_t pass_bytes[2]; /* of activation_bytes: most that image and text tower plan */
     double *norm_slots;
     int64_t n_norm_slots;
     unsigned char *staging;
@@ -240,30 +241,46 @@ static void note_activations(pass_build *at) {
     at->t->activation_bytes = used > at->t->activation_bytes ? used : at->t->activation_bytes;
 }
 
-/* Features of one micro-batch; keep: its backward pass follows. */
-static int build_forward(pass_build *at, int phase, int64_t micro, bool keep, bool image) {
+static void note_passes(td_train *t, int64_t image, int64_t text) {
+    int64_t *most = t->pass_bytes;
+    most[0] = image > most[0] ? image : most[0];
+    most[1] = text > most[1] ? text : most[1];
+}
+
+/* Features of one micro-batch; keep: its backward pass follows. bytes: what the towers planned. */
+static int build_forward(pass_build *at, int phase, int64_t micro, bool keep, bool image,
+                         int64_t bytes[2]) {
     td_objective *o = &at->t->objective;
     int after = phase;
+    size_t start = at->activations->used_bytes;
     if (image) {
         at->towers.training = keep && trains_image(at->t);
         after = td_vision_forward(&at->towers, &at->pass->vision[micro], phase,
                                   micro_rows(at, o->image.own, micro));
     }
+    size_t middle = at->activations->used_bytes;
     at->towers.training = keep;
     int text = td_text_forward(&at->towers, &at->pass->text[micro], phase,
                                micro_rows(at, o->text.own, micro));
+    bytes[0] = (int64_t)(middle - start);
+    bytes[1] = (int64_t)(at->activations->used_bytes - middle);
+    note_passes(at->t, bytes[0], bytes[1]);
     return most_of(after, text);
 }
 
-static int build_backward(pass_build *at, int phase, int64_t micro) {
+static int build_backward(pass_build *at, int phase, int64_t micro, const int64_t bytes[2]) {
     td_objective *o = &at->t->objective;
     int image = phase;
+    size_t start = at->activations->used_bytes;
     if (trains_image(at->t)) {
         image = td_vision_backward(&at->towers, &at->pass->vision[micro], phase,
                                    micro_rows(at, o->image.d_own, micro));
     }
+    size_t middle = at->activations->used_bytes;
     int text = td_text_backward(&at->towers, &at->pass->text[micro], phase,
                                 micro_rows(at, o->text.d_own, micro));
+    note_passes(at->t, bytes[0] + (int64_t)(middle - start),
+                bytes[1] + (int64_t)(at->activations->used_bytes - middle));
     return most_of(image, text);
 }
 
@@ -275,8 +292,9 @@ static int build_micro_batches(pass_build *at, int phase) {
     for (int64_t micro = 0; micro < accum_of(t); micro++) {
         at->activations->used_bytes = 0;
         at->towers.grads = depth == 0 ? t->grads : t->more_grads[depth - 1];
-        phase = build_forward(at, phase, micro, true, trains_image(t));
-        phase = build_backward(at, phase, micro);
+        int64_t bytes[2];
+        phase = build_forward(at, phase, micro, true, trains_image(t), bytes);
+        phase = build_backward(at, phase, micro, bytes);
         note_activations(at);
         depth++;
         for (int64_t bits = micro; (bits & 1) != 0; bits >>= 1, depth--) {
@@ -297,41 +315,52 @@ static int build_features(pass_build *at, int phase) {
     return phase;
 }
 
+static td_build towers_of(const td_train *t, td_program *program, td_plan *activations,
+                          int64_t kept) {
+    int64_t accum = accum_of(t), rows = td_split_rows(&t->split, t->split.rank) / accum;
+    return (td_build){.program = program,
+                      .plan = activations,
+                      .config = &t->options.config,
+                      .tensors = &t->tensors,
+                      .params = t->params,
+                      .precision = t->options.precision,
+                      .grads = t->grads,
+                      .grads_first = t->first,
+                      .rows = rows,
+                      .blocks = td_split_n_blocks(&t->split, t->split.rank) / accum,
+                      .prune = !t->options.keep_last_block,
+                      .pack = !t->options.keep_padding,
+                      .recompute = t->options.recompute,
+                      .kept = kept};
+}
+
 static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *arena,
                        td_plan *activations) {
-    int64_t accum = accum_of(t), rows = td_split_rows(&t->split, t->split.rank) / accum;
-    pass_build at = {.t = t, .pass = pass, .activations = activations};
-    at.towers = (td_build){.program = pass->program,
-                           .plan = activations,
-                           .config = &t->options.config,
-                           .tensors = &t->tensors,
-                           .params = t->params,
-                           .precision = t->options.precision,
-                           .grads = t->grads,
-                           .grads_first = t->first,
-                           .rows = rows,
-                           .blocks = td_split_n_blocks(&t->split, t->split.rank) / accum,
-                           .prune = !t->options.keep_last_block,
-                           .pack = !t->options.keep_padding,
-                           .recompute = t->options.recompute,
-                           .kept = kept};
+    int64_t accum = accum_of(t);
+    pass_build at = {.t = t,
+                     .pass = pass,
+                     .activations = activations,
+                     .towers = towers_of(t, pass->program, activations, kept)};
     td_program_clear(pass->program);
     for (int64_t micro = 0; micro < accum; micro++) {
-        td_vision_plan(&at.towers, &pass->vision[micro], arena);
+        if (!t->options.image_features) {
+            td_vision_plan(&at.towers, &pass->vision[micro], arena);
+        }
         td_text_plan(&at.towers, &pass->text[micro], arena);
     }
     td_program_call(pass->program, 0, begin_step, t, "step.begin");
     bool image = !t->options.image_features;
     int phase = 0, given = image ? 0 : build_features(&at, 0);
+    int64_t bytes[2];
     activations->used_bytes = 0;
     for (int64_t micro = 0; micro < accum; micro++) {
         activations->used_bytes = accum > 1 ? 0 : activations->used_bytes;
-        phase = build_forward(&at, phase, micro, accum == 1, image);
+        phase = build_forward(&at, phase, micro, accum == 1, image, bytes);
         note_activations(&at);
     }
     phase = td_objective_build(&t->objective, pass->program, arena, most_of(phase, given));
     if (accum == 1) {
-        phase = build_backward(&at, phase, 0);
+        phase = build_backward(&at, phase, 0, bytes);
         note_activations(&at);
     } else {
         phase = build_micro_batches(&at, phase);
@@ -339,13 +368,24 @@ static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *aren
     build_update(t, pass->program, arena, phase);
 }
 
-/* The first tensor that is trained. */
-static int64_t first_trained(const td_train *t) {
+/* The first element behind the image tower. */
+static int64_t image_flat(const td_train *t) {
     int i = 0;
-    while (!trains_image(t) && td_tensor_of_image(&t->tensors.tensors[i])) {
+    while (td_tensor_of_image(&t->tensors.tensors[i])) {
         i++;
     }
     return t->tensors.tensors[i].offset;
+}
+
+static int64_t kept_patches(const td_train_options *o) {
+    int64_t kept = (int64_t)((double)td_model_patches(&o->config) * (1 - o->patch_mask));
+    return kept < 1 ? 1 : kept;
+}
+
+double td_train_nominal_flops(const td_train_options *o) {
+    double image = td_model_image_flops(&o->config, kept_patches(o));
+    double passes = o->image_features ? 0 : (o->freeze_image ? 1 : 3);
+    return passes * image + 3 * td_model_text_flops(&o->config);
 }
 
 /* Runs twice: with all bases NULL to measure, then for real, when the communicator exists. */
@@ -382,9 +422,7 @@ static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activa
     t->activation_bytes = 0;
     build_pass(t, &t->passes[WHOLE], 0, arena, activations);
     if (t->passes[MASKED].program != NULL) {
-        int64_t patches = td_model_patches(config);
-        int64_t kept = (int64_t)((double)patches * (1 - t->options.patch_mask));
-        build_pass(t, &t->passes[MASKED], kept < 1 ? 1 : kept, arena, activations);
+        build_pass(t, &t->passes[MASKED], kept_patches(&t->options), arena, activations);
     }
 }
 
@@ -434,6 +472,38 @@ static td_status finish_passes(td_train *t, int workers) {
     return TD_OK;
 }
 
+/* The bytes of a tower that has so many elements, of them so many trained. */
+static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t trained) {
+    int64_t size = (int64_t)sizeof(float), copies = 1;
+    for (int level = 0; accum_of(t) >> level > 1; level++) {
+        copies++;
+    }
+    return (td_tower_needs){.params = elements * size,
+                            .average = t->options.ema > 0 ? elements * size : 0,
+                            .grads = trained * copies * size,
+                            .moments = 2 * trained * size};
+}
+
+/* Splits what was planned by tower, and what a tower's passes take by what they would take without
+ * a backward pass. */
+static td_status account(const td_train *t, td_train_needs *out) {
+    int64_t image = image_flat(t), rest = t->tensors.flat - image;
+    td_tower_needs *a = &out->image, *b = &out->text;
+    *a = tower_needs(t, image, trains_image(t) ? image : 0);
+    *b = tower_needs(t, rest, rest);
+    out->other_bytes = out->segment_bytes + out->arena_bytes - out->activation_bytes -
+                       (a->params + a->average + a->grads + a->moments + b->params + b->average +
+                        b->grads + b->moments);
+    td_build alone = towers_of(t, NULL, NULL, 0);
+    if (!t->options.image_features) {
+        TD_TRY(td_tower_forward_bytes(&alone, true, &a->forward));
+    }
+    TD_TRY(td_tower_forward_bytes(&alone, false, &b->forward));
+    a->backward = t->pass_bytes[0] - a->forward;
+    b->backward = t->pass_bytes[1] - b->forward;
+    return TD_OK;
+}
+
 /* Measures with everything NULL. */
 static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(td_split_check(&t->split));
@@ -441,13 +511,14 @@ static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(td_tensors_create(&t->options.config, t->options.loss, &t->tensors));
     TD_TRY(create_passes(t));
     td_plan segment = {0}, arena = {0}, activations = {0};
-    t->first = first_trained(t);
+    t->first = trains_image(t) ? 0 : image_flat(t);
     build(t, &segment, &arena, &activations);
     TD_TRY(finish_passes(t, 1));
     *out = (td_train_needs){.segment_bytes = (int64_t)segment.used_bytes,
                             .arena_bytes = (int64_t)arena.used_bytes + t->activation_bytes,
                             .activation_bytes = t->activation_bytes,
                             .n_params = t->tensors.n_elements};
+    TD_TRY(account(t, out));
     for (int i = 0; i < t->tensors.count; i++) {
         const td_tensor *tensor = &t->tensors.tensors[i];
         out->n_trained += tensor->offset >= t->first ? tensor->count : 0;
@@ -588,9 +659,9 @@ static void take_inputs(td_train *t, const step_pass *pass, const float *images,
         td_tower *vision = &pass->vision[micro];
         if (!t->options.image_features) {
             vision->images = images + micro * rows * 3 * config->image_size * config->image_size;
+            td_vision_set_patches(vision, t->options.seed, t->steps_done,
+                                  td_split_first_row(&t->split, t->split.rank) + micro * rows);
         }
-        td_vision_set_patches(vision, t->options.seed, t->steps_done,
-                              td_split_first_row(&t->split, t->split.rank) + micro * rows);
         td_text_set_tokens(&pass->text[micro], tokens + micro * rows * config->context);
     }
 }

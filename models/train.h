@@ -64,9 +64,21 @@ typedef struct td_train_options {
     double ema;
 } td_train_options;
 
+/* As td_model_nominal_flops, of a step with these options per pair: three times the forward pass of
+ * a tower that trains, of the patches that are kept, once that of a frozen one, nothing where
+ * features are given. Their ratio is the speed-up that counting predicts. */
+double td_train_nominal_flops(const td_train_options *options);
+
 /* The first TD_TRAIN_RESULT bytes of each segment are left to the caller, for td_group_run_result.
  */
 enum { TD_TRAIN_RESULT = 4096 };
+
+/* Bytes that a tower has of its own. forward is what a forward pass alone needs; backward is what
+ * is planned on top for a backward pass, activations that are kept and gradients of activations:
+ * zero for a tower that has none. */
+typedef struct td_tower_needs {
+    int64_t params, average, grads, moments, forward, backward;
+} td_tower_needs;
 
 /* Bytes of a rank's segment, of the rest of its memory, and of one worker's scratch. TD_EUSAGE when
  * batch, blocks and ranks do not fit together. Kernels must have been selected. */
@@ -74,6 +86,8 @@ typedef struct td_train_needs {
     int64_t segment_bytes, arena_bytes, scratch_bytes;
     int64_t activation_bytes; /* of arena_bytes, what the towers keep from forward to backward */
     int64_t n_params, n_trained;
+    td_tower_needs image, text; /* text: the scalars too */
+    int64_t other_bytes;        /* of segment and arena: loss, exchanges, indices, padding */
 } td_train_needs;
 td_status td_train_measure(const td_train_options *options, int ranks, td_train_needs *out);
 

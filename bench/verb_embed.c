@@ -17,6 +17,7 @@
 
 typedef struct embed_cli {
     const char *weights, *data, *model, *loss, *tokenizer, *layout, *towers, *out, *features_out;
+    const char *precision;
     bool held_out, replace;
     int64_t synthetic, seed, batch;
     double holdout;
@@ -40,6 +41,8 @@ static const td_option options_table[] = {
     {"replace", TD_OPTION_FLAG, AT(replace), 0, 0, NULL, NULL,
      "replace shards that --features-out holds; without it they are an error"},
     {"towers", TD_OPTION_CHOICE, AT(towers), 0, 0, "both|image|text", NULL, "what is computed"},
+    {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, TD_PRECISION_CHOICES, NULL,
+     "of the towers' products, as in training"},
     {"batch", TD_OPTION_INT, AT(batch), 1, 4096, NULL, "N", "rows that a rank encodes at once"},
     {"layout", TD_OPTION_TEXT, AT(layout), 0, 0, NULL, "LAYOUT",
      "ranks x workers, as p2xt1:process; the rows are the same on all"},
@@ -68,6 +71,7 @@ typedef struct embed_job {
     td_safetensors weights;
     td_model_config config;
     td_loss loss;
+    td_precision precision;
     td_tokenizer *tokenizer;
     td_pairs *pairs; /* the parent's, for counts and texts */
     td_layout layout;
@@ -78,7 +82,7 @@ typedef struct embed_job {
 
 /* What rank 0 leaves at the start of its segment. */
 typedef struct embed_result {
-    char tower[TD_SHA256_HEX];
+    char tower[TD_TOWER_ID];
 } embed_result;
 
 static td_status open_pairs(const embed_cli *cli, td_pairs **out) {
@@ -104,6 +108,7 @@ static td_status rank_main(td_rank *rank, void *arg) {
     td_pairs *pairs = NULL;
     td_encoder_options options = {.config = job->config,
                                   .loss = job->loss,
+                                  .precision = job->precision,
                                   .batch = job->cli->batch,
                                   .workers = rank->workers,
                                   .pu = rank->pu,
@@ -114,7 +119,9 @@ static td_status rank_main(td_rank *rank, void *arg) {
     }
     embed_result *result = (embed_result *)(void *)rank->segment;
     if (status == TD_OK && rank->rank == 0) {
-        status = td_encoder_image_sha256(encoder, result->tower);
+        char sha[TD_SHA256_HEX] = "";
+        status = td_encoder_image_sha256(encoder, sha);
+        td_tower_id(sha, job->precision, result->tower);
     }
     if (status == TD_OK) {
         status = td_embed_rank(encoder, pairs, job->tokenizer, rank, job->cli->batch, &job->table,
@@ -192,6 +199,7 @@ static td_status run_job(embed_job *job) {
     const embed_cli *cli = job->cli;
     TD_TRY(check(cli));
     td_isa isa;
+    TD_TRY(td_precision_find(cli->precision, &job->precision));
     TD_TRY(td_isa_active(&isa));
     TD_TRY(td_kernels_select(isa));
     TD_TRY(td_layout_parse(cli->layout, &job->layout));
@@ -214,8 +222,12 @@ static td_status run_job(embed_job *job) {
 }
 
 td_status td_verb_embed(int argc, char **argv) {
-    embed_cli cli = {
-        .loss = "softmax", .layout = "p1xt1", .towers = "both", .batch = 32, .synthetic = 8192};
+    embed_cli cli = {.loss = "softmax",
+                     .precision = "f32",
+                     .layout = "p1xt1",
+                     .towers = "both",
+                     .batch = 32,
+                     .synthetic = 8192};
     size_t n_words;
     int help = 0;
     TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &cli, NULL, 0, &n_words, &help));

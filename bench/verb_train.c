@@ -16,6 +16,7 @@
 #include "bench/ceiling.h"
 #include "data/pairs.h"
 #include "models/checkpoint.h"
+#include "models/encoder.h"
 #include "models/train.h"
 #include "models/verify.h"
 
@@ -309,13 +310,13 @@ static td_status load_weights(const char *path, td_train *train) {
 /* Features of another tower than the one that is frozen here would train a text tower that fits
  * nothing. */
 static td_status check_tower(const train_run *run) {
-    char tower[TD_SHA256_HEX];
+    char sha[TD_SHA256_HEX], tower[TD_TOWER_ID];
     const td_pair_vector *vector = &run->job->vector;
     if (vector->n == 0) {
         return TD_OK;
     }
-    TD_TRY(
-        td_tensors_image_sha256(td_train_tensors(run->train), td_train_params(run->train), tower));
+    TD_TRY(td_tensors_image_sha256(td_train_tensors(run->train), td_train_params(run->train), sha));
+    td_tower_id(sha, run->job->options.precision, tower);
     if (strcmp(tower, vector->tower) != 0) {
         return td_fail(TD_EUSAGE,
                        "%s holds features of image tower %s, this run's is %s; expected --init "

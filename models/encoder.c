@@ -2,6 +2,7 @@
 #include "models/encoder.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -181,6 +182,12 @@ td_status td_encoder_scores(td_encoder *e, const float *x, int64_t m, const floa
 
 td_status td_encoder_image_sha256(const td_encoder *e, char hex[TD_SHA256_HEX]) {
     return td_tensors_image_sha256(&e->tensors, e->params, hex);
+}
+
+void td_tower_id(const char *image_sha256, td_precision precision, char id[TD_TOWER_ID]) {
+    bool f32 = precision == TD_PRECISION_F32;
+    snprintf(id, TD_TOWER_ID, "%.64s%s%.6s", image_sha256, f32 ? "" : "-",
+             f32 ? "" : td_precision_name(precision));
 }
 
 td_program *td_encoder_program(td_encoder *e, bool image) {

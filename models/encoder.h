@@ -11,7 +11,7 @@
 
 typedef struct td_encoder_options {
     td_model_config config;
-    td_loss loss;  /* decides only whether a logit_bias is expected in the file */
+    td_loss loss; /* decides only whether a logit_bias is expected in the file */
     td_precision precision;
     int64_t batch; /* rows that one run encodes at most */
     int workers;
@@ -40,6 +40,10 @@ td_status td_encoder_scores(td_encoder *encoder, const float *x, int64_t m, cons
 
 /* Of the image tower's weights. */
 td_status td_encoder_image_sha256(const td_encoder *encoder, char hex[TD_SHA256_HEX]);
+
+/* What decides the features of an image: that, and with bf16 products "-bf16" after it. */
+enum { TD_TOWER_ID = TD_SHA256_HEX + 7 };
+void td_tower_id(const char *image_sha256, td_precision precision, char id[TD_TOWER_ID]);
 
 /* The program of a tower, for what it costs, and its team. */
 td_program *td_encoder_program(td_encoder *encoder, bool image);

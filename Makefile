@@ -21,7 +21,7 @@ build:
 compile:
 	@cmake --preset release $(CMAKE_ARGS) >build.log 2>&1 || { cat build.log; exit 3; }
 	@rm -f build.log
-	@cmake --build $(RELEASE) --target tandem -j $(JOBS) -- -s
+	@cmake --build $(RELEASE) --target tandem oracle_runner -j $(JOBS) -- -s
 
 bench:
 	@tools/packages.sh bench

@@ -356,21 +356,26 @@ td_status td_tfrecord_create(const char *path, td_tfrecord_writer *out) {
     return TD_OK;
 }
 
+td_tfrecord_frame td_tfrecord_frame_of(const void *data, size_t size) {
+    td_tfrecord_frame frame;
+    store_u32(frame.header, (uint32_t)size);
+    store_u32(frame.header + 4, (uint32_t)((uint64_t)size >> 32));
+    store_u32(frame.header + 8, td_crc32c_mask(td_crc32c(frame.header, 8)));
+    store_u32(frame.footer, td_crc32c_mask(td_crc32c(data, size)));
+    return frame;
+}
+
 td_status td_tfrecord_append(td_tfrecord_writer *writer, const void *data, size_t size) {
     if (size > TD_TFRECORD_PAYLOAD_MAX) {
         return td_fail(
             TD_EINPUT, "%s: record %lld: a payload of %zu bytes, at most %d are accepted",
             writer->file.path, (long long)writer->records, size, TD_TFRECORD_PAYLOAD_MAX);
     }
-    uint8_t header[TD_TFRECORD_HEADER_BYTES], footer[4];
-    store_u32(header, (uint32_t)size);
-    store_u32(header + 4, 0);
-    store_u32(header + 8, td_crc32c_mask(td_crc32c(header, 8)));
-    store_u32(footer, td_crc32c_mask(td_crc32c(data, size)));
+    td_tfrecord_frame frame = td_tfrecord_frame_of(data, size);
     FILE *stream = writer->file.stream;
-    if (fwrite(header, 1, sizeof header, stream) != sizeof header ||
+    if (fwrite(frame.header, 1, sizeof frame.header, stream) != sizeof frame.header ||
         fwrite(data, 1, size, stream) != size ||
-        fwrite(footer, 1, sizeof footer, stream) != sizeof footer) {
+        fwrite(frame.footer, 1, sizeof frame.footer, stream) != sizeof frame.footer) {
         return td_fail(TD_EIO, "write %s: %s", writer->file.path, strerror(errno));
     }
     writer->records++;

@@ -102,6 +102,13 @@ void td_buffer_destroy(td_buffer *buffer);
 td_status td_tfrecord_read_at(const td_tfrecord_reader *reader, int64_t offset, int64_t number,
                               td_buffer *buffer, td_tfrecord *out);
 
+/* What stands before and behind a payload. */
+typedef struct td_tfrecord_frame {
+    uint8_t header[TD_TFRECORD_HEADER_BYTES], footer[4];
+} td_tfrecord_frame;
+
+td_tfrecord_frame td_tfrecord_frame_of(const void *data, size_t size);
+
 /* Writes a file that appears under its name, complete, at commit. */
 typedef struct td_tfrecord_writer {
     td_atomic_file file;

@@ -7,7 +7,7 @@
 set -u
 
 build="gcc g++ make cmake pkg-config libc6-dev libjansson-dev libssl-dev libhwloc-dev libnuma-dev libisal-dev libspng-dev
- libturbojpeg0-dev libutf8proc-dev libxml2-dev zlib1g-dev libbenchmark-dev libjs-chart.js"
+ libturbojpeg0-dev libutf8proc-dev libxml2-dev zlib1g-dev libzstd-dev libsnappy-dev libfarmhash-dev libbenchmark-dev libjs-chart.js"
 peers="libopenblas0-pthread libblis4-pthread libdnnl2"
 
 case "${1:-}" in

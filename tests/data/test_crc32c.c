@@ -9,7 +9,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
-#include "tests/data/oracle_cases.h"
+#include "tests/data/recorded_cases.h"
 
 typedef struct row {
     const char *name;
@@ -111,12 +111,12 @@ static uint32_t hex_u32(const json_t *text) {
 }
 
 Test(crc32c, recorded_cases) {
-    json_t *cases = oracle_cases("crc32c"), *one;
+    json_t *cases = recorded_cases("crc32c"), *one;
     size_t i, size;
     json_array_foreach(cases, i, one) {
         const json_t *expected = json_object_get(one, "expected");
         uint8_t *bytes =
-            oracle_bytes(json_object_get(json_object_get(one, "input"), "data"), &size);
+            recorded_bytes(json_object_get(json_object_get(one, "input"), "data"), &size);
         for (int r = 0; r < N_ROWS; r++) {
             uint32_t crc = rows[r].crc(bytes, size);
             cr_expect_eq(crc, hex_u32(json_object_get(expected, "crc32c")));

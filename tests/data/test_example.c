@@ -9,7 +9,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
-#include "tests/data/oracle_cases.h"
+#include "tests/data/recorded_cases.h"
 
 static bool same_text(td_span span, const char *text) {
     return span.size == strlen(text) && memcmp(span.data, text, span.size) == 0;
@@ -215,7 +215,7 @@ static void check_list(const char *id, const char *key, const td_feature *got,
             memcpy(&bits, &got->floats[i], 4);
             cr_expect_eq(bits, strtoul(json_string_value(value), NULL, 16), "%s: %s", id, key);
         } else {
-            uint8_t *bytes = oracle_bytes(value, &size);
+            uint8_t *bytes = recorded_bytes(value, &size);
             cr_expect_eq(got->bytes[i].size, size, "%s: %s", id, key);
             cr_expect_arr_eq(got->bytes[i].data, bytes, size, "%s: %s", id, key);
             td_free(bytes);
@@ -225,7 +225,7 @@ static void check_list(const char *id, const char *key, const td_feature *got,
 
 static void check_decoding(const char *id, const json_t *serialized, const json_t *wanted) {
     size_t size;
-    uint8_t *bytes = oracle_bytes(serialized, &size);
+    uint8_t *bytes = recorded_bytes(serialized, &size);
     td_example example = {0};
     td_status status = td_example_decode(bytes, size, &example);
     if (json_object_get(wanted, "error") != NULL) {
@@ -245,7 +245,7 @@ static void check_decoding(const char *id, const json_t *serialized, const json_
 
 /* What a protocol-buffer parser makes of well-formed, odd and broken Examples. */
 Test(example, recorded_decodings) {
-    json_t *cases = oracle_cases("parse_example"), *one, *wanted;
+    json_t *cases = recorded_cases("parse_example"), *one, *wanted;
     size_t i, s;
     int checked = 0;
     json_array_foreach(cases, i, one) {
@@ -286,7 +286,7 @@ static void encode_recorded(json_t *features, td_text *out) {
         json_array_foreach(values, i, value) {
             cr_assert_lt(i, (size_t)MAX);
             if (to->kind == TD_FEATURE_BYTES) {
-                spans[n][i].data = oracle_bytes(value, &spans[n][i].size);
+                spans[n][i].data = recorded_bytes(value, &spans[n][i].size);
             } else if (to->kind == TD_FEATURE_FLOAT) {
                 uint32_t bits = (uint32_t)strtoul(json_string_value(value), NULL, 16);
                 memcpy(&floats[n][i], &bits, 4);
@@ -306,14 +306,14 @@ static void encode_recorded(json_t *features, td_text *out) {
 }
 
 Test(example, recorded_encodings) {
-    json_t *cases = oracle_cases("serialize_example"), *one;
+    json_t *cases = recorded_cases("serialize_example"), *one;
     size_t i, size;
     json_array_foreach(cases, i, one) {
         const char *id = json_string_value(json_object_get(one, "id"));
         td_text record = {0};
         encode_recorded(json_object_get(json_object_get(one, "input"), "features"), &record);
         uint8_t *wanted =
-            oracle_bytes(json_object_get(json_object_get(one, "expected"), "bytes"), &size);
+            recorded_bytes(json_object_get(json_object_get(one, "expected"), "bytes"), &size);
         cr_expect_eq(record.size, size, "%s", id);
         if (size > 0) {
             cr_expect_arr_eq(record.data, wanted, size, "%s", id);

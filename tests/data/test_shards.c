@@ -9,7 +9,7 @@
 #include <criterion/criterion.h>
 
 #include "base/memory.h"
-#include "tests/data/oracle_cases.h"
+#include "tests/data/recorded_cases.h"
 #include "tests/data/pair_files.h"
 
 TestSuite(shards, .fini = pair_directory_remove);
@@ -48,7 +48,7 @@ Test(shards, names) {
 
 /* The recorded names carry no extension of their own. */
 Test(shards, recorded_names) {
-    json_t *cases = oracle_cases("sharded_filename"), *one;
+    json_t *cases = recorded_cases("sharded_filename"), *one;
     size_t i;
     json_array_foreach(cases, i, one) {
         const json_t *input = json_object_get(one, "input");

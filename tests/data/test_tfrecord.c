@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "data/crc32c.h"
-#include "tests/data/oracle_cases.h"
+#include "tests/data/recorded_cases.h"
 
 /* A file of the test's own, removed at its end. */
 static char path[64];
@@ -387,7 +387,7 @@ Test(tfrecord, a_full_disk_is_an_error) {
  * cut header for the end of the file; here that is damage. */
 static void check_reading(const char *id, const json_t *file, const json_t *expected) {
     size_t size, event_index;
-    uint8_t *bytes = oracle_bytes(file, &size);
+    uint8_t *bytes = recorded_bytes(file, &size);
     write_bytes(bytes, size);
     td_free(bytes);
     reading got;
@@ -406,7 +406,7 @@ static void check_reading(const char *id, const json_t *file, const json_t *expe
             cr_expect_eq(got.status, bad || cut ? TD_EINPUT : TD_OK, "%s: %s", id, td_error());
             break;
         }
-        uint8_t *payload = oracle_bytes(record, &size);
+        uint8_t *payload = recorded_bytes(record, &size);
         cr_assert_lt(n, got.n, "%s: only %d records", id, got.n);
         cr_expect_eq(got.sizes[n], size, "%s, record %d", id, n);
         cr_expect_arr_eq(got.payloads[n], payload, size, "%s, record %d", id, n);
@@ -417,7 +417,7 @@ static void check_reading(const char *id, const json_t *file, const json_t *expe
 }
 
 Test(tfrecord, recorded_readings) {
-    json_t *cases = oracle_cases("tfrecord_read"), *one;
+    json_t *cases = recorded_cases("tfrecord_read"), *one;
     size_t i;
     int checked = 0;
     json_array_foreach(cases, i, one) {
@@ -434,7 +434,7 @@ Test(tfrecord, recorded_readings) {
 }
 
 Test(tfrecord, recorded_files) {
-    json_t *cases = oracle_cases("tfrecord_write"), *one;
+    json_t *cases = recorded_cases("tfrecord_write"), *one;
     size_t i, r, size;
     json_array_foreach(cases, i, one) {
         const json_t *records = json_object_get(json_object_get(one, "input"), "records"), *record;
@@ -444,13 +444,13 @@ Test(tfrecord, recorded_files) {
         td_tfrecord_writer writer;
         cr_assert_eq(td_tfrecord_create(path, &writer), TD_OK);
         json_array_foreach(records, r, record) {
-            uint8_t *payload = oracle_bytes(record, &size);
+            uint8_t *payload = recorded_bytes(record, &size);
             cr_assert_eq(td_tfrecord_append(&writer, payload, size), TD_OK);
             td_free(payload);
         }
         cr_assert_eq(td_tfrecord_commit(&writer), TD_OK);
         uint8_t *wanted =
-            oracle_bytes(json_object_get(json_object_get(one, "expected"), "file"), &size);
+            recorded_bytes(json_object_get(json_object_get(one, "expected"), "file"), &size);
         char *got;
         size_t got_size;
         cr_assert_eq(td_file_read(path, &got, &got_size), TD_OK);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/data/oracle_cases.h"
+#include "tests/data/recorded_cases.h"
 
 #include <string.h>
 
@@ -7,11 +7,10 @@
 
 #include "base/memory.h"
 
-json_t *oracle_cases(const char *op) {
-#ifdef TD_ORACLES
+json_t *recorded_cases(const char *op) {
     json_error_t error;
-    json_t *file = json_load_file(TD_ORACLES "/data_oracles.json", 0, &error);
-    cr_assert_not_null(file, "%s/data_oracles.json: %s", TD_ORACLES, error.text);
+    json_t *file = json_load_file(TD_GOLDEN "/tensorflow.json", 0, &error);
+    cr_assert_not_null(file, "tensorflow.json: %s", error.text);
     json_t *found = json_array();
     size_t i;
     json_t *item;
@@ -23,11 +22,6 @@ json_t *oracle_cases(const char *op) {
     json_decref(file);
     cr_assert_gt(json_array_size(found), 0, "no case of %s", op);
     return found;
-#else
-    (void)op;
-    cr_skip_test("no TD_ORACLES folder was configured");
-    return NULL;
-#endif
 }
 
 static unsigned hex_digit(char digit) {
@@ -50,7 +44,7 @@ static uint8_t *generate(const json_t *data, size_t *size) {
     return bytes;
 }
 
-uint8_t *oracle_bytes(const json_t *data, size_t *size) {
+uint8_t *recorded_bytes(const json_t *data, size_t *size) {
     if (!json_is_string(data)) {
         return generate(data, size);
     }

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One slice of a batch of Examples: parsed by one worker into buffers of its own, then copied to
+ * its place in the result. Private to the batch parser.
+ */
+#ifndef TD_DATA_EXAMPLE_SLICE_H
+#define TD_DATA_EXAMPLE_SLICE_H
+
+#include "data/example_batch.h"
+#include "data/tf_error.h"
+
+/* Values of one feature that is not FIXED, over the examples of a slice. */
+typedef struct td_column_buffer {
+    void *data;
+    int64_t count, capacity; /* values */
+    int64_t *ends;           /* of each example, counted from the slice's first value */
+    int64_t ends_capacity;
+    int64_t most;  /* values of one example */
+    int64_t start; /* where the slice's values go in the result */
+} td_column_buffer;
+
+/* A feature of the record at hand that was asked for. */
+typedef struct td_match {
+    int slot;
+    td_span value;
+} td_match;
+
+/* What stood at this place of the record before: the same writer writes the same order. */
+typedef struct td_guess {
+    td_span key;
+    int slot; /* -1: nobody asked for it */
+} td_guess;
+
+typedef struct td_slice {
+    int64_t first, last; /* examples */
+    td_column_buffer *columns;
+    int64_t *seen; /* the last example that had a feature */
+    td_match *matches;
+    td_guess *guesses;
+    int64_t n_matches, match_capacity, guess_capacity, n_guesses;
+    td_tf_class failed;
+    char message[1024];
+} td_slice;
+
+struct td_example_parser {
+    td_parse_feature *features;
+    int64_t *elements; /* values of one row */
+    int count;
+    int *table; /* open addressing by key: a slot, or -1 */
+    uint64_t table_mask;
+    td_slice *slices;
+    int slice_capacity;
+    td_pool pool;
+};
+
+typedef struct td_batch {
+    const td_span *records, *names;
+    int64_t n;
+    td_value *out;
+} td_batch;
+
+int td_parser_slot(const td_example_parser *parser, td_span key);
+
+td_status td_slice_prepare(td_slice *slice, int features);
+void td_slice_destroy(td_slice *slice, int features);
+
+/* The features of one record that were asked for, in its order; false when its framing is broken or
+ * (slice->failed is set) memory ran out. */
+bool td_slice_scan(const td_example_parser *parser, td_slice *slice, td_span record);
+
+/* Room for that many more values; false when memory runs out. */
+bool td_column_reserve(td_column_buffer *column, td_dtype dtype, int64_t more);
+
+/* Parses [first, last); a failure is left in the slice. */
+void td_slice_parse(const td_example_parser *parser, const td_batch *batch, td_slice *slice);
+
+/* The output of a feature that is not FIXED. */
+td_status td_slice_take(const td_example_parser *parser, int slot, int64_t n, int64_t total,
+                        int64_t most, td_pool *pool, td_value *out);
+/* Copies the slice's part of a feature to its place. */
+void td_slice_merge(const td_example_parser *parser, const td_slice *slice, int slot,
+                    td_value *out);
+
+#endif

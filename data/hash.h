@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The hashes of TensorFlow's feature columns, bit for bit. All of them are fixed for ever: an id
+ * that was computed once stays what it is.
+ */
+#ifndef TD_DATA_HASH_H
+#define TD_DATA_HASH_H
+
+#include <stdint.h>
+
+#include "data/example.h"
+
+enum { TD_DECIMAL_BYTES_MAX = 20 }; /* -9223372036854775808 */
+
+/* FarmHash's Fingerprint64: hash buckets, OOV buckets, the leaves of a cross. */
+uint64_t td_fingerprint64(const void *data, size_t size);
+/* FingerprintCat64: joins two fingerprints; the order counts. */
+uint64_t td_fingerprint_cat64(uint64_t a, uint64_t b);
+/* SipHash-2-4 with a key of two words: the strong hash, and Keras' salt. */
+uint64_t td_siphash(const uint64_t key[2], const void *data, size_t size);
+/* Hash64 of older releases, a Murmur variant. */
+uint64_t td_hash64_legacy(const void *data, size_t size, uint64_t seed);
+#define TD_HASH64_LEGACY_SEED UINT64_C(0xdecafcaffe)
+
+/* Writes the decimal digits of value; returns how many. Integers are hashed in this form. */
+int td_decimal(int64_t value, char out[TD_DECIMAL_BYTES_MAX]);
+
+/* Fingerprint64 of the decimal digits. */
+static inline uint64_t td_fingerprint64_int(int64_t value) {
+    char digits[TD_DECIMAL_BYTES_MAX];
+    return td_fingerprint64(digits, (size_t)td_decimal(value, digits));
+}
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Every recorded result of TensorFlow, one test an operation, each row named when it fails.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+
+#include <string.h>
+
+#include "base/status.h"
+#include "tests/oracle/oracle.h"
+
+typedef struct op_row {
+    char name[40];
+} op_row;
+
+ParameterizedTestParameters(oracle, rows) {
+    static op_row ops[] = {
+#define ROW(name, function) {name},
+        ORACLE_OP_MAP(ROW)
+#undef ROW
+    };
+    return cr_make_param_array(op_row, ops, sizeof ops / sizeof *ops);
+}
+
+ParameterizedTest(op_row *row, oracle, rows) {
+    json_t *file, *cases;
+    cr_assert_eq(oracle_load(TD_GOLDEN "/tensorflow.json", &file, &cases), TD_OK, "%s", td_error());
+    int ran = 0;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *item = json_array_get(cases, i);
+        if (strcmp(json_string_value(json_object_get(item, "op")), row->name) != 0) {
+            continue;
+        }
+        td_text detail = {0};
+        oracle_verdict verdict = oracle_run(item, &detail);
+        cr_expect_eq(verdict, ORACLE_PASS, "%s:%s", json_string_value(json_object_get(item, "id")),
+                     detail.data == NULL ? "" : detail.data);
+        td_text_destroy(&detail);
+        ran++;
+    }
+    cr_expect_gt(ran, 0, "no row of %s", row->name);
+    json_decref(file);
+}
+
+/* The comparison itself: what differs has to be seen. */
+Test(oracle, comparison_rejects_differences) {
+    static const char *const wrong[] = {
+        "{'op':'crc32c','input':{'data':'61'},'config':{},'expected':{'crc32c':'c1d04331','masked':"
+        "'28e46e78'}}",
+        "{'op':'crc32c','input':{'data':'61'},'config':{},'expected':{'crc32c':'c1d04330'}}",
+        "{'op':'fingerprint64','input':{'data':['61']},'config':{},'expected':{'u64':[]}}",
+        "{'op':'hash_bucket','input':{'values':{'dtype':'bytes','shape':[0],'values':[]}},'config':"
+        "{'kind':'fast','num_buckets':0},'expected':{'error':{'class':'ValueError'}}}",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[400];
+        snprintf(text, sizeof text, "%s", wrong[i]);
+        for (char *at = text; *at != '\0'; at++) {
+            *at = *at == '\'' ? '"' : *at;
+        }
+        json_t *item = json_loads(text, 0, NULL);
+        cr_assert_not_null(item, "%s", text);
+        td_text detail = {0};
+        cr_expect_eq(oracle_run(item, &detail), ORACLE_FAIL, "%s", text);
+        td_text_destroy(&detail);
+        json_decref(item);
+    }
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Recorded results of TensorFlow, run against this library. A case names an operation, its input
+ * and its parameters; its function gives the result in the form the file has it in, and one
+ * comparison serves them all.
+ */
+#ifndef TD_TESTS_ORACLE_ORACLE_H
+#define TD_TESTS_ORACLE_ORACLE_H
+
+#include <jansson.h>
+
+#include "base/text.h"
+#include "data/tensor.h"
+
+typedef enum oracle_verdict { ORACLE_PASS, ORACLE_FAIL, ORACLE_UNSUPPORTED } oracle_verdict;
+
+typedef struct oracle_case {
+    const char *id, *op;
+    const json_t *input, *config, *expected;
+    td_pool *pool; /* for everything the case needs */
+} oracle_case;
+
+/* The result as JSON, a new reference; NULL: the failure is td_tf_last() and td_error(). */
+typedef json_t *oracle_fn(const oracle_case *item);
+
+/* clang-format off */
+/*  operation                        function */
+#define ORACLE_OP_MAP(X) \
+    X("crc32c",                      oracle_crc32c) \
+    X("tfrecord_header",             oracle_tfrecord_header) \
+    X("tfrecord_write",              oracle_tfrecord_write) \
+    X("serialize_example",           oracle_serialize_example) \
+    X("parse_example",               oracle_parse_example) \
+    X("parse_sequence_example",      oracle_parse_sequence) \
+    X("fingerprint64",               oracle_fingerprint64) \
+    X("fingerprint_cat64",           oracle_fingerprint_cat64) \
+    X("hash_bucket",                 oracle_hash_bucket)
+/* clang-format on */
+
+#define ORACLE_DECLARE(name, function) oracle_fn function;
+ORACLE_OP_MAP(ORACLE_DECLARE)
+#undef ORACLE_DECLARE
+
+/* Runs one case of a file. detail, when it failed, holds what was expected and what came out. */
+oracle_verdict oracle_run(const json_t *item, td_text *detail);
+
+/* The cases of a file: TD_EINPUT when it is not one. The caller frees the whole file. */
+td_status oracle_load(const char *path, json_t **file, json_t **cases);
+
+/* Values. Every function allocates from the pool; malformed input gives an empty value. */
+td_span oracle_bytes(const oracle_case *item, const json_t *data);
+uint64_t oracle_u64(const json_t *value); /* a number, or its digits as text */
+td_tensor oracle_tensor(const oracle_case *item, const json_t *value);
+td_value oracle_value(const oracle_case *item, const json_t *value);
+/* Numbers nested in lists, flattened; shape from the nesting. */
+td_tensor oracle_nested(const oracle_case *item, const json_t *list, td_dtype dtype);
+
+json_t *oracle_tensor_json(const td_tensor *tensor);
+json_t *oracle_value_json(const td_value *value);
+json_t *oracle_hex(td_span bytes);
+json_t *oracle_error_json(void); /* {"class", "status", "message"} of the last failure */
+
+#endif

@@ -2,12 +2,12 @@
  * Whole training steps on image-caption pairs, fed by the loader as in training. Proof: the weights
  * after a few steps have the same SHA-256 on every layout.
  */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "bench/case.h"
+#include "bench/op_rows.h"
 #include "data/pairs.h"
 #include "models/train.h"
 
@@ -16,19 +16,15 @@ enum { VERIFY_STEPS = 3, BLOCKS = 8, SEED = 1, SYNTHETIC = 4096, SMALL_SYNTHETIC
 /* One row a model and loss; batch of the whole group. A step of the small models is shorter than
  * decoding its images, so they get a few procedural pairs that the loader keeps: what is measured
  * is the step. The others read the data given, as training does, and tell how long they waited. */
-/* How the step is computed; all but the frozen tower and dropped patches give the same weights. */
+/* How the step is computed; all give the same weights. */
 typedef struct step_variant {
     const char *name; /* the end of the case's id */
     bool whole;       /* neither packed nor pruned: what other programs compute */
-    bool recompute, freeze_image;
+    bool recompute;
     int64_t accum;
-    double patch_mask;
 } step_variant;
 
 static const step_variant plain = {.name = ""}, whole = {.name = "-whole", .whole = true},
-                          lit = {.name = "-lit", .whole = true, .freeze_image = true},
-                          flip50 = {.name = "-flip50", .whole = true, .patch_mask = 0.5},
-                          flip75 = {.name = "-flip75", .whole = true, .patch_mask = 0.75},
                           accum4 = {.name = "-accum4", .whole = true, .accum = 4},
                           recompute = {.name = "-recompute", .whole = true, .recompute = true};
 
@@ -62,9 +58,6 @@ static const step_row rows[] = {
     {"vit-b-32", TD_LOSS_SIGMOID, TD_PRECISION_F32, 32, &whole, false, false, 40},
     {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &plain, false, false, 30},
     {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &whole, false, false, 30},
-    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &flip50, false, false, 20},
-    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &flip75, false, false, 15},
-    {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &lit, false, false, 15},
     {"vit-b-16", TD_LOSS_SIGMOID, TD_PRECISION_F32, 8, &whole, false, false, 30},
     {"vit-b-16-siglip", TD_LOSS_SIGMOID, TD_PRECISION_F32, 16, &plain, false, false, 60},
 };
@@ -99,9 +92,7 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
                               .keep_padding = row->variant->whole,
                               .keep_last_block = row->variant->whole,
                               .recompute = row->variant->recompute,
-                              .freeze_image = row->variant->freeze_image,
-                              .accum = row->variant->accum,
-                              .patch_mask = row->variant->patch_mask};
+                              .accum = row->variant->accum};
     return TD_OK;
 }
 
@@ -224,45 +215,6 @@ static void begin_step(td_bench *bench) {
     s->steps = 0;
 }
 
-/* "v.11.fc1.dw" and "v.0.fc1.dw" are one row: blocks of a tower do the same work. */
-static void op_row_name(const char *name, char *out, size_t size) {
-    size_t used = 0;
-    while (*name && used + 1 < size) {
-        if (*name == '.' && isdigit((unsigned char)name[1])) {
-            name++;
-            while (isdigit((unsigned char)*name)) {
-                name++;
-            }
-            continue;
-        }
-        out[used++] = *name++;
-    }
-    out[used] = '\0';
-}
-
-static void add_op(td_outcome *out, const td_op_cost *op) {
-    char name[sizeof out->ops[0].name];
-    op_row_name(op->name, name, sizeof name);
-    td_outcome_op *row = NULL;
-    for (int64_t i = 0; i < out->n_ops && !row; i++) {
-        if (strcmp(out->ops[i].name, name) == 0 && strcmp(out->ops[i].family, op->family) == 0) {
-            row = &out->ops[i];
-        }
-    }
-    if (!row && out->n_ops < TD_OUTCOME_OPS) {
-        row = &out->ops[out->n_ops++];
-        *row = (td_outcome_op){0};
-        snprintf(row->name, sizeof row->name, "%s", name);
-        snprintf(row->family, sizeof row->family, "%s", op->family);
-    }
-    if (row) {
-        row->ns += op->ns_max;
-        row->flops += op->flops;
-        row->bytes += op->bytes;
-        row->count++;
-    }
-}
-
 static void finish_step(td_bench *bench) {
     step_state *s = bench->state;
     td_outcome *out = bench->outcome;
@@ -270,11 +222,7 @@ static void finish_step(td_bench *bench) {
         return;
     }
     td_program *program = td_train_program(s->train);
-    for (int i = 0; i < td_program_ops(program); i++) {
-        td_op_cost op;
-        td_program_op_cost(program, i, &op);
-        add_op(out, &op);
-    }
+    td_outcome_add_ops(out, program);
     td_program_cost total;
     td_program_total_cost(program, &total);
     td_loader_stats after;

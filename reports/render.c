@@ -10,9 +10,9 @@
 #include "reports/sections.h"
 
 static td_section_fn *const sections[] = {
-    td_section_training, td_section_anatomy,     td_section_kernels,
-    td_section_losses,   td_section_collectives, td_section_threads,
-    td_section_data,     td_section_machine,     td_section_noise,
+    td_section_training, td_section_anatomy, td_section_recipes,     td_section_inference,
+    td_section_kernels,  td_section_losses,  td_section_collectives, td_section_threads,
+    td_section_data,     td_section_machine, td_section_noise,
 };
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 

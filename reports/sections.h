@@ -22,7 +22,7 @@ typedef void td_section_fn(const td_facts *facts, td_section *section);
 
 td_section_fn td_section_machine, td_section_training, td_section_anatomy, td_section_kernels;
 td_section_fn td_section_collectives, td_section_threads, td_section_data, td_section_noise;
-td_section_fn td_section_losses;
+td_section_fn td_section_losses, td_section_recipes, td_section_inference;
 
 void td_section_destroy(td_section *section);
 

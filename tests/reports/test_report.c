@@ -153,6 +153,20 @@ Test(report, failures_stand_first_and_differing_answers_are_named, .init = rende
     td_free(html);
 }
 
+Test(report, recipes_stand_beside_their_predictions, .init = render_golden) {
+    char *markdown = read_output("report.md");
+    const char *recipes = strstr(markdown, "## Recipes"), *inference;
+    cr_assert_not_null(recipes);
+    inference = strstr(recipes, "## Inference");
+    cr_assert_not_null(inference);
+    /* 6.67 times of 7.38 is 90.4 %. */
+    cr_assert_not_null(strstr(recipes, "reaches at least 90 % of the speed-up"));
+    cr_assert_not_null(strstr(recipes, "| recipe/flip50/ti-32/b32-f32 | p1xt1 | 120 | 1.75 |"));
+    cr_assert_not_null(strstr(inference, "| embed/text/vit-s-32-alt/b64-f32 | p1xt1 | 653 |"));
+    cr_assert_not_null(strstr(inference, "74 % of the peak"));
+    td_free(markdown);
+}
+
 Test(report, markdown_and_csv_stand_beside_it, .init = render_golden) {
     char *markdown = read_output("report.md"), *csv = read_output("records.csv");
     cr_assert_neq(strstr(markdown, "## Kernels"), NULL);

@@ -3,13 +3,14 @@
 #   make bench                 measure this machine and draw the report (SUITE=full for the long one)
 #   make test                  every Criterion test; ends with Criterion's summary
 #   make build | list | report OUT=out/<timestamp> | test-full | clean
+#   make peers                 torch and open_clip into build/peers, for the scripts of tools/peers only
 SUITE ?= quick
 JOBS ?= $(shell nproc)
 DATA ?= out/data/openclipart
 RELEASE = build/release
 TANDEM = $(RELEASE)/tandem
 
-.PHONY: help build bench test test-full list report clean
+.PHONY: help build bench test test-full list report peers clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -43,6 +44,9 @@ test:
 test-full: test
 	@tools/test.sh debug
 	@tools/test.sh tsan
+
+peers:
+	@tools/peers/setup.sh
 
 clean:
 	rm -rf build

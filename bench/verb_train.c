@@ -103,7 +103,9 @@ static const td_verb_help verb_help = {
     "tandem train [--options]",
     "Trains an image and a text tower on pairs. The last line, weights_sha256, depends on options "
     "and data only: every layout whose ranks divide the blocks, and every instruction set, gives "
-    "the same.",
+    "the same. With --verify: exit 0 when every loss and tensor is within its bound, 1 when one is "
+    "beyond, 3 when the folder lacks something or holds what the model does not know "
+    "(docs/verify.md).",
     "  tandem train --model ti-32 --steps 200 --layout p1xt2\n"
     "  tandem train --model vit-s-32-alt --loss sigmoid --data shards --save w.safetensors\n"
     "  tandem train --verify DIR --layout p2xt1:process\n"};
@@ -359,7 +361,7 @@ static td_status verify_in_rank(train_run *run) {
     if (run->rank->rank == 0 && (status == TD_OK || status == TD_ECHECK)) {
         printf("worst relative error: loss %.2e (bound %.0e), gradients %.2e (%.0e), weights %.2e "
                "(%.0e)\n",
-               worst.loss, TD_VERIFY_LOSS, worst.grad, TD_VERIFY_GRAD, worst.weights,
+               worst.loss, TD_VERIFY_LOSS, worst.grad, worst.grad_bound, worst.weights,
                TD_VERIFY_WEIGHTS);
         fflush(stdout);
     }
@@ -402,6 +404,7 @@ static void exact_options(const train_cli *cli, td_train_options *out) {
 static td_status make_options(const train_cli *cli, td_train_options *out) {
     if (cli->verify != NULL) {
         TD_TRY(td_verify_options(cli->verify, cli->blocks, out));
+        TD_TRY(td_verify_check(cli->verify, out));
         exact_options(cli, out);
         return TD_OK;
     }

@@ -153,7 +153,7 @@ static int block_hidden(const td_build *build, td_tower *tower, int phase, int64
                           s->mean2, s->rstd2);
     return td_layer_linear(
         &at, phase, "fc1", m, width, mlp, s->h2, block_role(tower, FC1_W),
-        &(td_linear_extra){.y = s->act, .act = build->config->act, .preact = s->pre});
+        &(td_linear_extra){.y = s->act, .act = tower->shape->act, .preact = s->pre});
 }
 
 static int block_forward(const td_build *build, td_tower *tower, int phase, int64_t i, float *out) {
@@ -176,7 +176,7 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
                            block_role(tower, FC2_W));
     phase =
         td_layer_linear_grad_x(&at, phase, "fc2", m, mlp, width, tower->dx,
-                               block_role(tower, FC2_W), tower->dwide, build->config->act, s->pre);
+                               block_role(tower, FC2_W), tower->dwide, tower->shape->act, s->pre);
     td_layer_linear_grad_w(&at, phase, "fc1", m, width, mlp, s->h2, tower->dwide,
                            block_role(tower, FC1_W));
     phase = td_layer_linear_grad_x(&at, phase, "fc1", m, width, mlp, tower->dwide,
@@ -252,7 +252,7 @@ static int pruned_forward(const td_build *build, td_tower *tower, int phase, int
                           s->mean2, s->rstd2);
     phase = td_layer_linear(
         &one, phase, "fc1", b, width, mlp, s->h2, block_role(tower, FC1_W),
-        &(td_linear_extra){.y = s->act, .act = build->config->act, .preact = s->pre});
+        &(td_linear_extra){.y = s->act, .act = tower->shape->act, .preact = s->pre});
     return td_layer_linear(&one, phase, "fc2", b, mlp, width, s->act, block_role(tower, FC2_W),
                            &(td_linear_extra){.y = tower->pooled, .residual = s->x2});
 }
@@ -267,7 +267,7 @@ static int pruned_second_half(const td_build *build, td_tower *tower, int phase,
                            block_role(tower, FC2_W));
     phase =
         td_layer_linear_grad_x(&one, phase, "fc2", b, mlp, width, tower->dpooled,
-                               block_role(tower, FC2_W), tower->dwide, build->config->act, s->pre);
+                               block_role(tower, FC2_W), tower->dwide, tower->shape->act, s->pre);
     td_layer_linear_grad_w(&one, phase, "fc1", b, width, mlp, s->h2, tower->dwide,
                            block_role(tower, FC1_W));
     phase = td_layer_linear_grad_x(&one, phase, "fc1", b, width, mlp, tower->dwide,

@@ -13,6 +13,8 @@
 
 typedef struct td_tower_config {
     int64_t layers, width, heads, mlp; /* mlp: hidden width of a block's two-layer perceptron */
+    td_act act;
+    float norm_eps;
 } td_tower_config;
 
 /* The two families differ in architecture, not only in loss:
@@ -50,8 +52,6 @@ typedef struct td_model_config {
     int64_t image_size, patch;
     int64_t context, vocab;
     td_tower_config vision, text;
-    td_act act;
-    float norm_eps;
     bool causal;
 } td_model_config;
 
@@ -69,7 +69,9 @@ td_status td_model_config_load(const char *name_or_path, td_model_config *out);
 /* From an open_clip configuration, as its model_configs/<name>.json holds it (a member "model_cfg"
  * is entered). `where` names the source in messages. Values that cannot be trained here are
  * TD_EINPUT: a ResNet or timm trunk other than SigLIP's, sizes out of range, widths that the heads
- * do not divide. */
+ * do not divide, and every choice of open_clip that would change the computation and is not made
+ * here. A remainder of the image behind its last whole patch is not looked at, as in a convolution.
+ */
 td_status td_model_config_parse(const char *json, const char *where, td_model_config *out);
 
 /* The same configuration as open_clip JSON, freed with td_free; parsing it back gives an equal

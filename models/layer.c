@@ -245,6 +245,7 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
 
 int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
                   const float *x, td_role weight, float *y, float *mean, float *rstd) {
+    const td_model_config *config = at->build->config;
     td_layernorm_f32_args norm = {.rows = rows,
                                   .cols = cols,
                                   .x = x,
@@ -253,7 +254,8 @@ int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows,
                                   .ldy = cols,
                                   .gamma = weight_of(at, weight),
                                   .beta = bias_of(at, weight),
-                                  .eps = at->build->config->norm_eps,
+                                  .eps = at->tag == 'v' ? config->vision.norm_eps
+                                                        : config->text.norm_eps,
                                   .mean = mean,
                                   .rstd = rstd};
     phase = td_layer_op(at, phase, TD_OP_layernorm_f32, &norm, "layernorm", name);

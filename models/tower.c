@@ -91,7 +91,7 @@ static int map_forward(const td_build *build, td_tower *tower, int phase, float 
                           tower->map.h, tower->map.mean, tower->map.rstd);
     phase = td_layer_linear(&at, phase, "map.fc1", b, width, mlp, tower->map.h, TD_ROLE_v_map_fc1_w,
                             &(td_linear_extra){.y = tower->map.act,
-                                               .act = build->config->act,
+                                               .act = tower->shape->act,
                                                .preact = tower->map.pre});
     phase =
         td_layer_linear(&at, phase, "map.fc2", b, mlp, width, tower->map.act, TD_ROLE_v_map_fc2_w,
@@ -136,7 +136,7 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
     td_layer_linear_grad_w(&at, phase, "map.fc2", b, mlp, width, tower->map.act, tower->dfeature,
                            TD_ROLE_v_map_fc2_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.fc2", b, mlp, width, tower->dfeature,
-                                   TD_ROLE_v_map_fc2_w, dact, build->config->act, tower->map.pre);
+                                   TD_ROLE_v_map_fc2_w, dact, tower->shape->act, tower->map.pre);
     td_layer_linear_grad_w(&at, phase, "map.fc1", b, width, mlp, tower->map.h, dact,
                            TD_ROLE_v_map_fc1_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.fc1", b, width, mlp, dact, TD_ROLE_v_map_fc1_w,

@@ -59,21 +59,26 @@ Test(config, reads_open_clip_files) {
         "12, \"width\": 768, \"patch_size\": 32}, \"text_cfg\": {\"width\": 512, \"heads\": 8, "
         "\"layers\": 12}}",
         "b32", &c));
-    cr_assert(c.act == TD_ACT_GELU_QUICK && c.causal && c.context == 77 && c.vocab == 49408);
+    cr_assert(c.text.act == TD_ACT_GELU_QUICK && c.causal && c.context == 77 && c.vocab == 49408);
     cr_assert(c.vision.heads == 12 && c.vision.mlp == 3072 && c.family == TD_FAMILY_CLIP);
+    cr_assert(c.vision.act == TD_ACT_GELU_QUICK && !(c.vision.norm_eps != 1e-5F));
     td_case_ok(td_model_config_parse(
-        "{\"embed_dim\": 1152, \"vision_cfg\": {\"image_size\": 224, \"timm_model_name\": "
-        "\"vit_so400m_patch14_siglip_224\"}, \"text_cfg\": {\"context_length\": 16, "
-        "\"vocab_size\": "
-        "32000, \"width\": 1152, \"heads\": 16, \"layers\": 27, \"mlp_ratio\": 3.7362, "
-        "\"no_causal_mask\": true, \"act_kwargs\": {\"approximate\": \"tanh\"}}}",
+        "{\"embed_dim\": 1152, \"custom_text\": true, \"vision_cfg\": {\"image_size\": [384, 384], "
+        "\"timm_model_name\": \"vit_so400m_patch14_siglip_384\", \"timm_pool\": \"map\", "
+        "\"timm_proj\": \"none\"}, \"text_cfg\": {\"context_length\": 64, \"vocab_size\": 32000, "
+        "\"width\": 1152, \"heads\": 16, \"layers\": 27, \"mlp_ratio\": 3.7362, "
+        "\"no_causal_mask\": true, \"proj_bias\": true, \"pool_type\": \"last\", "
+        "\"norm_kwargs\": {\"eps\": 1e-6}, \"act_kwargs\": {\"approximate\": \"tanh\"}}}",
         "so400m", &c));
     cr_assert(c.family == TD_FAMILY_SIGLIP && c.patch == 14 && c.vision.mlp == 4304);
-    cr_assert(c.text.mlp == 4304 && !c.causal && c.act == TD_ACT_GELU_TANH);
+    cr_assert(c.text.mlp == 4304 && !c.causal && c.text.act == TD_ACT_GELU_TANH);
+    cr_assert(c.vision.act == TD_ACT_GELU_ERF && !(c.vision.norm_eps != 1e-6F));
+    cr_assert(!(c.text.norm_eps != 1e-6F));
+    cr_assert_eq(td_model_patches(&c), 729);
 }
 
 typedef struct bad_case {
-    char json[192], says[64];
+    char json[224], says[64];
 } bad_case;
 
 ParameterizedTestParameters(config, refusals) {
@@ -85,8 +90,18 @@ ParameterizedTestParameters(config, refusals) {
         {"{\"embed_dim\": 8, " TEXT "}", "vision_cfg"},
         {"{" TEXT ", " VISION("\"patch_size\": 32") "}", "embed_dim is missing"},
         {"{\"embed_dim\": 8, " TEXT ", " VISION("\"image_size\": 64") "}", "patch_size is missing"},
-        {"{\"embed_dim\": 8, " TEXT ", " VISION("\"patch_size\": 30") "}",
-         "not a multiple of patch"},
+        {"{\"embed_dim\": 8, " TEXT ", " VISION("\"patch_size\": 230") "}", "at most image_size"},
+        {"{\"embed_dim\": 8, " TEXT ", " VISION("\"patch_size\": 8, \"image_size\": [8, 9]") "}",
+         "two equal ones"},
+        {"{\"embed_dim\": 8, " TEXT ", " VISION("\"patch_size\": 8, \"no_ln_pre\": true") "}",
+         "no_ln_pre is true"},
+        {"{\"embed_dim\": 8, " TEXT ", " VISION("\"patch_size\": 8, \"ls_init_value\": 0.1") "}",
+         "ls_init_value"},
+        {"{\"embed_dim\": 8, \"custom_text\": true, " TEXT ", " VISION("\"patch_size\": 8") "}",
+         "custom_text is true; expected false"},
+        {"{\"embed_dim\": 768, " TEXT
+         ", \"vision_cfg\": {\"timm_model_name\": \"vit_base_patch16_siglip_224\"}}",
+         "custom_text is missing; expected true"},
         {"{\"embed_dim\": -8, " TEXT ", " VISION("\"patch_size\": 32") "}", "whole number"},
         {"{\"embed_dim\": 8, " TEXT ", " VISION("\"patch_size\": 0") "}", "patch_size"},
         {"{\"embed_dim\": 8, " TEXT ", \"vision_cfg\": {\"layers\": [3, 4]}}", "ResNet"},

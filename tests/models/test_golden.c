@@ -1,93 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Losses and gradient norms as they were when steps were last checked against another
- * implementation (test_verify.c): the check that also runs where that one's results are not at
- * hand. Within bounds, not bit for bit: a better polynomial may change last bits. TD_BLESS=1 in the
- * environment writes the file anew instead of comparing.
+ * Steps that open_clip computed (tests/golden, written by tools/peers/openclip_twin.py), on every
+ * instruction set and on several layouts. What each folder guards:
+ *   mu-clip          the model mu: CLIP's towers, softmax loss, constant rate, float32
+ *   mu-siglip-loss   the sigmoid loss on CLIP's towers with the quick GELU; an odd batch, an image
+ *                    with a remainder, heads and hidden widths that no kernel likes; warm-up,
+ *                    cosine, a clipped norm; float32
+ *   siglip-map       SigLIP's towers as open_clip and timm build them: attention pooling, no mask,
+ *                    last token, either form of GELU; float64
  */
 #include <criterion/criterion.h>
-#include <jansson.h>
-#include <math.h>
+#include <criterion/parameterized.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "models/verify.h"
 #include "train_case.h"
 
-enum { STEPS = 4 };
-
-/* What one model did, as JSON. */
-static td_status observe(td_train *train, void *arg) {
-    json_t **out = arg;
-    json_t *losses = json_array(), *norms = json_object();
-    const td_tensors *tensors = td_train_tensors(train);
-    for (int64_t step = 0; step < STEPS; step++) {
-        td_case_batch batch = td_case_batch_make(td_train_get_options(train), (uint64_t)step);
-        td_step_result result;
-        td_status status = td_train_step(train, batch.images, batch.tokens, &result);
-        td_case_batch_free(&batch);
-        TD_TRY(status);
-        json_array_append_new(losses, json_real(result.loss));
-        for (int i = 0; step == 0 && i < tensors->count; i++) {
-            double sum = 0;
-            for (int64_t k = 0; k < tensors->tensors[i].count; k++) {
-                double value = (double)td_train_grads(train)[tensors->tensors[i].offset + k];
-                sum += value * value;
-            }
-            json_object_set_new(norms, tensors->tensors[i].name, json_real(sqrt(sum)));
-        }
-    }
-    *out = json_pack("{s:o, s:o}", "loss", losses, "grad_norm", norms);
-    return TD_OK;
-}
-
-static void compare(const char *name, json_t *found, json_t *golden) {
-    cr_assert_not_null(golden, "%s is not in the golden file", name);
-    for (size_t i = 0; i < STEPS; i++) {
-        double f = json_real_value(json_array_get(json_object_get(found, "loss"), i));
-        double g = json_real_value(json_array_get(json_object_get(golden, "loss"), i));
-        cr_assert(fabs(f - g) <= 1e-5 * g, "%s: loss %zu is %.9g, was %.9g", name, i, f, g);
-    }
-    const char *tensor;
-    json_t *value;
-    json_t *norms = json_object_get(golden, "grad_norm");
-    cr_assert_eq(json_object_size(norms), json_object_size(json_object_get(found, "grad_norm")));
-    json_object_foreach(norms, tensor, value) {
-        double g = json_real_value(value);
-        double f = json_real_value(json_object_get(json_object_get(found, "grad_norm"), tensor));
-        cr_assert(fabs(f - g) <= 1e-4 * g, "%s: the gradient of %s has norm %.9g, was %.9g", name,
-                  tensor, f, g);
-    }
-}
-
-Test(golden, losses_and_gradient_norms) {
-    static const struct {
-        const char *model;
-        td_loss loss;
-        const char *name;
-    } cases[] = {{"mu", TD_LOSS_SOFTMAX, "mu/softmax"},
-                 {"mu", TD_LOSS_SIGMOID, "mu/sigmoid"},
-                 {"mu-siglip", TD_LOSS_SOFTMAX, "mu-siglip/softmax"},
-                 {"mu-siglip", TD_LOSS_SIGMOID, "mu-siglip/sigmoid"}};
+typedef struct golden_case {
+    char folder[24], layout[24];
     td_isa isa;
-    td_case_ok(td_isa_active(&isa));
-    td_case_ok(td_kernels_select(isa));
-    const char *path = TD_GOLDEN "/models.json";
-    bool bless = getenv("TD_BLESS") != NULL;
-    json_t *golden = bless ? json_object() : json_load_file(path, 0, NULL);
-    cr_assert_not_null(golden, "%s cannot be read", path);
-    for (int i = 0; i < 4; i++) {
-        td_train_options options = td_case_options(cases[i].model, cases[i].loss);
-        json_t *found = NULL;
-        td_case_ok(td_case_inside(&options, 1, observe, &found));
-        if (bless) {
-            json_object_set(golden, cases[i].name, found);
-        } else {
-            compare(cases[i].name, found, json_object_get(golden, cases[i].name));
-        }
-        json_decref(found);
+} golden_case;
+
+ParameterizedTestParameters(golden, steps_of_open_clip) {
+#define ROWS(FOLDER, LAYOUT)                                                                       \
+    {FOLDER, LAYOUT, TD_ISA_PORTABLE}, {FOLDER, LAYOUT, TD_ISA_AVX2}, {                            \
+        FOLDER, LAYOUT, TD_ISA_AVX512                                                              \
     }
-    if (bless) {
-        cr_assert_eq(json_dump_file(golden, path, JSON_INDENT(1) | JSON_REAL_PRECISION(9)), 0);
+    static golden_case cases[] = {
+        ROWS("mu-clip", "p1xt1"),        ROWS("mu-clip", "p1xt2"),
+        ROWS("mu-clip", "p2xt1"),        ROWS("mu-siglip-loss", "p1xt1"),
+        ROWS("mu-siglip-loss", "p1xt2"), ROWS("siglip-map", "p1xt1"),
+        ROWS("siglip-map", "p1xt3"),     ROWS("siglip-map", "p2xt1:process"),
+    };
+    return cr_make_param_array(golden_case, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+typedef struct golden_job {
+    const char *folder;
+    const td_train_options *options;
+} golden_job;
+
+/* TD_SHOW in the environment prints the table. */
+static td_status verify_in_rank(td_rank *rank, void *arg) {
+    const golden_job *job = arg;
+    td_train *train;
+    TD_TRY(td_train_create(job->options, rank, &train));
+    td_status status =
+        td_verify_run(job->folder, train, getenv("TD_SHOW") != NULL ? stdout : NULL, NULL);
+    td_train_destroy(train);
+    return status;
+}
+
+ParameterizedTest(golden_case *c, golden, steps_of_open_clip) {
+    if (c->isa > td_isa_native()) {
+        cr_skip("no %s here", td_isa_name(c->isa));
     }
-    json_decref(golden);
+    td_case_ok(td_kernels_select(c->isa));
+    char folder[512];
+    td_train_options options;
+    td_train_needs needs;
+    td_group_options group = {.deadline_ns = INT64_C(20000000000)};
+    snprintf(folder, sizeof(folder), "%s/%s", TD_GOLDEN, c->folder);
+    td_case_ok(td_verify_options(folder, 0, &options));
+    td_case_ok(td_verify_check(folder, &options));
+    td_case_ok(td_layout_parse(c->layout, &group.layout));
+    group.layout.over = true;
+    td_case_ok(td_train_measure(&options, group.layout.ranks, &needs));
+    group.segment_bytes = (size_t)needs.segment_bytes;
+    golden_job job = {folder, &options};
+    cr_assert_eq(td_group_run(&group, verify_in_rank, &job), TD_OK, "%s on %s, %s: %s", c->folder,
+                 c->layout, td_isa_name(c->isa), td_error());
 }

@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Builds the Python environment of the peers, torch and open_clip, in build/peers (about 6 GB from PyPI). Again, it only
+# checks that what is there is what tools/peers/requirements.txt asks for. Nothing but tools/peers needs it.
+#   tools/peers/setup.sh        PEERS_PYTHON=python3.12 chooses the interpreter
+# Exit: 0 ready, 3 Python, its venv module or a package is missing.
+set -u
+cd "$(dirname "$0")/../.." || exit 3
+python=${PEERS_PYTHON:-python3} home=build/peers wanted=tools/peers/requirements.txt
+
+check='
+import importlib.metadata as m, open_clip, open_clip_train.scheduler, timm, torch
+print("tandem: peers ready in build/peers: torch %s, open_clip %s, timm %s"
+      % (torch.__version__, m.version("open_clip_torch"), timm.__version__))'
+
+if cmp -s "$wanted" "$home/requirements.txt" && "$home/bin/python" -c "$check" 2>/dev/null; then
+    exit 0
+fi
+if ! command -v "$python" >/dev/null 2>&1; then
+    echo "tandem: $python is not installed; run: sudo apt-get install python3 python3-venv" >&2
+    exit 3
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "tandem: installing torch and open_clip into $home"
+if [ ! -x "$home/bin/python" ] && ! "$python" -m venv "$home" >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -rf "$home"
+    echo "tandem: $python makes no virtual environment; run: sudo apt-get install python3-venv" >&2
+    exit 3
+fi
+if ! "$home/bin/python" -m pip install -q --disable-pip-version-check -r "$wanted" >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    echo "tandem: pip could not install $wanted (shown above); repeat make peers when that is mended" >&2
+    exit 3
+fi
+if ! "$home/bin/python" -c "$check" 2>"$log"; then
+    tail -n 5 "$log" >&2
+    echo "tandem: the packages are installed but do not import; remove $home and repeat make peers" >&2
+    exit 3
+fi
+cp "$wanted" "$home/requirements.txt"

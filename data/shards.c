@@ -13,8 +13,20 @@
 
 static const char suffix[] = ".tfrecord";
 
+void td_sharded_name(td_text *out, const char *name, int64_t shard, int64_t n_shards) {
+    td_text_printf(out, "%s-%05lld-of-%05lld", name, (long long)shard, (long long)n_shards);
+}
+
+void td_sharded_pattern(td_text *out, const char *name, int64_t n_shards) {
+    td_text_printf(out,
+                   "%s-????"
+                   "?-of-%05lld",
+                   name, (long long)n_shards);
+}
+
 void td_shard_name(td_text *out, const char *name, int shard, int n_shards) {
-    td_text_printf(out, "%s-%05d-of-%05d%s", name, shard, n_shards, suffix);
+    td_sharded_name(out, name, shard, n_shards);
+    td_text_puts(out, suffix);
 }
 
 void td_file_list_destroy(td_file_list *list) {

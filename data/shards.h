@@ -14,6 +14,11 @@
 
 enum { TD_SHARDS_MAX = 99999 }; /* five digits */
 
+/* Appends "name-00003-of-00008", TensorFlow's name of a shard, and "name-?????-of-00008", what
+ * matches all of them. */
+void td_sharded_name(td_text *out, const char *name, int64_t shard, int64_t n_shards);
+void td_sharded_pattern(td_text *out, const char *name, int64_t n_shards);
+
 /* Appends "name-00003-of-00008.tfrecord". */
 void td_shard_name(td_text *out, const char *name, int shard, int n_shards);
 

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "data/crc32c.h"
+#include "data/tf_error.h"
 
 /* Payloads of a few hundred bytes are read many at a time; of headers alone, only a page is worth
  * fetching. */
@@ -214,10 +215,7 @@ static td_status judge(const td_tfrecord_reader *reader, int64_t offset, bool wi
     return TD_OK;
 }
 
-enum { MESSAGE_BYTES = 1024 };
-
-static void describe(const td_tfrecord_reader *reader, int64_t offset, int64_t number,
-                     const verdict *seen, char message[MESSAGE_BYTES]) {
+void td_tfrecord_describe(const td_tfrecord_facts *seen, char message[TD_TFRECORD_MESSAGE_BYTES]) {
     char reason[256] = "";
     switch (seen->kind) {
     case TD_DAMAGE_CUT_HEADER:
@@ -226,7 +224,7 @@ static void describe(const td_tfrecord_reader *reader, int64_t offset, int64_t n
         break;
     case TD_DAMAGE_LENGTH_CRC:
         snprintf(reason, sizeof reason, "checksum of the length is %08x, stored is %08x%s",
-                 seen->found, seen->stored, offset == 0 ? " (is this a TFRecord file?)" : "");
+                 seen->found, seen->stored, seen->offset == 0 ? " (is this a TFRecord file?)" : "");
         break;
     case TD_DAMAGE_TOO_LARGE:
         snprintf(reason, sizeof reason, "a payload of %llu bytes, at most %d are accepted",
@@ -245,8 +243,15 @@ static void describe(const td_tfrecord_reader *reader, int64_t offset, int64_t n
     case TD_DAMAGE_COUNT:
         break;
     }
-    snprintf(message, MESSAGE_BYTES, "%.600s: record %lld at byte %lld: %s", reader->path,
-             (long long)number, (long long)offset, reason);
+    snprintf(message, TD_TFRECORD_MESSAGE_BYTES, "%.600s: record %lld at byte %lld: %s", seen->path,
+             (long long)seen->number, (long long)seen->offset, reason);
+}
+
+static void describe(const td_tfrecord_reader *reader, int64_t offset, int64_t number,
+                     const verdict *seen, char message[TD_TFRECORD_MESSAGE_BYTES]) {
+    const td_tfrecord_facts facts = {reader->path, number,     offset,       seen->kind,
+                                     seen->length, seen->left, seen->stored, seen->found};
+    td_tfrecord_describe(&facts, message);
 }
 
 /* True when a whole record with good checksums starts at offset. Reading errors count as no. */
@@ -310,7 +315,7 @@ td_status td_tfrecord_next(td_tfrecord_reader *reader, td_tfrecord *out, bool *e
             reader->stats.payload_bytes += (int64_t)seen.length;
             return TD_OK;
         }
-        char message[MESSAGE_BYTES];
+        char message[TD_TFRECORD_MESSAGE_BYTES];
         describe(reader, offset, reader->number, &seen, message);
         if (reader->options.policy == TD_TFRECORD_STRICT) {
             return td_fail(TD_EINPUT, "%s", message);
@@ -341,7 +346,7 @@ td_status td_tfrecord_read_at(const td_tfrecord_reader *reader, int64_t offset, 
     single_source source = {reader, buffer};
     TD_TRY(judge(reader, offset, true, fetch_single, &source, &seen));
     if (seen.kind != TD_DAMAGE_NONE) {
-        char message[MESSAGE_BYTES];
+        char message[TD_TFRECORD_MESSAGE_BYTES];
         describe(reader, offset, number, &seen, message);
         return td_fail(TD_EINPUT, "%s", message);
     }
@@ -365,7 +370,13 @@ td_tfrecord_frame td_tfrecord_frame_of(const void *data, size_t size) {
     return frame;
 }
 
+static td_status check_open(const td_tfrecord_writer *writer) {
+    return writer->file.stream != NULL ? TD_OK
+                                       : td_tf_fail(TD_TF_FAILED_PRECONDITION, "Writer is closed.");
+}
+
 td_status td_tfrecord_append(td_tfrecord_writer *writer, const void *data, size_t size) {
+    TD_TRY(check_open(writer));
     if (size > TD_TFRECORD_PAYLOAD_MAX) {
         return td_fail(
             TD_EINPUT, "%s: record %lld: a payload of %zu bytes, at most %d are accepted",
@@ -383,8 +394,15 @@ td_status td_tfrecord_append(td_tfrecord_writer *writer, const void *data, size_
     return TD_OK;
 }
 
+td_status td_tfrecord_flush(td_tfrecord_writer *writer) {
+    TD_TRY(check_open(writer));
+    return fflush(writer->file.stream) == 0
+               ? TD_OK
+               : td_fail(TD_EIO, "write %s: %s", writer->file.path, strerror(errno));
+}
+
 td_status td_tfrecord_commit(td_tfrecord_writer *writer) {
-    return td_atomic_commit(&writer->file);
+    return writer->file.stream == NULL ? TD_OK : td_atomic_commit(&writer->file);
 }
 
 void td_tfrecord_abort(td_tfrecord_writer *writer) {

@@ -38,6 +38,18 @@ typedef enum td_damage_kind {
 
 const char *td_damage_text(td_damage_kind kind);
 
+/* What was seen of a record that is not good, and the sentence that says it. */
+typedef struct td_tfrecord_facts {
+    const char *path;
+    int64_t number, offset; /* of the record in its file */
+    td_damage_kind kind;
+    uint64_t length;        /* what its header says */
+    int64_t left;           /* bytes of the file from the record's start, as far as known */
+    uint32_t stored, found; /* checksums, unmasked, where they differ */
+} td_tfrecord_facts;
+enum { TD_TFRECORD_MESSAGE_BYTES = 1024 };
+void td_tfrecord_describe(const td_tfrecord_facts *facts, char message[TD_TFRECORD_MESSAGE_BYTES]);
+
 /* Strict: the first damaged record is TD_EINPUT, and so is every further read. Skip: damage is
  * reported to on_damage and counted, and reading goes on at the next intact record: behind the
  * payload when only that is bad, otherwise at the first later byte where a whole record fits and
@@ -117,6 +129,9 @@ typedef struct td_tfrecord_writer {
 
 td_status td_tfrecord_create(const char *path, td_tfrecord_writer *out);
 td_status td_tfrecord_append(td_tfrecord_writer *writer, const void *data, size_t size);
+/* Hands what was written to the system. */
+td_status td_tfrecord_flush(td_tfrecord_writer *writer);
+/* Ends the writer: append and flush fail afterwards, commit and abort do nothing. */
 td_status td_tfrecord_commit(td_tfrecord_writer *writer);
 void td_tfrecord_abort(td_tfrecord_writer *writer);
 

@@ -28,12 +28,41 @@ typedef json_t *oracle_fn(const oracle_case *item);
     X("crc32c",                      oracle_crc32c) \
     X("tfrecord_header",             oracle_tfrecord_header) \
     X("tfrecord_write",              oracle_tfrecord_write) \
+    X("tfrecord_read",               oracle_tfrecord_read) \
+    X("tfrecord_iterator",           oracle_tfrecord_iterator) \
+    X("tfrecord_truncation_sweep",   oracle_tfrecord_truncation) \
+    X("tfrecord_flip_sweep",         oracle_tfrecord_flip) \
+    X("tfrecord_random_read",        oracle_tfrecord_random_read) \
+    X("tfrecord_index",              oracle_tfrecord_index) \
+    X("tfrecord_writer_misuse",      oracle_tfrecord_writer_misuse) \
+    X("sharded_filename",            oracle_sharded_filename) \
     X("serialize_example",           oracle_serialize_example) \
     X("parse_example",               oracle_parse_example) \
     X("parse_sequence_example",      oracle_parse_sequence) \
     X("fingerprint64",               oracle_fingerprint64) \
     X("fingerprint_cat64",           oracle_fingerprint_cat64) \
-    X("hash_bucket",                 oracle_hash_bucket)
+    X("hash_bucket",                   oracle_hash_bucket) \
+    X("as_string",                     oracle_as_string) \
+    X("to_number",                     oracle_to_number) \
+    X("cast",                          oracle_cast) \
+    X("interleave",                    oracle_interleave) \
+    X("shard",                         oracle_shard) \
+    X("shuffle",                       oracle_shuffle) \
+    X("batch",                         oracle_batch) \
+    X("sparse_cross",                  oracle_sparse_cross) \
+    X("fc_meta",                       oracle_fc_meta) \
+    X("make_parse_spec",               oracle_make_parse_spec) \
+    X("fc_categorical",                oracle_fc_categorical) \
+    X("fc_dense_raw",                  oracle_fc_dense_raw) \
+    X("fc_dense",                      oracle_fc_dense) \
+    X("fc_linear",                     oracle_fc_linear) \
+    X("fc_sequence",                   oracle_fc_sequence) \
+    X("concatenate_context_input",     oracle_concatenate_context) \
+    X("bucketize",                     oracle_bucketize) \
+    X("embedding_lookup",              oracle_embedding_lookup) \
+    X("embedding_lookup_sparse",       oracle_embedding_lookup_sparse) \
+    X("safe_embedding_lookup_sparse",  oracle_safe_embedding_lookup_sparse) \
+    X("keras_layer",                   oracle_keras_layer)
 /* clang-format on */
 
 #define ORACLE_DECLARE(name, function) oracle_fn function;

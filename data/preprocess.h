@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Keras' preprocessing layers, which succeeded the feature columns: the same hashes and buckets,
+ * other conventions (out-of-vocabulary ids come first, crosses keep the given order, multi-hot is 0
+ * or 1).
+ */
+#ifndef TD_DATA_PREPROCESS_H
+#define TD_DATA_PREPROCESS_H
+
+#include "data/column.h"
+
+typedef enum td_encoding {
+    TD_ENCODE_INT,
+    TD_ENCODE_ONE_HOT,
+    TD_ENCODE_MULTI_HOT,
+    TD_ENCODE_COUNT,
+    TD_ENCODE_TF_IDF
+} td_encoding;
+
+/* ids of any shape to one-hot rows, or to one row for the last dimension; ids outside [0, depth)
+ * count nowhere. weights: as many numbers as ids, or NULL. dtype: float32 or int64. */
+td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t depth,
+                        const td_tensor *weights, td_dtype dtype, td_pool *pool, td_tensor *out);
+
+typedef struct td_hashing {
+    int64_t bins;
+    bool masked; /* bin 0 is kept for mask */
+    td_span mask_text;
+    int64_t mask_int;
+    bool salted;
+    uint64_t salt[2];
+    td_encoding encoding;
+} td_hashing;
+td_status td_hashing_apply(const td_hashing *layer, const td_tensor *input, td_pool *pool,
+                           td_tensor *out);
+
+/* Inputs [batch] or [batch, 1], in the given order. */
+td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_tensor *inputs,
+                                   int count, td_pool *pool, td_tensor *out);
+
+td_status td_discretization_apply(const float *boundaries, int64_t n, td_encoding encoding,
+                                  const td_tensor *input, td_pool *pool, td_tensor *out);
+
+typedef struct td_token_lookup {
+    td_tensor vocabulary; /* bytes, or int64 */
+    int64_t oov;          /* ids for what is not in it; 0: such input is an error */
+    bool masked;          /* id 0 is kept for mask */
+    td_span mask_text;
+    int64_t mask_int;
+    td_encoding encoding;
+    const float *idf; /* TD_ENCODE_TF_IDF: one for each word */
+} td_token_lookup;
+td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
+                                td_tensor *out);
+
+/* (x - mean) / max(sqrt(variance), 1e-7), along the last dimension; n is 1 or its size. */
+td_status td_normalization_apply(const float *mean, const float *variance, int64_t n, bool invert,
+                                 const td_tensor *input, td_pool *pool, td_tensor *out);
+
+#endif

@@ -115,22 +115,74 @@ static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_gr
 static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
                              const gemm_group *group, int64_t panel);
 
+/* What the panel after this one needs of A, for tiles to see to; and what they left undone. */
+static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
+                       gemm_ahead *ahead);
+static void finish_ahead(gemm_ahead *ahead);
+
+static void add_place(gemm_ahead *ahead, int *n, const float *at, int64_t ld,
+                      const gemm_spot *spot) {
+    if (at != NULL) {
+        ahead->soon[(*n)++] = (gemm_lines){(const char *)(at + spot->row * ld + spot->col),
+                                           ld * (int64_t)sizeof(float), spot->rows};
+    }
+}
+
+/* Where the tile at `spot` will write, and read besides A and B. */
+static void expect_tile(const gemm_block *block, const td_gemm_pass *pass, const gemm_spot *spot,
+                        gemm_ahead *ahead) {
+    const td_gemm_f32_args *args = block->args;
+    const int64_t row_bytes = GEMM_NR * (int64_t)sizeof(float);
+    int n = 0;
+    for (int slot = 0; slot < pass->n_kept && slot < 2; slot++) {
+        gemm_place kept = slot_place(block, spot, slot, false);
+        ahead->soon[n++] = (gemm_lines){(const char *)kept.p, row_bytes, spot->rows};
+    }
+    if (pass->last) {
+        add_place(ahead, &n, args->c, args->ldc, spot);
+        add_place(ahead, &n, args->preact, args->ldpreact, spot);
+        add_place(ahead, &n, args->act_grad_of, args->ldact_grad_of, spot);
+        add_place(ahead, &n, args->residual != args->c ? args->residual : NULL, args->ldresidual,
+                  spot);
+    }
+    ahead->soon[n].rows = 0;
+    ahead->next = 0;
+}
+
+static gemm_spot spot_at(const gemm_block *block, int64_t panel, int64_t j) {
+    int64_t row = panel_start(block, panel), left = block->cols - j * GEMM_NR;
+    return (gemm_spot){.row = block->row + row,
+                       .rows = panel_start(block, panel + 1) - row,
+                       .col = block->col + j * GEMM_NR,
+                       .cols = left < GEMM_NR ? left : GEMM_NR,
+                       .index = panel * block->panels_n + j};
+}
+
 /* One pass over one panel of rows. */
 static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const float *packed_b,
                       const gemm_group *group, int64_t panel) {
-    int64_t row = block->row + panel_start(block, panel);
-    int64_t rows = block->row + panel_start(block, panel + 1) - row;
     const gemm_panel at = find_panel(block, pass, group, panel);
-    gemm_work work = {.lda = at.ld};
+    gemm_ahead ahead = {.next = 0};
+    gemm_work work = {.lda = at.ld, .ahead = &ahead};
+    gemm_spot spot = spot_at(block, panel, 0);
+    if (panel + 1 < block->panels_m) {
+        plan_ahead(block, pass, panel, &ahead);
+    }
     for (int64_t j = 0; j < block->panels_n; j++) {
-        int64_t left = block->cols - j * GEMM_NR, cols = left < GEMM_NR ? left : GEMM_NR;
-        gemm_spot spot = {row, rows, block->col + j * GEMM_NR, cols, panel * block->panels_n + j};
-        int64_t vectors = td_gemm_ceil_div(cols, TD_LANES);
+        gemm_spot next = spot;
+        bool wraps = j + 1 == block->panels_n;
+        if (!wraps || panel + 1 < block->panels_m) {
+            next = spot_at(block, panel + wraps, wraps ? 0 : j + 1);
+            expect_tile(block, pass, &next, &ahead);
+        }
+        int64_t vectors = td_gemm_ceil_div(spot.cols, TD_LANES);
         work.a = at.a;
         work.b = packed_b + j * GEMM_NR * pass->count;
-        run_spot(block, pass, &spot, gemm_tiles[at.packed][vectors - 1][rows], &work,
-                 at.packed ? rows : 1);
+        run_spot(block, pass, &spot, gemm_tiles[at.packed][vectors - 1][spot.rows], &work,
+                 at.packed ? spot.rows : 1);
+        spot = next;
     }
+    finish_ahead(&ahead);
 }
 
 static void run_block(const gemm_block *block) {

@@ -9,7 +9,7 @@
 /* B stored (k, n) is copied 128 columns at a time: fewer would use a fetched row badly, more would
  * write to so many places, a multiple of the page apart, that they evict one another. Rows ahead
  * are asked for, because the hardware does not look ahead across rows. */
-enum { GEMM_PACK_COLS = 128, GEMM_PACK_AHEAD = 8 };
+enum { GEMM_PACK_COLS = 128, GEMM_PACK_AHEAD = 8, GEMM_PACK_COLUMNS_AHEAD = 64 };
 
 /* One row of one panel: `cols` columns, zero up to GEMM_NR. */
 static inline void gemm_pack_row(float *to, const float *b, int64_t cols) {
@@ -55,6 +55,9 @@ static inline void gemm_pack_panel_turned(float *to, const float *b, int64_t ldb
     for (int64_t j = 0; j < GEMM_NR; j += TD_LANES) {
         int64_t left = cols - j < TD_LANES ? cols - j : TD_LANES, p = 0;
         for (; left == TD_LANES && p + TD_LANES <= k; p += TD_LANES) {
+            for (int64_t i = 0; i < TD_LANES; i++) {
+                __builtin_prefetch(b + (j + i) * ldb + p + GEMM_PACK_COLUMNS_AHEAD, 0, 3);
+            }
             td_transpose16(to + p * GEMM_NR + j, GEMM_NR, b + j * ldb + p, ldb);
         }
         for (; p < k; p += TD_LANES) {
@@ -77,23 +80,6 @@ static inline void gemm_pack_b(float *to, const td_gemm_f32_args *args, int64_t 
     for (int64_t j = 0; j < cols; j += GEMM_NR, to += k * GEMM_NR) {
         int64_t some = cols - j < GEMM_NR ? cols - j : GEMM_NR;
         gemm_pack_panel_turned(to, args->b + (c0 + j) * args->ldb + k0, args->ldb, k, some);
-    }
-}
-
-/* Panels side by side: panel q is columns start[q] .. start[q + 1] of A and goes to to + q *
- * stride. A whole vector is read where A's row has one (it has `room` columns) and written always:
- * the next k overwrites what is too much. */
-static inline void gemm_pack_a(float *to, int64_t stride, const float *a, int64_t lda, int64_t k,
-                               const int64_t *start, int64_t panels, int64_t room) {
-    for (int64_t p = 0; p < k; p++, a += lda) {
-        const float *ahead = p + GEMM_PACK_AHEAD < k ? a + GEMM_PACK_AHEAD * lda : a;
-        for (int64_t q = 0; q < panels; q++) {
-            int64_t first = start[q], rows = start[q + 1] - first;
-            __builtin_prefetch(ahead + first, 0, 3);
-            td_v16_store(to + q * stride + p * rows, room - first >= TD_LANES
-                                                         ? td_v16_load(a + first)
-                                                         : td_v16_load_part(a + first, rows, 0.0f));
-        }
     }
 }
 

@@ -101,6 +101,16 @@ static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_gr
     }
 }
 
+/* Rounding is more than a copy: panels are made ready in groups, none by the tiles before. */
+static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
+                       gemm_ahead *ahead) {
+    (void)block, (void)pass, (void)panel, (void)ahead;
+}
+
+static void finish_ahead(gemm_ahead *ahead) {
+    (void)ahead;
+}
+
 static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
                              const gemm_group *group, int64_t panel) {
     return (gemm_panel){group->packed + (panel - group->first) * group->stride, row_stride(pass),

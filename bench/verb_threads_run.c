@@ -127,7 +127,8 @@ static td_status run_one(const td_concept *concept, const td_threads_options *op
     sum->failed += report.verdict == TD_VERDICT_FAIL;
     sum->skipped += report.verdict == TD_VERDICT_NOT_APPLICABLE;
     if (options->brief) {
-        printf("%-4s %-22s %s%s%s\n", concept->id, concept->name, verdict_text(report.verdict),
+        printf("%-4s %-24s %6.0f ms  %s%s%s\n", concept->id, concept->name,
+               (double)(td_now_ns() - start) * 1e-6, verdict_text(report.verdict),
                report.reason[0] ? ": " : "", report.reason);
     } else {
         print_account(concept, &report);

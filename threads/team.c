@@ -12,26 +12,11 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "threads/barrier.h"
 #include "threads/bind.h"
 #include "threads/layout.h"
 #include "threads/numa.h"
 #include "threads/wait.h"
-
-/* Arrivals are counted in a tree of counters: a single one is a line that every core must own in
- * turn, more than 10 us for 56 cores. Eight neighbours, which a layout places close together, share
- * a counter. */
-enum { FAN_IN = 8, MAX_LEVELS = 4 };
-_Static_assert(FAN_IN *FAN_IN *FAN_IN *FAN_IN >= TD_MAX_WORKERS, "the tree holds every worker");
-
-typedef struct counter {
-    _Alignas(128) _Atomic int arrived;
-} counter;
-
-/* A place where all workers arrive, again and again. The last to arrive advances `passed`. */
-typedef struct meeting {
-    _Alignas(128) td_event passed;
-    counter *level[MAX_LEVELS];
-} meeting;
 
 /* Written by its own worker inside regions, read by the caller of the team between them. */
 typedef struct member {
@@ -59,7 +44,7 @@ struct td_team {
     bool running;
 
     td_event start;
-    meeting join, barrier;
+    td_meeting join, barrier;
 
     int count;
     td_wait_rule rule;
@@ -69,33 +54,6 @@ struct td_team {
     void *block; /* what td_alloc returned */
     member members[];
 };
-
-static int groups_at(int count, int level) {
-    for (int i = 0; i <= level; i++) {
-        count = (count + FAN_IN - 1) / FAN_IN;
-    }
-    return count;
-}
-
-/* True for the last worker to arrive: everybody else's writes before arriving are then visible to
- * it. */
-static bool arrive(meeting *meet, int id, int count) {
-    for (int level = 0; count > 1; level++) {
-        int group = id / FAN_IN;
-        int size = count - group * FAN_IN < FAN_IN ? count - group * FAN_IN : FAN_IN;
-        counter *place = &meet->level[level][group];
-        /* acq_rel: releases this worker's writes to the last one of the group, which acquires them
-         * all. */
-        if (atomic_fetch_add_explicit(&place->arrived, 1, memory_order_acq_rel) != size - 1) {
-            return false;
-        }
-        /* Reset before `passed` advances; nobody arrives here again before that. */
-        atomic_store_explicit(&place->arrived, 0, memory_order_relaxed);
-        id = group;
-        count = groups_at(count, 0);
-    }
-    return true;
-}
 
 static uint64_t ticks_between(uint64_t from, uint64_t to) {
     return to > from ? to - from : 0;
@@ -142,7 +100,7 @@ static void *worker_main(void *arg) {
     member *self = arg;
     td_team *team = self->worker.team;
     set_up_member(self);
-    if (arrive(&team->join, self->worker.id, team->count)) {
+    if (td_meeting_arrive(&team->join, self->worker.id, team->count)) {
         td_event_advance(&team->join.passed, &team->rule);
     }
     for (uint32_t generation = 1;; generation++) {
@@ -155,7 +113,7 @@ static void *worker_main(void *arg) {
         self->waits.parks += waits.parks;
         self->waits.yields += waits.yields;
         run_region(team, self);
-        if (arrive(&team->join, self->worker.id, team->count)) {
+        if (td_meeting_arrive(&team->join, self->worker.id, team->count)) {
             td_event_advance(&team->join.passed, &team->rule);
         }
     }
@@ -165,7 +123,7 @@ static void *worker_main(void *arg) {
 static void join_region(td_team *team) {
     member *self = &team->members[0];
     uint32_t target = atomic_load_explicit(&team->join.passed.value, memory_order_relaxed) + 1;
-    if (arrive(&team->join, 0, team->count)) {
+    if (td_meeting_arrive(&team->join, 0, team->count)) {
         td_event_advance(&team->join.passed, &team->rule);
     } else {
         td_event_wait(&team->join.passed, target, &team->rule, 0, &self->waits);
@@ -213,26 +171,18 @@ static int start_workers(td_team *team, int *created) {
 
 /* One block: the team, its members, and the counters of its two meetings. */
 static td_status allocate_team(int count, td_team **out) {
-    size_t counters = 0;
-    for (int level = 0; level < MAX_LEVELS; level++) {
-        counters += (size_t)groups_at(count, level);
-    }
     size_t team_bytes = sizeof(td_team) + (size_t)count * sizeof(member);
     size_t align = _Alignof(td_team);
-    size_t bytes = team_bytes + 2 * counters * sizeof(counter);
+    size_t bytes = team_bytes + 2 * td_meeting_counters(count) * sizeof(td_meeting_counter);
     unsigned char *block = td_alloc_zero(bytes + align);
     if (block == NULL) {
         return td_fail(TD_ENOMEM, "a team of %d workers needs %zu bytes", count, bytes);
     }
     unsigned char *base = block + (align - (uintptr_t)block % align) % align;
     td_team *team = (td_team *)base;
-    counter *next = (counter *)(base + team_bytes);
-    for (int level = 0; level < MAX_LEVELS; level++) {
-        team->join.level[level] = next;
-        next += groups_at(count, level);
-        team->barrier.level[level] = next;
-        next += groups_at(count, level);
-    }
+    td_meeting_counter *next = (td_meeting_counter *)(base + team_bytes);
+    td_meeting_init(&team->join, count, &next);
+    td_meeting_init(&team->barrier, count, &next);
     team->block = block;
     team->count = count;
     *out = team;
@@ -336,7 +286,7 @@ void td_team_barrier(td_worker *worker) {
     member *self = &team->members[worker->id];
     self->barriers++;
     uint32_t target = atomic_load_explicit(&team->barrier.passed.value, memory_order_relaxed) + 1;
-    if (arrive(&team->barrier, worker->id, team->count)) {
+    if (td_meeting_arrive(&team->barrier, worker->id, team->count)) {
         td_event_advance(&team->barrier.passed, &team->rule);
         return;
     }

@@ -252,6 +252,8 @@ static void probe_needs(td_lab *lab, int needs) {
 
 static void run_in_cell(const td_concept *concept, bool mutant, td_lab_report *report) {
     td_lab lab = {.mutant = mutant, .report = report};
+    signal(SIGINT, SIG_DFL); /* what the program made of them is not part of any claim */
+    signal(SIGTERM, SIG_DFL);
     td_cpu_mask mask;
     td_bind_get(&mask);
     for (int i = 0; i < TD_MAX_PUS && lab.n_cpus < 64; i++) {

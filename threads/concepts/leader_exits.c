@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "threads/concepts/lab.h"
+
+#include <unistd.h>
+
+#include "threads/procfs.h"
+
+typedef struct view {
+    _Atomic int tid, seen;
+    char state;
+    int tasks;
+} view;
+
+static td_lab *the_lab;
+
+static void *go_on(void *arg) {
+    view *v = arg;
+    td_proc_stat stat;
+    int tid[8];
+    /* The leader blocks in the mutant, and ends in truth: wait for one of the two. */
+    do {
+        td_lab_must(the_lab, td_proc_stat_read(getpid(), getpid(), &stat), "read the leader");
+    } while (stat.state != 'Z' && stat.state != 'S');
+    v->state = stat.state;
+    v->tasks = td_proc_tasks(getpid(), tid, 8);
+    atomic_store(&v->seen, 1);
+    _exit(3);
+}
+
+static void leave(td_lab *lab, void *arg) {
+    td_lab_thread(lab, go_on, arg);
+    if (lab->mutant) {
+        pause();
+    }
+    pthread_exit(NULL);
+}
+
+void td_concept_leader_exits(td_lab *lab) {
+    view *v = td_lab_shared(lab, sizeof *v);
+    the_lab = lab;
+    int how = td_lab_wait(lab, td_lab_fork(lab, leave, v));
+    td_lab_check(lab, v->state == 'Z',
+                 "the first thread has ended; /proc calls the process state %c", v->state);
+    td_lab_check(lab, v->tasks == 2, "yet %d tasks are there and one of them runs", v->tasks);
+    td_lab_check(lab, how >> 8 == 3, "the process ended with that thread's status %d", how >> 8);
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "threads/lock.h"
+
+#include <immintrin.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static _Atomic bool monitoring;
+static _Thread_local int own_tid;
+
+bool td_mutex_monitor(bool on) {
+    return atomic_exchange(&monitoring, on);
+}
+
+static int task_id(void) {
+    if (own_tid == 0) {
+        own_tid = (int)syscall(SYS_gettid);
+    }
+    return own_tid;
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
+    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+bool td_mutex_try(td_mutex *mutex) {
+    uint32_t free = 0;
+    /* acquire pairs with the release in td_mutex_unlock: the last holder's writes are visible. */
+    if (!atomic_compare_exchange_strong_explicit(&mutex->word, &free, 1, memory_order_acquire,
+                                                 memory_order_relaxed)) {
+        return false;
+    }
+    if (atomic_load_explicit(&monitoring, memory_order_relaxed)) {
+        atomic_store_explicit(&mutex->owner, task_id(), memory_order_relaxed);
+        atomic_fetch_add_explicit(&mutex->acquired, 1, memory_order_relaxed);
+    }
+    return true;
+}
+
+/* A hundred looks cover a critical section of a few hundred ns, which a sleep of 50 us would not
+ * pay for. */
+enum { LOOKS = 100 };
+
+static void lock_slowly(td_mutex *mutex) {
+    bool counted = atomic_load_explicit(&monitoring, memory_order_relaxed);
+    int64_t start = counted ? td_now_ns() : 0;
+    bool held = false;
+    for (int i = 0; i < LOOKS && !held; i++) {
+        _mm_pause();
+        held = atomic_load_explicit(&mutex->word, memory_order_relaxed) == 0 &&
+               td_mutex_try(mutex);
+    }
+    if (!held) {
+        /* 2 from here on: this thread cannot know whether it is the last that waits. */
+        while (atomic_exchange_explicit(&mutex->word, 2, memory_order_acquire) != 0) {
+            futex_wait(&mutex->word, 2);
+        }
+        if (counted) {
+            atomic_store_explicit(&mutex->owner, task_id(), memory_order_relaxed);
+            atomic_fetch_add_explicit(&mutex->acquired, 1, memory_order_relaxed);
+        }
+    }
+    if (counted) {
+        atomic_fetch_add_explicit(&mutex->contended, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&mutex->wait_ns, td_now_ns() - start, memory_order_relaxed);
+    }
+}
+
+void td_mutex_lock(td_mutex *mutex) {
+    if (!td_mutex_try(mutex)) {
+        lock_slowly(mutex);
+    }
+}
+
+void td_mutex_unlock(td_mutex *mutex) {
+    if (atomic_load_explicit(&mutex->owner, memory_order_relaxed) != 0) {
+        atomic_store_explicit(&mutex->owner, 0, memory_order_relaxed);
+    }
+    if (atomic_exchange_explicit(&mutex->word, 0, memory_order_release) == 2) {
+        syscall(SYS_futex, &mutex->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+    }
+}
+
+/* ---- the ladder ---- */
+
+/* One look at a lock that is taken. Bounded spins, then the CPU is given away: with more threads
+ * than CPUs the holder may need it. */
+static void look_again(int *looks) {
+    if (++*looks % 64 == 0) {
+        sched_yield();
+    } else {
+        _mm_pause();
+    }
+}
+
+static void zero(td_lock *lock) {
+    memset((void *)lock, 0, sizeof *lock);
+}
+
+static void set_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    int looks = 0;
+    while (atomic_exchange_explicit(&lock->as.word, 1, memory_order_acquire) != 0) {
+        look_again(&looks);
+    }
+}
+
+static void test_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    int looks = 0;
+    for (;;) {
+        if (atomic_load_explicit(&lock->as.word, memory_order_relaxed) == 0 &&
+            atomic_exchange_explicit(&lock->as.word, 1, memory_order_acquire) == 0) {
+            return;
+        }
+        look_again(&looks);
+    }
+}
+
+static void word_release(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    atomic_store_explicit(&lock->as.word, 0, memory_order_release);
+}
+
+static void ticket_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    int looks = 0;
+    uint32_t mine = atomic_fetch_add_explicit(&lock->as.tickets.next, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&lock->as.tickets.serving, memory_order_acquire) != mine) {
+        look_again(&looks);
+    }
+}
+
+static void ticket_release(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    uint32_t served = atomic_load_explicit(&lock->as.tickets.serving, memory_order_relaxed);
+    atomic_store_explicit(&lock->as.tickets.serving, served + 1, memory_order_release);
+}
+
+static void mcs_acquire(td_lock *lock, td_lock_node *node) {
+    atomic_store_explicit(&node->next, NULL, memory_order_relaxed);
+    atomic_store_explicit(&node->waiting, 1, memory_order_relaxed);
+    /* acq_rel: publishes this node to the next in line, and sees the last holder's writes when the
+     * line was empty. */
+    td_lock_node *before = atomic_exchange_explicit(&lock->as.tail, node, memory_order_acq_rel);
+    if (before == NULL) {
+        return;
+    }
+    atomic_store_explicit(&before->next, node, memory_order_release);
+    int looks = 0;
+    while (atomic_load_explicit(&node->waiting, memory_order_acquire)) {
+        look_again(&looks);
+    }
+}
+
+static void mcs_release(td_lock *lock, td_lock_node *node) {
+    td_lock_node *next = atomic_load_explicit(&node->next, memory_order_acquire);
+    td_lock_node *last = node;
+    if (next == NULL) {
+        if (atomic_compare_exchange_strong_explicit(&lock->as.tail, &last, NULL,
+                                                    memory_order_release, memory_order_relaxed)) {
+            return;
+        }
+        /* Somebody is between taking the tail and linking itself. */
+        int looks = 0;
+        while ((next = atomic_load_explicit(&node->next, memory_order_acquire)) == NULL) {
+            look_again(&looks);
+        }
+    }
+    atomic_store_explicit(&next->waiting, 0, memory_order_release);
+}
+
+static void futex_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    td_mutex_lock(&lock->as.futex);
+}
+
+static void futex_release(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    td_mutex_unlock(&lock->as.futex);
+}
+
+static void pthread_init(td_lock *lock) {
+    pthread_mutex_init(&lock->as.mutex, NULL);
+}
+
+static void adaptive_init(td_lock *lock) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&lock->as.mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
+static void pthread_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    pthread_mutex_lock(&lock->as.mutex);
+}
+
+static void pthread_release(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    pthread_mutex_unlock(&lock->as.mutex);
+}
+
+static void spin_init(td_lock *lock) {
+    pthread_spin_init(&lock->as.spin, PTHREAD_PROCESS_PRIVATE);
+}
+
+static void spin_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    pthread_spin_lock(&lock->as.spin);
+}
+
+static void spin_release(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    pthread_spin_unlock(&lock->as.spin);
+}
+
+static void rwlock_init(td_lock *lock) {
+    pthread_rwlock_init(&lock->as.rwlock, NULL);
+}
+
+static void rwlock_acquire(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    pthread_rwlock_wrlock(&lock->as.rwlock);
+}
+
+static void rwlock_release(td_lock *lock, td_lock_node *node) {
+    (void)node;
+    pthread_rwlock_unlock(&lock->as.rwlock);
+}
+
+static const td_lock_kind kinds[] = {
+    {"test_and_set", "exchange until it was free", false, zero, set_acquire, word_release},
+    {"test_first", "look before the exchange", false, zero, test_acquire, word_release},
+    {"ticket", "take a number", true, zero, ticket_acquire, ticket_release},
+    {"mcs", "queue, each waiting on a line of its own", true, zero, mcs_acquire, mcs_release},
+    {"futex", "td_mutex: look, then sleep", false, zero, futex_acquire, futex_release},
+    {"pthread", "pthread_mutex", false, pthread_init, pthread_acquire, pthread_release},
+    {"pthread_adaptive", "pthread_mutex that spins first", false, adaptive_init, pthread_acquire,
+     pthread_release},
+    {"pthread_spin", "pthread_spinlock", false, spin_init, spin_acquire, spin_release},
+    {"rwlock", "pthread_rwlock, for writing", false, rwlock_init, rwlock_acquire, rwlock_release},
+};
+
+const td_lock_kind *td_lock_kinds(int *count) {
+    *count = (int)(sizeof kinds / sizeof kinds[0]);
+    return kinds;
+}

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
-#include <malloc.h>
-
 #include "base/memory.h"
 
 /* The C library gives threads heaps of their own, each in an aligned mapping of 64 MiB. */
@@ -15,7 +13,7 @@ typedef struct blocks {
 
 static void *allocate(void *arg) {
     blocks *b = arg;
-    b->mine = td_alloc(BYTES);
+    b->mine = b->mine != NULL ? b->mine : td_alloc(BYTES);
     atomic_store(&b->made, 1);
     td_lab_await(&b->freed, 1);
     b->again = td_alloc(BYTES);
@@ -27,10 +25,7 @@ static uintptr_t arena_of(const void *block) {
 }
 
 void td_concept_heap_arenas(td_lab *lab) {
-    if (lab->mutant) {
-        mallopt(M_ARENA_MAX, 1);
-    }
-    blocks b = {0};
+    blocks b = {.mine = lab->mutant ? td_alloc(BYTES) : NULL};
     void *main_block = td_alloc(BYTES);
     pthread_t thread = td_lab_thread(lab, allocate, &b);
     td_lab_must(lab, td_lab_await(&b.made, 1), "allocate in a thread");

@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const char *const isa_names[TD_ISA_COUNT] = {
 #define TD_ISA_NAME(name, level, text, meaning) [level] = text,
@@ -114,6 +116,14 @@ void td_cpu_info_read(td_cpu_info *out) {
     *out = info;
 }
 
+/* Tiles are 8 KiB more to save at a context switch, so Linux has a process ask before it uses them
+ * (ARCH_REQ_XCOMP_PERM of the tile data, component 18). */
+static int tiles_allowed(const td_cpu_info *info) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return (info->xcr0 & 0x60000) == 0x60000 && bit(info->leaf7_edx, 22) &&
+           bit(info->leaf7_edx, 24) && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
 static td_isa read_native(void) {
     td_cpu_info info;
     td_cpu_info_read(&info);
@@ -123,7 +133,7 @@ static td_isa read_native(void) {
     int avx512 = avx2 && zmm && bit(info.leaf7_ebx, 16) && bit(info.leaf7_ebx, 17) &&
                  bit(info.leaf7_ebx, 30) && bit(info.leaf7_ebx, 31);
     if (avx512 && bit(info.leaf7_1_eax, 5)) {
-        return TD_ISA_AVX512_BF16;
+        return tiles_allowed(&info) ? TD_ISA_AMX_BF16 : TD_ISA_AVX512_BF16;
     }
     return avx512 ? TD_ISA_AVX512 : avx2 ? TD_ISA_AVX2 : TD_ISA_PORTABLE;
 }

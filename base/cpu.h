@@ -14,7 +14,8 @@
     X(TD_ISA_PORTABLE, 0, "portable", "C11 only")                                                  \
     X(TD_ISA_AVX2, 1, "avx2", "AVX2, FMA, F16C, BMI2")                                             \
     X(TD_ISA_AVX512, 2, "avx512", "AVX-512 F, DQ, BW, VL")                                         \
-    X(TD_ISA_AVX512_BF16, 3, "avx512_bf16", "AVX-512 with BF16 dot products")
+    X(TD_ISA_AVX512_BF16, 3, "avx512_bf16", "AVX-512 with BF16 dot products")                      \
+    X(TD_ISA_AMX_BF16, 4, "amx_bf16", "AVX-512 BF16, and tiles of BF16 (AMX)")
 
 typedef enum td_isa {
 #define TD_ISA_ENUM(name, level, text, meaning) name = (level),
@@ -23,7 +24,8 @@ typedef enum td_isa {
         TD_ISA_COUNT
 } td_isa;
 
-/* The highest level the CPU and the operating system support. */
+/* The highest level the CPU and the operating system support. The first call asks the system for
+ * the tile registers, for this process and all it starts. */
 td_isa td_isa_native(void);
 
 /* The level in use: native, lowered by TANDEM_ISA. An unknown name, or a level this CPU lacks, is

@@ -83,8 +83,9 @@ static void compute(job *j, const td_worker *worker) {
     for (int slice = 0; slice < SLICES; slice++) {
         int64_t iterations = j->repeat / SLICES;
         uint64_t start = td_tsc();
-        good = (peak->kind == TD_PEAK_DOT ? td_peak_dot(iterations)
-                                          : td_peak_fma(peak->isa, iterations)) &&
+        good = (peak->kind == TD_PEAK_AMX   ? td_peak_tiles(iterations)
+                : peak->kind == TD_PEAK_DOT ? td_peak_dot(iterations)
+                                            : td_peak_fma(peak->isa, iterations)) &&
                good;
         uint64_t between = td_tsc();
         uint64_t adds = td_peak_adds(CHAIN_ITERATIONS);
@@ -154,7 +155,9 @@ static double sample_ns(const job *j, double *clock_ghz) {
 }
 
 static const td_peak_loop *loop_of(const td_peak *peak) {
-    return peak->kind == TD_PEAK_DOT ? td_peak_loop_dot() : td_peak_loop_find(peak->isa);
+    return peak->kind == TD_PEAK_AMX   ? td_peak_loop_tiles()
+           : peak->kind == TD_PEAK_DOT ? td_peak_loop_dot()
+                                       : td_peak_loop_find(peak->isa);
 }
 
 static double sample_work(const job *j) {
@@ -305,16 +308,26 @@ static td_status measure_new(td_peak *peak) {
 }
 
 td_peak_kind td_peak_of_code(td_isa isa, td_precision precision) {
-    return precision == TD_PRECISION_BF16 && isa >= TD_ISA_AVX512_BF16 ? TD_PEAK_DOT : TD_PEAK_FMA;
+    return precision == TD_PRECISION_BF16_AMX && isa >= TD_ISA_AMX_BF16  ? TD_PEAK_AMX
+           : precision == TD_PRECISION_BF16 && isa >= TD_ISA_AVX512_BF16 ? TD_PEAK_DOT
+                                                                         : TD_PEAK_FMA;
+}
+
+/* Of the loop where the kind has one only, else PORTABLE. */
+static td_isa isa_needed(td_peak_kind kind) {
+    return kind == TD_PEAK_AMX   ? td_peak_loop_tiles()->isa
+           : kind == TD_PEAK_DOT ? td_peak_loop_dot()->isa
+                                 : TD_ISA_PORTABLE;
 }
 
 td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t bytes, bool remeasure,
                          const td_peak **out) {
-    if (kind == TD_PEAK_DOT && td_isa_native() < TD_ISA_AVX512_BF16) {
-        return td_fail(TD_ESKIP, "the bf16 dot peak needs %s, this CPU has %s",
-                       td_isa_name(TD_ISA_AVX512_BF16), td_isa_name(td_isa_native()));
+    td_isa needed = isa_needed(kind);
+    if (needed > td_isa_native()) {
+        return td_fail(TD_ESKIP, "the %s needs %s, this CPU has %s", td_peak_row_of(kind)->doing,
+                       td_isa_name(needed), td_isa_name(td_isa_native()));
     }
-    isa = kind == TD_PEAK_DOT ? TD_ISA_AVX512_BF16 : isa > TD_ISA_AVX512 ? TD_ISA_AVX512 : isa;
+    isa = needed > TD_ISA_PORTABLE ? needed : isa > TD_ISA_AVX512 ? TD_ISA_AVX512 : isa;
     td_peak *at = NULL;
     for (int i = 0; i < n_known && !at; i++) {
         td_peak *peak = &known[i];

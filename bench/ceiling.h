@@ -22,6 +22,7 @@
 #define TD_PEAK_MAP(X)                                                                         \
     X(TD_PEAK_FMA,  "fma_f32", "FMA peak", "clock x ports within 3 %",               0, 0)     \
     X(TD_PEAK_DOT,  "dot_bf16", "bf16 dot peak", "clock x ports within 3 %",         0, 0)     \
+    X(TD_PEAK_AMX,  "dot_bf16_amx", "bf16 tile peak", "clock x ports within 3 %",    0, 0)     \
     X(TD_PEAK_READ, "read",    "reading",  "exclusive or of all words",              1, 1)     \
     X(TD_PEAK_COPY, "copy",    "copying",  "memcmp of the copy",                     2, 2)     \
     X(TD_PEAK_ADD,  "add",     "adding",   "every word is the multiple it must be",  3, 2)     \
@@ -63,8 +64,8 @@ typedef struct td_peak {
     char method[64], reason[128];
 } td_peak;
 
-/* The peak of arithmetic for code of an ISA, f32 or on bf16 products: those of a CPU without the
- * instruction are f32 FMAs. */
+/* The peak of arithmetic for code of an ISA: that of bf16 products without their instruction is
+ * f32 FMAs. */
 td_peak_kind td_peak_of_code(td_isa isa, td_precision precision);
 
 /* Measures, or gives what an earlier call of this process measured. workers beyond the usable PUs

@@ -24,6 +24,14 @@ const td_peak_loop *td_peak_loop_dot(void) {
     return &dot_bf16;
 }
 
+/* One instruction in 16 cycles. */
+static const td_peak_loop tiles_bf16 = {
+    TD_ISA_AMX_BF16, 2 * 16 * 16 * 32 * 12, {1024, 2048, 0, 0}, false, "tdpbf16ps, 6 tiles"};
+
+const td_peak_loop *td_peak_loop_tiles(void) {
+    return &tiles_bf16;
+}
+
 const td_peak_loop *td_peak_loop_find(td_isa isa) {
     for (size_t i = sizeof loops / sizeof loops[0]; i-- > 0;) {
         if (loops[i].isa <= isa) {
@@ -100,6 +108,40 @@ static void dot_avx512_bf16(int64_t iterations, float out[16]) {
 #undef JOIN
 }
 
+/* tiles (6, 16, 16) hold ones before and after: as above, what even k add odd k take away. */
+enum { AMX_CHAINS = 6, AMX_TILE = 16 * 16 };
+
+static void dot_amx(int64_t iterations, float tiles[AMX_CHAINS * AMX_TILE]) {
+    const struct {
+        uint8_t palette, start, unused[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } config = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    uint32_t pairs[2][AMX_TILE];
+    for (int i = 0; i < AMX_TILE; i++) {
+        pairs[0][i] = ONE_MINUS_ONE;
+        pairs[1][i] = ONE_ONE;
+    }
+#define EACH_6(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define LOAD(i)   "tileloadd 1024*" #i "(%[c], %[row]), %%tmm" #i "\n\t"
+#define STEP(i)   "tdpbf16ps %%tmm7, %%tmm6, %%tmm" #i "\n\t"
+#define STORE(i)  "tilestored %%tmm" #i ", 1024*" #i "(%[c], %[row])\n\t"
+    __asm__ volatile(
+        "ldtilecfg %[config]\n\t" EACH_6(
+            LOAD) "tileloadd (%[pairs], %[row]), %%tmm6\n\t"
+                  "tileloadd 1024(%[pairs], %[row]), %%tmm7\n\t"
+                  ".p2align 5\n"
+                  "1:\n\t" EACH_6(STEP) EACH_6(STEP) "dec %[n]\n\t"
+                                                     "jnz 1b\n\t" EACH_6(STORE) "tilerelease\n\t"
+        : [n] "+r"(iterations)
+        : [c] "r"(tiles), [pairs] "r"(pairs), [config] "m"(config), [row] "r"(INT64_C(64))
+        : "memory", "cc");
+#undef EACH_6
+#undef LOAD
+#undef STEP
+#undef STORE
+}
+
 static void fma_avx2(int64_t iterations, float out[16]) {
 #define LOAD(i) "vbroadcastss %[one], %%ymm" #i "\n\t"
 #define STEP(i) "vfmadd213ps %%ymm14, %%ymm15, %%ymm" #i "\n\t"
@@ -160,6 +202,19 @@ bool td_peak_dot(int64_t iterations) {
     float out[16] = {0};
     dot_avx512_bf16(iterations, out);
     return all_one(out);
+}
+
+bool td_peak_tiles(int64_t iterations) {
+    float tiles[AMX_CHAINS * AMX_TILE];
+    bool good = true;
+    for (int i = 0; i < AMX_CHAINS * AMX_TILE; i++) {
+        tiles[i] = 1.0f;
+    }
+    dot_amx(iterations, tiles);
+    for (int i = 0; i < AMX_CHAINS * AMX_TILE; i += 16) {
+        good = good && all_one(tiles + i);
+    }
+    return good;
 }
 
 bool td_peak_fma(td_isa isa, int64_t iterations) {

@@ -27,6 +27,9 @@ const td_peak_loop *td_peak_loop_find(td_isa isa);
 /* The bf16 dot product of pairs, on CPUs that have TD_ISA_AVX512_BF16. */
 const td_peak_loop *td_peak_loop_dot(void);
 
+/* The same on tiles, on CPUs that have TD_ISA_AMX_BF16. */
+const td_peak_loop *td_peak_loop_tiles(void);
+
 /* Whether a measured rate is within 3 % of one that a core may have. */
 bool td_peak_rate_fits(const td_peak_loop *loop, double per_cycle);
 
@@ -34,6 +37,7 @@ bool td_peak_rate_fits(const td_peak_loop *loop, double per_cycle);
  * when a lane of the result is not it. */
 bool td_peak_fma(td_isa isa, int64_t iterations);
 bool td_peak_dot(int64_t iterations);
+bool td_peak_tiles(int64_t iterations);
 
 /* 1,024 dependent additions an iteration: one a cycle on every core this runs on. */
 enum { TD_PEAK_ADDS = 1024 };

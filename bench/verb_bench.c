@@ -259,7 +259,7 @@ static td_status measure_ceilings(run *r) {
     bool done[TD_MAX_WORKERS + 1] = {false};
     td_isa active;
     TD_TRY(td_isa_active(&active));
-    const bool dot = active >= TD_ISA_AVX512_BF16;
+    const td_isa highest = active;
     active = active > TD_ISA_AVX512 ? TD_ISA_AVX512 : active;
     for (int64_t i = 0; i < r->plan.n_items; i++) {
         const td_item *item = &r->plan.items[i];
@@ -271,8 +271,11 @@ static td_status measure_ceilings(run *r) {
         for (int isa = (int)active; isa >= 0; isa--) {
             TD_TRY(measure_peak(r, TD_PEAK_FMA, (td_isa)isa, workers, 0));
         }
-        if (dot) {
-            TD_TRY(measure_peak(r, TD_PEAK_DOT, TD_ISA_AVX512_BF16, workers, 0));
+        for (td_precision p = TD_PRECISION_F32; p < TD_PRECISION_COUNT; p++) {
+            td_peak_kind kind = td_peak_of_code(highest, p);
+            if (kind != TD_PEAK_FMA) {
+                TD_TRY(measure_peak(r, kind, highest, workers, 0));
+            }
         }
         int64_t bytes = td_ceiling_memory_bytes();
         for (td_peak_kind kind = TD_PEAK_READ; kind < TD_PEAK_COUNT; kind++) {
@@ -362,7 +365,7 @@ static td_status finish_header(run *r) {
 
 static bool is_headline(const td_row *row) {
     static const char *const globs[] = {"ceiling/fma_f32/avx*",
-                                        "ceiling/dot_bf16/*",
+                                        "ceiling/dot_bf16*",
                                         "step/*",
                                         "kernel/gemm_*/m1024-n1024-k1024*",
                                         "coll/allreduce/*-64MiB",

@@ -76,8 +76,8 @@ static void print_samples(const td_lab_report *report) {
     memcpy(sorted, report->samples_ns, (size_t)report->n_samples * sizeof sorted[0]);
     double median = td_lab_median(sorted, report->n_samples);
     printf("    time of %s: median %.3g us, fastest %.3g us, slowest %.3g us (%d samples)\n",
-           report->sampled, median * 1e-3, sorted[0] * 1e-3,
-           sorted[report->n_samples - 1] * 1e-3, report->n_samples);
+           report->sampled, median * 1e-3, sorted[0] * 1e-3, sorted[report->n_samples - 1] * 1e-3,
+           report->n_samples);
 }
 
 static void print_account(const td_concept *concept, const td_lab_report *report) {
@@ -118,8 +118,7 @@ static td_status run_mutant(const td_concept *concept, const td_threads_options 
     return TD_OK;
 }
 
-static td_status run_one(const td_concept *concept, const td_threads_options *options,
-                         tally *sum) {
+static td_status run_one(const td_concept *concept, const td_threads_options *options, tally *sum) {
     static td_lab_report report;
     int64_t start = td_now_ns();
     TD_TRY(td_concept_run(concept, false, &report));

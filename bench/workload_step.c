@@ -42,10 +42,12 @@ static const step_row rows[] = {
     {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &plain, true, true, 1},
     {"mu", TD_LOSS_SIGMOID, TD_PRECISION_F32, 64, &plain, true, true, 1},
     {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, true, true, 1},
+    {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 64, &plain, true, true, 1},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &plain, false, true, 10},
     {"vit-s-32-alt", TD_LOSS_SIGMOID, TD_PRECISION_F32, 32, &plain, false, true, 10},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &whole, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &accum4, false, false, 20},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &recompute, false, false, 20},
@@ -54,6 +56,7 @@ static const step_row rows[] = {
     {"vit-s-16-alt", TD_LOSS_SIGMOID, TD_PRECISION_F32, 16, &whole, false, false, 15},
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &plain, false, false, 40},
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 32, &plain, false, false, 40},
+    {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 32, &plain, false, false, 40},
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &whole, false, false, 40},
     {"vit-b-32", TD_LOSS_SIGMOID, TD_PRECISION_F32, 32, &whole, false, false, 40},
     {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &plain, false, false, 30},
@@ -204,8 +207,7 @@ static void cost_step(const td_bench *bench, td_cost *out) {
                      .precision = options->precision,
                      .nominal = td_model_nominal_flops(&options->config) * (double)options->batch};
     out->flops = out->nominal; /* until steps have been run: finish_step */
-    td_isa isa;
-    out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : 0;
+    out->isa = (int)td_kernel_selected(td_precision_product(options->precision))->isa;
 }
 
 static void begin_step(td_bench *bench) {

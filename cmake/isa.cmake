@@ -6,5 +6,7 @@ set(TD_ISA_FLAGS_portable -mno-avx -mno-fma)
 set(TD_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2 -mno-avx512f)
 set(TD_ISA_FLAGS_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mf16c -mbmi -mbmi2
     -mprefer-vector-width=512)
-# Not a row for every source: only those that have its instructions to use are compiled for it.
+# Not rows for every source: only those that have their instructions to use are compiled for them.
+set(TD_ISA_SOME_NAMES avx512_bf16 amx_bf16)
 set(TD_ISA_FLAGS_avx512_bf16 ${TD_ISA_FLAGS_avx512} -mavx512bf16)
+set(TD_ISA_FLAGS_amx_bf16 ${TD_ISA_FLAGS_avx512_bf16} -mamx-tile -mamx-bf16)

@@ -46,6 +46,10 @@ typedef struct td_gemm_f32_args {
  * is in memory, is f32. */
 typedef td_gemm_f32_args td_gemm_bf16_args;
 
+/* As gemm_bf16, with products joined by 32 of k, see kernel.h. Tiles: 32 rows of a strip of
+ * columns, strips outermost. */
+typedef td_gemm_f32_args td_gemm_amx_args;
+
 /* images (batch, 3, size, size), already normalised -> patches (batch * P, 3 * patch * patch), P =
  * (size/patch)^2, row order (y, x) of patches, column order (channel, y, x). With keep (batch,
  * kept): only those patches of each image, in ascending order, and P = kept. Tile: one image. */

@@ -11,6 +11,9 @@
  *   - of gemm_bf16 the chain goes by pairs of k, (0, 1), (2, 3), ... from the start of each block,
  *     an odd block being padded with a zero: an FMA of the second product, then one of the first,
  *     denormals being zero wherever they appear;
+ *   - of gemm_amx the chain goes by steps of 32 k from the start of each block, the last one padded
+ *     with zeros: one chain of FMAs over the products of even k of the step and one over those of
+ *     odd k, both from zero, their sum, and its sum with the chain; denormals as above;
  *   - a row reduction has 16 lanes, lane = index mod 16, combined by the fixed tree of td_v16_sum;
  *   - a sum over rows (samples, tokens) is sequential inside each of `blocks` equal row blocks,
  *     and a balanced binary tree across blocks;

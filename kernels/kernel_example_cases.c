@@ -468,6 +468,7 @@ static const struct {
 } builders[TD_OP_COUNT] = {
     [TD_OP_gemm_f32] = {build_gemm, finish_gemm},
     [TD_OP_gemm_bf16] = {build_gemm, finish_gemm},
+    [TD_OP_gemm_amx] = {build_gemm, finish_gemm},
     [TD_OP_im2col_f32] = {build_im2col, NULL},
     [TD_OP_tokens_assemble_f32] = {build_tokens, NULL},
     [TD_OP_rows_copy_f32] = {build_rows_copy, NULL},

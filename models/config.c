@@ -9,17 +9,26 @@
 #include "base/text.h"
 
 static const char *const precision_names[] = {
-#define NAME_OF(precision, name) [precision] = name,
+#define NAME_OF(precision, name, product) [precision] = name,
     TD_PRECISION_MAP(NAME_OF)
 #undef NAME_OF
 };
+
+td_op_id td_precision_product(td_precision precision) {
+    static const td_op_id products[] = {
+#define PRODUCT_OF(precision, name, product) [precision] = TD_OP_##product,
+        TD_PRECISION_MAP(PRODUCT_OF)
+#undef PRODUCT_OF
+    };
+    return products[precision];
+}
 
 const char *td_precision_name(td_precision precision) {
     return precision_names[precision];
 }
 
 td_status td_precision_find(const char *name, td_precision *out) {
-    for (size_t i = 0; i < sizeof precision_names / sizeof precision_names[0]; i++) {
+    for (size_t i = 0; i < TD_PRECISION_COUNT; i++) {
         if (strcmp(name, precision_names[i]) == 0) {
             *out = (td_precision)i;
             return TD_OK;

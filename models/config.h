@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "kernels/args.h"
+#include "kernels/kernel.h"
 
 typedef struct td_tower_config {
     int64_t layers, width, heads, mlp; /* mlp: hidden width of a block's two-layer perceptron */
@@ -23,24 +23,32 @@ typedef struct td_tower_config {
  * text pooled at its last token with a biased projection, nothing masked */
 typedef enum td_family { TD_FAMILY_CLIP, TD_FAMILY_SIGLIP } td_family;
 
-/* Arithmetic of the towers' products: the number, and its name on the command line and in case ids.
+/* Arithmetic of the towers' products: number, name on the command line and in case ids, operation.
  * What is in memory is f32 in all of them, and so are the patch embedding, norms, softmax, the
- * residual stream, the loss with its similarities, and the update. */
-#define TD_PRECISION_MAP(X)                                                                        \
-    X(TD_PRECISION_F32, "f32")   /* chains of FMAs */                                              \
-    X(TD_PRECISION_BF16, "bf16") /* operands rounded to bf16, sums in the order of VDPBF16PS */
+ * residual stream, the loss with its similarities, and the update. In bf16 operands are rounded;
+ * the two differ in the order of sums, that of VDPBF16PS and that of AMX. */
+/* clang-format off */
+#define TD_PRECISION_MAP(X)                              \
+    X(TD_PRECISION_F32, "f32", gemm_f32)                 \
+    X(TD_PRECISION_BF16, "bf16", gemm_bf16)              \
+    X(TD_PRECISION_BF16_AMX, "bf16-amx", gemm_amx)
+/* clang-format on */
 
 typedef enum td_precision {
-#define TD_PRECISION_ENUM(precision, name) precision,
+#define TD_PRECISION_ENUM(precision, name, product) precision,
     TD_PRECISION_MAP(TD_PRECISION_ENUM)
 #undef TD_PRECISION_ENUM
+        TD_PRECISION_COUNT
 } td_precision;
 
-/* The names as the choices of an option: "f32|bf16". */
-#define TD_PRECISION_NAME(precision, name) "|" name
-#define TD_PRECISION_CHOICES               (&(TD_PRECISION_MAP(TD_PRECISION_NAME))[1])
+/* The names as the choices of an option: "f32|bf16|bf16-amx". */
+#define TD_PRECISION_NAME(precision, name, product) "|" name
+#define TD_PRECISION_CHOICES                        (&(TD_PRECISION_MAP(TD_PRECISION_NAME))[1])
 
 const char *td_precision_name(td_precision precision);
+
+/* The operation that multiplies so. */
+td_op_id td_precision_product(td_precision precision);
 
 /* TD_EUSAGE when there is no such arithmetic. */
 td_status td_precision_find(const char *name, td_precision *out);

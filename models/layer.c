@@ -70,9 +70,8 @@ static int64_t chains(const td_layer *at, int64_t k) {
 /* The product for a weight. Pixels are never rounded: what an image shows is in small differences
  * between them. */
 static td_op_id product_of(const td_layer *at, td_role weight) {
-    static const td_op_id products[] = {
-        [TD_PRECISION_F32] = TD_OP_gemm_f32, [TD_PRECISION_BF16] = TD_OP_gemm_bf16};
-    return weight == TD_ROLE_v_patch_w ? TD_OP_gemm_f32 : products[at->build->precision];
+    return weight == TD_ROLE_v_patch_w ? TD_OP_gemm_f32
+                                       : td_precision_product(at->build->precision);
 }
 
 int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,

@@ -4,7 +4,8 @@
 #ifndef TD_KERNELS_GEMM_EPILOGUE_H
 #define TD_KERNELS_GEMM_EPILOGUE_H
 
-#include "kernels/gemm/gemm_tile.h"
+#include "kernels/args.h"
+#include "kernels/gemm/gemm_place.h"
 #include "kernels/vmath.h"
 
 static inline bool gemm_is_plain(const td_gemm_f32_args *args) {

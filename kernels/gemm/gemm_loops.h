@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "kernels/gemm/gemm_epilogue.h"
+#include "kernels/gemm/gemm_tile.h"
 
 /* A block of rows of one strip. */
 typedef struct gemm_block {

@@ -12,6 +12,7 @@
 #ifndef TD_KERNELS_GEMM_TILE_H
 #define TD_KERNELS_GEMM_TILE_H
 
+#include "kernels/gemm/gemm_place.h"
 #include "kernels/gemm/gemm_plan.h"
 #include "kernels/simd.h"
 
@@ -37,12 +38,6 @@ enum { GEMM_MR = 2, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_PORTABLE };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_2
 #endif
 enum { GEMM_NR = GEMM_NV * TD_LANES };
-
-/* A tile in memory: rows `ld` floats apart, GEMM_NR columns. */
-typedef struct gemm_place {
-    float *p;
-    int64_t ld;
-} gemm_place;
 
 /* Rows of a tile to come, GEMM_NR floats each, `stride` bytes apart. */
 typedef struct gemm_lines {

@@ -50,6 +50,7 @@ Test(cpu, features_agree_with_the_kernel) {
                 {"avx512f", " avx512f "},
                 {"bmi2", " bmi2 "},
                 {"avx512_bf16", " avx512_bf16 "},
+                {"amx_bf16", " amx_bf16 "},
                 {"f16c", " f16c "},
                 {"vpclmulqdq", " vpclmulqdq "}};
     static char line[8192];

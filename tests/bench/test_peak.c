@@ -81,6 +81,10 @@ Test(peak, loops_compute_what_they_claim) {
         cr_assert(td_peak_dot(1));
         cr_assert(td_peak_dot(1000));
     }
+    if (td_isa_native() >= TD_ISA_AMX_BF16) {
+        cr_assert(td_peak_tiles(1));
+        cr_assert(td_peak_tiles(1000));
+    }
     cr_assert_eq(td_peak_adds(3), UINT64_C(3) * TD_PEAK_ADDS);
 }
 
@@ -117,17 +121,26 @@ Test(ceiling, is_measured_once_and_kept) {
     cr_assert_gt(td_ceiling_gflops(TD_PRECISION_F32, 1), 0);
 }
 
-/* bf16 products have a roof of their own only where the CPU has their instruction. */
-Test(ceiling, bf16_code_is_held_against_the_dot_peak) {
-    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, TD_PRECISION_BF16), TD_PEAK_DOT);
-    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512_BF16, TD_PRECISION_F32), TD_PEAK_FMA);
-    cr_assert_eq(td_peak_of_code(TD_ISA_AVX512, true), TD_PEAK_FMA);
-    const td_peak *peak;
-    td_status status = td_ceiling_get(TD_PEAK_DOT, TD_ISA_AVX512_BF16, 1, 0, false, &peak);
-    if (td_isa_native() < TD_ISA_AVX512_BF16) {
-        cr_assert_eq(status, TD_ESKIP);
-        cr_skip_test("%s", td_error());
+/* bf16 products have roofs of their own only where the CPU has their instructions. */
+Test(ceiling, bf16_code_is_held_against_its_own_peak) {
+    static const struct {
+        td_peak_kind kind;
+        td_precision precision;
+        td_isa isa;
+    } rows[] = {{TD_PEAK_DOT, TD_PRECISION_BF16, TD_ISA_AVX512_BF16},
+                {TD_PEAK_AMX, TD_PRECISION_BF16_AMX, TD_ISA_AMX_BF16}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        cr_assert_eq(td_peak_of_code(rows[i].isa, rows[i].precision), rows[i].kind);
+        cr_assert_eq(td_peak_of_code(rows[i].isa, TD_PRECISION_F32), TD_PEAK_FMA);
+        cr_assert_eq(td_peak_of_code(TD_ISA_AVX512, rows[i].precision), TD_PEAK_FMA);
+        const td_peak *peak;
+        td_status status = td_ceiling_get(rows[i].kind, rows[i].isa, 1, 0, false, &peak);
+        if (td_isa_native() < rows[i].isa) {
+            cr_assert_eq(status, TD_ESKIP);
+            cr_assert(strstr(td_error(), td_isa_name(rows[i].isa)) != NULL, "%s", td_error());
+            continue;
+        }
+        cr_assert_eq(status, TD_OK, "%s", td_error());
+        cr_assert(peak->value > 0 && peak->isa == rows[i].isa);
     }
-    cr_assert_eq(status, TD_OK, "%s", td_error());
-    cr_assert(peak->value > 0 && peak->isa == TD_ISA_AVX512_BF16);
 }

@@ -10,7 +10,7 @@ status=0 found=0
 for file in "$@"; do
     leaks=$("$objdump" -d "$file" | grep -cE '%[yz]mm[0-9]')
     case $file in
-    *td_kernels_avx*) found=$((found + leaks)) ;;
+    *td_kernels_avx* | *td_kernels_amx*) found=$((found + leaks)) ;;
     *)
         if [ "$leaks" -ne 0 ]; then
             echo "$file: $leaks instructions on ymm or zmm registers" >&2

@@ -120,6 +120,7 @@ typedef struct shape {
 } shape;
 
 typedef struct problem {
+    td_op_id op; /* gemm_bf16 or gemm_amx */
     td_gemm_bf16_args args;
     float *a, *b, *c;
 } problem;
@@ -134,20 +135,48 @@ static float *random_floats(int64_t n, uint64_t id) {
     return x;
 }
 
-static float element(const problem *p, int64_t i, int64_t j, int64_t first, int64_t last,
-                     float sum) {
+/* bf16 of A's and B's element at k, as the upper half of a float; zero from `last` on. */
+static void operands(const problem *p, int64_t i, int64_t j, int64_t k, int64_t last, uint32_t *a,
+                     uint32_t *b) {
     const td_gemm_bf16_args *g = &p->args;
+    *a = *b = 0;
+    if (k < last) {
+        *a = rounded(g->a_trans ? p->a[k * g->lda + i] : p->a[i * g->lda + k]);
+        *b = rounded(g->b_trans ? p->b[j * g->ldb + k] : p->b[k * g->ldb + j]);
+    }
+}
+
+static float element_by_pairs(const problem *p, int64_t i, int64_t j, int64_t first, int64_t last,
+                              float sum) {
     for (int64_t k = first; k < last; k += 2) {
-        uint32_t pair[2] = {0, 0};
-        for (int64_t h = 0; h < 2 && k + h < last; h++) {
-            float a = g->a_trans ? p->a[(k + h) * g->lda + i] : p->a[i * g->lda + k + h];
-            float b = g->b_trans ? p->b[j * g->ldb + k + h] : p->b[(k + h) * g->ldb + j];
-            pair[0] |= rounded(a) << 16 * h;
-            pair[1] |= rounded(b) << 16 * h;
-        }
-        sum = pair_step(pair[0], pair[1], sum);
+        uint32_t a[2], b[2];
+        operands(p, i, j, k, last, &a[0], &b[0]);
+        operands(p, i, j, k + 1, last, &a[1], &b[1]);
+        sum = pair_step(a[0] | a[1] << 16, b[0] | b[1] << 16, sum);
     }
     return sum;
+}
+
+/* 32 of k, even and odd ones apart. */
+static float element_by_tiles(const problem *p, int64_t i, int64_t j, int64_t first, int64_t last,
+                              float sum) {
+    for (int64_t k = first; k < last; k += 32) {
+        float half[2] = {0.0f, 0.0f};
+        for (int64_t h = 0; h < 32; h++) {
+            uint32_t a, b;
+            operands(p, i, j, k + h, last, &a, &b);
+            half[h % 2] = fmaf(from_bits(a << 16), from_bits(b << 16), half[h % 2]);
+        }
+        float both = half[0] + half[1];
+        sum += both;
+    }
+    return sum;
+}
+
+static float element(const problem *p, int64_t i, int64_t j, int64_t first, int64_t last,
+                     float sum) {
+    return p->op == TD_OP_gemm_amx ? element_by_tiles(p, i, j, first, last, sum)
+                                   : element_by_pairs(p, i, j, first, last, sum);
 }
 
 static float tree(const problem *p, int64_t i, int64_t j, int64_t first, int64_t count) {
@@ -168,24 +197,24 @@ static void expect_rows_equal(const problem *p, const float *want) {
     int count;
     const td_kernel *rows = td_kernels(&count);
     float *c = td_alloc((size_t)(g->m * g->ldc) * sizeof *c);
-    void *scratch = td_alloc((size_t)td_gemm_bf16_scratch(g));
+    void *scratch = td_alloc((size_t)td_ops[p->op].scratch(g));
     cr_assert(c != NULL && scratch != NULL);
     for (int r = 0; r < count; r++) {
-        if (rows[r].op != TD_OP_gemm_bf16 || rows[r].isa > td_isa_native()) {
+        if (rows[r].op != p->op || rows[r].isa > td_isa_native()) {
             continue;
         }
         td_gemm_bf16_args args = *g;
         memcpy(c, p->c, (size_t)(g->m * g->ldc) * sizeof *c);
         args.c = c;
         unsigned before = _mm_getcsr();
-        rows[r].run(&args, 0, td_gemm_bf16_tiles(&args), scratch);
+        rows[r].run(&args, 0, td_ops[p->op].tiles(&args), scratch);
         cr_expect_eq(_mm_getcsr() & 0x8040, before & 0x8040, "%s leaves MXCSR", rows[r].name);
         int64_t wrong = 0;
         for (int64_t i = 0; i < g->m * g->n; i++) {
             wrong += !same(c[i / g->n * g->ldc + i % g->n], want[i]);
         }
-        cr_expect_eq(wrong, 0, "%s m%d n%d k%d %c%c blocks %d: %d elements", rows[r].name,
-                     (int)g->m, (int)g->n, (int)g->k, g->a_trans ? 'T' : 'N',
+        cr_expect_eq(wrong, 0, "%s %s m%d n%d k%d %c%c blocks %d: %d elements", td_ops[p->op].name,
+                     rows[r].name, (int)g->m, (int)g->n, (int)g->k, g->a_trans ? 'T' : 'N',
                      g->b_trans ? 'T' : 'N', (int)g->k_blocks, (int)wrong);
     }
     td_free(scratch);
@@ -210,11 +239,12 @@ static void shrink(float *x, int64_t n) {
 
 typedef enum inputs { PLAIN, STRANGE, VANISHING } inputs;
 
-static void check_shape(const shape *s, int form, inputs kind) {
+static void check_shape(td_op_id op, const shape *s, int form, inputs kind) {
     bool a_trans = (form & 1) != 0, b_trans = (form & 2) != 0;
     int64_t lda = (a_trans ? s->m : s->k) + 3, ldb = (b_trans ? s->k : s->n) + 1;
     int64_t a_floats = (a_trans ? s->k : s->m) * lda, b_floats = (b_trans ? s->n : s->k) * ldb;
-    problem p = {.a = random_floats(a_floats, 1),
+    problem p = {.op = op,
+                 .a = random_floats(a_floats, 1),
                  .b = random_floats(b_floats, 2),
                  .c = random_floats(s->m * s->n, 3)};
     if (kind == STRANGE) {
@@ -253,8 +283,9 @@ static void check_shape(const shape *s, int form, inputs kind) {
     td_free(p.c);
 }
 
-/* Around tiles, strips, passes of 384 and 256 pairs and vectors of 16; odd k and odd blocks. */
-Test(gemm_bf16, rows_equal_the_canonical_order) {
+/* Around tiles, strips, passes of 384 and 256 pairs, of 1,024 k, and vectors of 16; odd k and odd
+ * blocks. */
+static void check_canonical_order(td_op_id op) {
     static const shape shapes[] = {
         {1, 1, 1, 1, false},       {1, 17, 31, 1, true},      {2, 33, 0, 1, false},
         {6, 16, 2, 1, false},      {14, 32, 33, 1, true},     {15, 33, 63, 1, false},
@@ -262,19 +293,36 @@ Test(gemm_bf16, rows_equal_the_canonical_order) {
         {7, 401, 19, 1, false},    {31, 35, 96, 8, false},    {31, 35, 104, 8, false},
         {17, 19, 101, 7, false},   {9, 40, 1700, 4, false},   {9, 16, 2309, 3, false},
         {1600, 3, 1801, 2, false}, {5, 20, 1000, 100, false}, {15, 20, 5, 7, false},
+        {33, 31, 3100, 1, true},   {40, 530, 64, 1, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int form = 0; form < 3; form++) {
-            check_shape(&shapes[i], form, PLAIN);
+            check_shape(op, &shapes[i], form, PLAIN);
         }
     }
 }
 
-Test(gemm_bf16, special_values) {
+static void check_special_values(td_op_id op) {
     static const shape some = {31, 37, 301, 1, false}, blocks = {31, 37, 301, 4, false};
     for (int form = 0; form < 3; form++) {
-        check_shape(&some, form, STRANGE);
-        check_shape(&blocks, form, STRANGE);
-        check_shape(&some, form, VANISHING);
+        check_shape(op, &some, form, STRANGE);
+        check_shape(op, &blocks, form, STRANGE);
+        check_shape(op, &some, form, VANISHING);
     }
+}
+
+Test(gemm_bf16, rows_equal_the_canonical_order) {
+    check_canonical_order(TD_OP_gemm_bf16);
+}
+
+Test(gemm_bf16, special_values) {
+    check_special_values(TD_OP_gemm_bf16);
+}
+
+Test(gemm_amx, rows_equal_the_canonical_order) {
+    check_canonical_order(TD_OP_gemm_amx);
+}
+
+Test(gemm_amx, special_values) {
+    check_special_values(TD_OP_gemm_amx);
 }

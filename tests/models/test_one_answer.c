@@ -28,7 +28,9 @@ ParameterizedTestParameters(one_answer, layouts) {
                                   {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_F32},
                                   {"mu-siglip", TD_LOSS_SOFTMAX, TD_PRECISION_F32},
                                   {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16},
-                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16}};
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16},
+                                  {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX},
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16_AMX}};
     return cr_make_param_array(answer_case, cases, sizeof cases / sizeof cases[0]);
 }
 
@@ -64,7 +66,9 @@ ParameterizedTestParameters(one_answer, instruction_sets) {
     static answer_case cases[] = {{"mu", TD_LOSS_SOFTMAX, TD_PRECISION_F32},
                                   {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_F32},
                                   {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16},
-                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16}};
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16},
+                                  {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX},
+                                  {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16_AMX}};
     return cr_make_param_array(answer_case, cases, sizeof cases / sizeof cases[0]);
 }
 

@@ -19,7 +19,9 @@ typedef struct precision_case {
 } precision_case;
 
 static precision_case cases[] = {{"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16},
-                                 {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16}};
+                                 {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16},
+                                 {"mu", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX},
+                                 {"mu-siglip", TD_LOSS_SIGMOID, TD_PRECISION_BF16_AMX}};
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 static void run(const td_train_options *options, td_case_result *out) {
@@ -72,10 +74,10 @@ ParameterizedTest(precision_case *c, precision, savings_keep_the_answer) {
 
 Test(precision, names) {
     td_precision precision;
-    for (td_precision p = TD_PRECISION_F32; p <= TD_PRECISION_BF16; p++) {
+    for (td_precision p = TD_PRECISION_F32; p < TD_PRECISION_COUNT; p++) {
         td_case_ok(td_precision_find(td_precision_name(p), &precision));
         cr_assert_eq(precision, p);
     }
     cr_assert_eq(td_precision_find("f16", &precision), TD_EUSAGE);
-    cr_assert(strstr(td_error(), "f32|bf16") != NULL, "%s", td_error());
+    cr_assert(strstr(td_error(), TD_PRECISION_CHOICES) != NULL, "%s", td_error());
 }

@@ -71,7 +71,7 @@ static td_status list_collectives(const char *glob) {
         char name[64];
         snprintf(name, sizeof name, "%s/%s", rows[i].operation, rows[i].algorithm);
         if (!glob || td_case_matches(glob, name)) {
-            printf("%-24s %s\n", name, rows[i].doc);
+            printf("%-34s %s\n", name, rows[i].doc);
         }
     }
     return TD_OK;

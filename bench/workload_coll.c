@@ -15,11 +15,13 @@ enum { BUFFER_AT = 4096 };
 static const int64_t quick_sizes[] = {4 << 10, 64 << 10, 1 << 20, 8 << 20, 64 << 20};
 static const int64_t full_sizes[] = {1 << 10, 16 << 10, 256 << 10, 4 << 20, 16 << 20, 256 << 20};
 
+static const int64_t other_sizes[] = {1 << 10, 64 << 10, 4 << 20};
+
 typedef struct coll_state {
     const td_collective *row;
     td_comm *comm;
     td_dtype dtype;
-    int64_t count;
+    int64_t count, elements;
     void *buffer;
     _Atomic int status; /* of the first call that failed */
     td_bench *bench;
@@ -44,12 +46,33 @@ static void list_size(const td_workload *self, td_case_list *list, int row, int6
     added->quick = quick;
 }
 
+/* The rows that the quick suite measures: what training uses, and what shows the difference. */
+static bool is_quick(const td_collective *row) {
+    static const char *const names[][2] = {{"barrier", "dissemination"},
+                                           {"allreduce", "tree"},
+                                           {"allreduce", "ring"},
+                                           {"reduce_scatter", "ring"},
+                                           {"allgather", "ring"}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (row == td_collective_find(names[i][0], names[i][1])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static td_status list_coll(const td_workload *self, td_case_list *list) {
     int n;
     const td_collective *rows = td_collectives(&n);
     for (int row = 0; row < n; row++) {
-        if (strcmp(rows[row].operation, "barrier") == 0) {
-            list_size(self, list, row, 0, TD_F32, true);
+        if (rows[row].id == TD_COLL_barrier) {
+            list_size(self, list, row, 0, TD_F32, is_quick(&rows[row]));
+            continue;
+        }
+        if (!is_quick(&rows[row])) {
+            for (size_t i = 0; i < sizeof other_sizes / sizeof other_sizes[0]; i++) {
+                list_size(self, list, row, other_sizes[i], TD_F32, false);
+            }
             continue;
         }
         for (size_t i = 0; i < sizeof quick_sizes / sizeof quick_sizes[0]; i++) {
@@ -64,12 +87,18 @@ static td_status list_coll(const td_workload *self, td_case_list *list) {
 }
 
 static bool fits_ranks(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks > 1;
+    int n;
+    return layout->ranks > 1 && td_collectives(&n)[subject->param[PARAM_ROW]].fits(layout->ranks);
 }
 
-static int64_t case_count(const td_case *subject) {
-    return subject->param[PARAM_BYTES] / td_dtype_bytes((td_dtype)subject->param[PARAM_DTYPE]);
+/* The count of the call: of the vector, or for pairs of a block, so that the vector has the size.
+ */
+static int64_t case_count(const td_case *subject, int ranks) {
+    int n;
+    const td_collective *row = &td_collectives(&n)[subject->param[PARAM_ROW]];
+    int64_t count =
+        subject->param[PARAM_BYTES] / td_dtype_bytes((td_dtype)subject->param[PARAM_DTYPE]);
+    return td_operation_of(row->id)->blocks == TD_BLOCKS_PAIRS ? count / ranks : count;
 }
 
 static int64_t staging_at(const td_case *subject) {
@@ -77,8 +106,11 @@ static int64_t staging_at(const td_case *subject) {
 }
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
-    *bytes = staging_at(subject) + td_comm_bytes(layout->ranks, case_count(subject),
-                                                 (td_dtype)subject->param[PARAM_DTYPE]);
+    int n;
+    *bytes = staging_at(subject) +
+             td_collective_staging_bytes(&td_collectives(&n)[subject->param[PARAM_ROW]],
+                                         layout->ranks, case_count(subject, layout->ranks),
+                                         (td_dtype)subject->param[PARAM_DTYPE]);
     return TD_OK;
 }
 
@@ -93,7 +125,9 @@ static td_status setup_coll(td_bench *bench) {
     s->bench = bench;
     s->row = &td_collectives(&n)[subject->param[PARAM_ROW]];
     s->dtype = (td_dtype)subject->param[PARAM_DTYPE];
-    s->count = case_count(subject);
+    s->count = case_count(subject, rank->count);
+    s->elements =
+        td_operation_of(s->row->id)->blocks == TD_BLOCKS_PAIRS ? s->count * rank->count : s->count;
     s->buffer = rank->segment + BUFFER_AT;
     int64_t staging = staging_at(subject);
     return td_comm_create(rank, rank->segment + staging, (int64_t)rank->segment_bytes - staging,
@@ -108,7 +142,8 @@ static void teardown_coll(td_bench *bench) {
 
 static void run_coll(td_bench *bench, td_worker *worker) {
     coll_state *s = bench->state;
-    td_status status = s->row->run(s->comm, worker, s->buffer, s->count, s->dtype);
+    td_status status =
+        td_collective_in_place(s->row, s->comm, worker, s->buffer, s->count, s->dtype);
     int none = TD_OK;
     if (status != TD_OK) {
         atomic_compare_exchange_strong(&s->status, &none, (int)status);
@@ -146,14 +181,15 @@ static bool holds(const coll_state *s, int64_t i, int value) {
     return ((uint16_t *)s->buffer)[i] == (uint16_t)(bits >> 16);
 }
 
-static int expected(const coll_state *s, int64_t i, int ranks) {
-    if (strcmp(s->row->operation, "allgather") == 0) {
-        int owner = 0;
-        while (td_chunk_first(s->count, owner + 1, ranks) <= i) {
-            owner++;
-        }
-        return value_of(owner, i);
+static int owner_of(const coll_state *s, int64_t i, int ranks) {
+    int owner = 0;
+    while (td_chunk_first(s->count, owner + 1, ranks) <= i) {
+        owner++;
     }
+    return owner;
+}
+
+static int sum_below(int64_t i, int ranks) {
     int sum = 0;
     for (int r = 0; r < ranks; r++) {
         sum += value_of(r, i);
@@ -161,14 +197,57 @@ static int expected(const coll_state *s, int64_t i, int ranks) {
     return sum;
 }
 
+/* What element i of this rank must be; false: undefined. */
+static bool expected(const coll_state *s, int64_t i, const td_rank *rank, int *out) {
+    int p = rank->count, me = rank->rank;
+    switch (s->row->id) {
+    case TD_COLL_allreduce:
+        *out = sum_below(i, p);
+        return true;
+    case TD_COLL_reduce:
+        *out = sum_below(i, p);
+        return me == 0;
+    case TD_COLL_reduce_scatter:
+        *out = sum_below(i, p);
+        return owner_of(s, i, p) == me;
+    case TD_COLL_scan:
+        *out = sum_below(i, me + 1);
+        return true;
+    case TD_COLL_exscan:
+        *out = sum_below(i, me);
+        return me > 0;
+    case TD_COLL_broadcast:
+        *out = value_of(0, i);
+        return true;
+    case TD_COLL_scatter:
+        *out = value_of(0, i);
+        return owner_of(s, i, p) == me;
+    case TD_COLL_allgather:
+        *out = value_of(owner_of(s, i, p), i);
+        return true;
+    case TD_COLL_gather:
+        *out = value_of(owner_of(s, i, p), i);
+        return me == 0;
+    case TD_COLL_alltoall:
+        *out = value_of((int)(i / s->count), me * s->count + i % s->count);
+        return true;
+    case TD_COLL_shift:
+        *out = value_of((me + p - 1) % p, i);
+        return true;
+    case TD_COLL_exchange:
+        *out = value_of(i < s->count / 2 ? (me + p - 1) % p : (me + 1) % p, i);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static td_status check_result(const coll_state *s, const td_rank *rank) {
-    bool own_only = strcmp(s->row->operation, "reduce_scatter") == 0;
-    int64_t first = own_only ? td_chunk_first(s->count, rank->rank, rank->count) : 0;
-    int64_t last = own_only ? td_chunk_first(s->count, rank->rank + 1, rank->count) : s->count;
-    for (int64_t i = first; i < last; i++) {
-        if (!holds(s, i, expected(s, i, rank->count))) {
+    for (int64_t i = 0; i < s->elements; i++) {
+        int right;
+        if (expected(s, i, rank, &right) && !holds(s, i, right)) {
             return td_fail(TD_ECHECK, "rank %d of %d: element %lld is not %d", rank->rank,
-                           rank->count, (long long)i, expected(s, i, rank->count));
+                           rank->count, (long long)i, right);
         }
     }
     return TD_OK;
@@ -176,7 +255,7 @@ static td_status check_result(const coll_state *s, const td_rank *rank) {
 
 static td_status verify_coll(td_bench *bench) {
     coll_state *s = bench->state;
-    for (int64_t i = 0; i < s->count; i++) {
+    for (int64_t i = 0; i < s->elements; i++) {
         store(s, i, value_of(bench->rank->rank, i));
     }
     td_team_run(bench->team, run_once, s);
@@ -187,24 +266,15 @@ static td_status verify_coll(td_bench *bench) {
     snprintf(bench->outcome->method, sizeof bench->outcome->method,
              s->count ? "memcmp:exact sums" : "every rank returned");
     /* All zero from here on: sums of sums would overflow after some hundred steps. */
-    memset(s->buffer, 0, (size_t)(s->count * td_dtype_bytes(s->dtype)));
+    memset(s->buffer, 0, (size_t)(s->elements * td_dtype_bytes(s->dtype)));
     return status;
-}
-
-/* The least memory traffic that any algorithm in place needs: every buffer is read and every result
- * written once, n elements in each of p ranks. */
-static double least_traffic(const coll_state *s, double p) {
-    double bytes = (double)(s->count * td_dtype_bytes(s->dtype));
-    if (strcmp(s->row->operation, "reduce_scatter") == 0) {
-        return (p + 1) * bytes;
-    }
-    return strcmp(s->row->operation, "allgather") == 0 ? p * bytes : 2 * p * bytes;
 }
 
 static void cost_coll(const td_bench *bench, td_cost *out) {
     const coll_state *s = bench->state;
     int ranks = bench->rank->count;
-    double bytes = (double)(s->count * td_dtype_bytes(s->dtype));
+    double bytes = (double)(s->elements * td_dtype_bytes(s->dtype));
+    const td_operation *operation = td_operation_of(s->row->id);
     if (s->count == 0) {
         *out = (td_cost){.value = TD_VALUE_TIME};
         return;
@@ -212,11 +282,11 @@ static void cost_coll(const td_bench *bench, td_cost *out) {
     *out = (td_cost){.value = TD_VALUE_BUS,
                      .bytes = bytes,
                      .working_set = ranks * bytes,
-                     .bus_factor = s->row->busbw_factor(ranks),
-                     .roof_bytes = least_traffic(s, ranks)};
+                     .bus_factor = operation->busbw_factor(ranks),
+                     .roof_bytes = operation->least_traffic(ranks) * bytes};
     td_outcome_number(bench->outcome, "message_bytes", bytes);
     td_outcome_number(bench->outcome, "traffic_bytes",
-                      s->row->memory_bytes(ranks, s->count, s->dtype));
+                      td_collective_traffic(s->row, ranks, s->count, s->dtype));
 }
 
 const td_workload td_workload_coll = {

@@ -5,10 +5,14 @@
 #define TD_COLLECTIVES_ALGORITHMS_H
 
 #include "collectives/comm.h"
+#include "collectives/schedule.h"
 
-#define TD_COLLECTIVE(operation, algorithm, busbw, traffic, order, doc)                            \
+#define TD_SCHEDULE(operation, algorithm, blocks, segmented, fits, rounds, volume, doc)            \
+    td_generate_fn td_##operation##__##algorithm;
+#define TD_DIRECT(operation, algorithm, fits, traffic, doc)                                        \
     td_collective_fn td_##operation##__##algorithm;
 #include "collectives/collectives.inc"
-#undef TD_COLLECTIVE
+#undef TD_SCHEDULE
+#undef TD_DIRECT
 
 #endif

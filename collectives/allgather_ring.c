@@ -1,29 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
 #include "collectives/algorithms.h"
-#include "collectives/comm_state.h"
 
-/* At step s rank r copies chunk r - s - 1, which the rank before it owns at step 0 and has copied
+/* At step k rank r copies block r - k - 1, which the rank before it owns at step 0 and has copied
  * one step earlier after that. */
-td_status td_allgather__ring(td_comm *comm, td_worker *worker, void *buffer, int64_t count,
-                             td_dtype dtype) {
-    TD_TRY(td_comm_enter(comm, worker, "allgather/ring", buffer, count, dtype));
-    int p = td_comm_size(comm), rank = td_comm_rank(comm);
-    int64_t bytes = td_dtype_bytes(dtype);
-    unsigned char *mine = buffer;
-    const unsigned char *previous = td_comm_peer(comm, (rank + p - 1) % p, buffer);
-    uint32_t start = td_comm_steps(comm, worker);
-    for (int step = 0; step < p - 1; step++) {
-        if (step > 0 && td_comm_await_previous(comm, worker, start + (uint32_t)step) != TD_OK) {
-            break;
+void td_allgather__ring(td_moves *s) {
+    int p = s->ranks;
+    for (int rank = 0; rank < p; rank++) {
+        int previous = (rank + p - 1) % p;
+        td_copy_blocks(s, 0, rank, TD_BUFFER_OUT, rank, s->in, rank, 1);
+        for (int step = 0; step < p - 1; step++) {
+            td_copy_blocks(s, step, rank, TD_BUFFER_OUT, previous,
+                           step == 0 ? s->in : TD_BUFFER_OUT, rank - step - 1, 1);
         }
-        int chunk = (rank - step - 1 + p) % p;
-        int64_t first = td_chunk_first(count, chunk, p);
-        int64_t last = td_chunk_first(count, chunk + 1, p);
-        td_comm_part(worker->id, worker->count, bytes, &first, &last);
-        memcpy(mine + first * bytes, previous + first * bytes, (size_t)((last - first) * bytes));
-        td_comm_step_done(comm, worker);
     }
-    return td_comm_leave(comm, worker);
 }

@@ -5,28 +5,30 @@
 #include "collectives/comm_state.h"
 #include "collectives/elements.h"
 
-/* Elements summed at a time: 4 KiB from each rank is one page, which the prefetcher follows, and
- * partial sums of all levels (at most 7 for 64 ranks) stay in a 32 KiB first-level cache. */
-enum { BLOCK = 1024, MAX_LEVELS = 7 };
+/* Bytes of partial sums taken at a time: 4 KiB from each rank is one page, which the prefetcher
+ * follows, and partial sums of all levels (at most 7 for 64 ranks) stay in a 32 KiB first-level
+ * cache. */
+enum { BLOCK_BYTES = 4096, MAX_LEVELS = 7 };
 _Static_assert(1 << (MAX_LEVELS - 1) >= TD_MAX_RANKS, "one partial sum for each level of the tree");
 
 typedef struct inputs {
     const unsigned char *rank[TD_MAX_RANKS];
-    int64_t offset_bytes, n; /* the block: n <= BLOCK elements */
-    td_dtype dtype;
-    _Alignas(64) float partial[MAX_LEVELS][BLOCK];
+    int64_t first, n; /* the block, in elements */
+    td_dtype dtype, partial_type;
+    td_reduce reduce;
+    _Alignas(64) unsigned char partial[MAX_LEVELS][BLOCK_BYTES];
 } inputs;
 
-/* The sum over ranks [first, first + count); f32 inputs are read where they are. Uses
- * partial[level] and the levels above. */
-static const float *sum_subtree(inputs *in, int first, int count, int level) {
-    float *out = in->partial[level];
+/* The sum over ranks [first, first + count); inputs are read where they are, unless they are to be
+ * widened. Uses partial[level] and the levels above. */
+static const void *sum_subtree(inputs *in, int first, int count, int level) {
+    void *out = in->partial[level];
     if (count == 1) {
-        const unsigned char *source = in->rank[first] + in->offset_bytes;
-        if (in->dtype == TD_F32) {
-            return (const float *)source;
+        const unsigned char *source = in->rank[first] + in->first * td_dtype_bytes(in->dtype);
+        if (in->dtype == in->partial_type) {
+            return source;
         }
-        td_widen_bf16(out, (const uint16_t *)source, in->n);
+        td_elements_copy(out, in->partial_type, source, in->dtype, in->n);
         return out;
     }
     /* The left side is the largest power of two below count, as for blocks inside a rank
@@ -35,40 +37,57 @@ static const float *sum_subtree(inputs *in, int first, int count, int level) {
     while (2 * left < count) {
         left *= 2;
     }
-    const float *a = sum_subtree(in, first, left, level);
-    const float *b = sum_subtree(in, first + left, count - left, level + 1);
-    td_add_f32(out, a, b, in->n);
+    const void *a = sum_subtree(in, first, left, level);
+    const void *b = sum_subtree(in, first + left, count - left, level + 1);
+    td_elements()->combine(out, a, b, in->n, in->partial_type, in->reduce);
     return out;
+}
+
+/* The result of a block goes to all ranks. */
+static void spread(const td_comm *comm, const inputs *in, const void *sum, void *out) {
+    int p = td_comm_size(comm);
+    unsigned char finished[BLOCK_BYTES];
+    int64_t bytes = td_dtype_bytes(in->dtype);
+    if (in->reduce == TD_AVG || in->dtype != in->partial_type) {
+        td_elements_finish(finished, in->dtype, sum, in->partial_type, in->n,
+                           in->reduce == TD_AVG ? p : 0);
+        sum = finished;
+    }
+    for (int peer = 0; peer < p; peer++) {
+        memcpy((unsigned char *)td_comm_peer(comm, peer, out) + in->first * bytes, sum,
+               (size_t)(in->n * bytes));
+    }
+}
+
+static void sum_share(const td_comm *comm, const td_worker *worker, const td_call *call) {
+    int p = td_comm_size(comm), rank = td_comm_rank(comm);
+    int64_t bytes = td_dtype_bytes(call->dtype), first = 0, last = call->count;
+    td_comm_part((int64_t)rank * worker->count + worker->id, (int64_t)p * worker->count, bytes,
+                 &first, &last);
+    inputs in; /* 29 KiB: not cleared, every part is written before it is read */
+    in.dtype = call->dtype;
+    in.partial_type = td_partial_type(call->dtype);
+    in.reduce = call->reduce;
+    int64_t block = BLOCK_BYTES / td_dtype_bytes(in.partial_type);
+    for (int peer = 0; peer < p; peer++) {
+        in.rank[peer] = td_comm_peer(comm, peer, call->in);
+    }
+    for (in.first = first; in.first < last; in.first += in.n) {
+        in.n = last - in.first < block ? last - in.first : block;
+        spread(comm, &in, sum_subtree(&in, 0, p, 0), call->out);
+    }
 }
 
 /* In place although all ranks work at once: an element is read and written by one worker only, and
  * its line is still in that worker's cache when it is written. 2 p n bytes in all, the least there
  * is for p private results. */
-td_status td_allreduce__tree(td_comm *comm, td_worker *worker, void *buffer, int64_t count,
-                             td_dtype dtype) {
-    TD_TRY(td_comm_enter(comm, worker, "allreduce/tree", buffer, count, dtype));
-    int p = td_comm_size(comm), rank = td_comm_rank(comm);
-    int64_t bytes = td_dtype_bytes(dtype), first = 0, last = p > 1 ? count : 0;
-    td_comm_part((int64_t)rank * worker->count + worker->id, (int64_t)p * worker->count, bytes,
-                 &first, &last);
-    inputs in; /* 29 KiB: not cleared, every part is written before it is read */
-    in.dtype = dtype;
-    for (int peer = 0; peer < p; peer++) {
-        in.rank[peer] = td_comm_peer(comm, peer, buffer);
+td_status td_allreduce__tree(td_comm *comm, td_worker *worker, const td_call *call) {
+    td_comm_turn turn;
+    TD_TRY(td_comm_begin(comm, worker, td_collective_find("allreduce", "tree"), call, &turn));
+    if (td_comm_await_all(&turn, TD_ROUND_ENTERED) == TD_OK) {
+        sum_share(comm, worker, call);
+        td_comm_signal(&turn, 0);
+        td_comm_await_all(&turn, 0);
     }
-    for (int64_t at = first; at < last; at += in.n) {
-        in.n = last - at < BLOCK ? last - at : BLOCK;
-        in.offset_bytes = at * bytes;
-        const void *sum = sum_subtree(&in, 0, p, 0);
-        uint16_t rounded[BLOCK];
-        if (dtype == TD_BF16) {
-            td_narrow_bf16(rounded, sum, in.n);
-            sum = rounded;
-        }
-        for (int peer = 0; peer < p; peer++) {
-            memcpy((unsigned char *)td_comm_peer(comm, peer, buffer) + in.offset_bytes, sum,
-                   (size_t)(in.n * bytes));
-        }
-    }
-    return td_comm_leave(comm, worker);
+    return td_comm_end(&turn);
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/comm.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "collectives/comm_state.h"
+#include "collectives/elements.h"
+
+/* Direct algorithms signal rounds 0 and 1 at most. */
+enum { DIRECT_ROUNDS = 2 };
 
 int64_t td_comm_bytes(int ranks, int64_t max_count, td_dtype dtype) {
-    /* Part of the contract, for algorithms that stage data; none does. */
+    /* Part of the contract, for algorithms that stage data; these do not. */
     (void)ranks;
     (void)max_count;
     (void)dtype;
@@ -33,13 +37,22 @@ td_status td_comm_create(td_rank *rank, void *staging, int64_t staging_bytes, td
     }
     comm->rank = rank;
     comm->shared = staging;
-    /* Peers look at it after the barrier that begins the first call. */
+    comm->staging_bytes = staging_bytes;
     memset(comm->shared, 0, sizeof *comm->shared);
+    /* Nobody looks at flags that somebody still clears. */
+    td_status status = td_rank_barrier(rank);
+    if (status != TD_OK) {
+        td_free(comm);
+        return status;
+    }
     *out = comm;
     return TD_OK;
 }
 
 void td_comm_destroy(td_comm *comm) {
+    for (int i = 0; comm != NULL && i < TD_COMM_PLANS; i++) {
+        td_linked_destroy(&comm->plans[i].linked);
+    }
     td_free(comm);
 }
 int td_comm_rank(const td_comm *comm) {
@@ -49,12 +62,12 @@ int td_comm_size(const td_comm *comm) {
     return comm->rank->count;
 }
 
-static td_status keep(td_comm *comm, td_status status) {
-    if (status != TD_OK) {
-        comm->status = status;
+/* The first failure of a worker of this rank stands. */
+static void keep(td_comm *comm, td_status status) {
+    if (status != TD_OK && !atomic_exchange(&comm->failed, true)) {
         snprintf(comm->text, sizeof comm->text, "%s", td_error());
+        comm->status = status;
     }
-    return status;
 }
 
 /* The status for this worker, with the message in its own thread. */
@@ -62,102 +75,318 @@ static td_status tell(const td_comm *comm) {
     return comm->status == TD_OK ? TD_OK : td_fail(comm->status, "%s", comm->text);
 }
 
-static const char *dtype_name(td_dtype dtype) {
-    return dtype == TD_BF16 ? "bf16" : "f32";
+/* ---- the call ---- */
+
+int64_t td_call_elements(const td_collective *row, int ranks, const td_call *call) {
+    bool pairs = td_operation_of(row->id)->blocks == TD_BLOCKS_PAIRS;
+    return pairs && call->counts == NULL ? call->count * ranks : call->count;
 }
 
-static td_status compare_calls(td_comm *comm) {
-    const td_comm_call *mine = &comm->shared->call;
-    for (int peer = 0; peer < comm->rank->count; peer++) {
-        const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
-        const td_comm_call *theirs = &shared->call;
-        if (strcmp(theirs->name, mine->name) == 0 && theirs->count == mine->count &&
-            theirs->offset == mine->offset && theirs->dtype == mine->dtype) {
-            continue;
+static td_status check_counts(const td_collective *row, int p, const td_call *call) {
+    const int64_t *counts = call->counts;
+    td_blocks blocks = td_operation_of(row->id)->blocks;
+    if (blocks == TD_BLOCKS_WHOLE) {
+        return td_fail(TD_EUSAGE, "%s has no blocks to count", row->operation);
+    }
+    int64_t most = 0, total = 0;
+    for (int i = 0; i < p; i++) {
+        int64_t from = 0, to = 0;
+        for (int j = 0; blocks == TD_BLOCKS_PAIRS && j < p; j++) {
+            if (counts[i * p + j] < 0) {
+                return td_fail(TD_EUSAGE, "a block of %lld elements", (long long)counts[i * p + j]);
+            }
+            from += counts[i * p + j];
+            to += counts[j * p + i];
         }
-        return td_fail(TD_EPEER,
-                       "calls %s of %lld %s at offset %lld, rank %d %s of %lld %s at offset %lld",
-                       mine->name, (long long)mine->count, dtype_name(mine->dtype),
-                       (long long)mine->offset, peer, theirs->name, (long long)theirs->count,
-                       dtype_name(theirs->dtype), (long long)theirs->offset);
+        if (blocks == TD_BLOCKS_PARTS && counts[i] < 0) {
+            return td_fail(TD_EUSAGE, "a block of %lld elements", (long long)counts[i]);
+        }
+        total += blocks == TD_BLOCKS_PARTS ? counts[i] : 0;
+        most = from > most ? from : most;
+        most = to > most ? to : most;
+    }
+    int64_t expected = blocks == TD_BLOCKS_PARTS ? total : most;
+    return call->count == expected ? TD_OK
+                                   : td_fail(TD_EUSAGE, "%lld elements; the blocks hold %lld",
+                                             (long long)call->count, (long long)expected);
+}
+
+static td_status check_buffers(const td_comm *comm, const td_collective *row, const td_call *call) {
+    int64_t bytes = td_call_elements(row, comm->rank->count, call) * td_dtype_bytes(call->dtype);
+    const unsigned char *segment = comm->rank->segment, *in = call->in, *out = call->out;
+    int64_t most = (int64_t)comm->rank->segment_bytes - bytes;
+    if (row->id == TD_COLL_barrier) {
+        return TD_OK;
+    }
+    if (in < segment || out < segment || in - segment > most || out - segment > most) {
+        return td_fail(TD_EUSAGE, "a buffer of %lld bytes is not inside the segment of the rank",
+                       (long long)bytes);
+    }
+    if (in != out && in < out + bytes && out < in + bytes) {
+        return td_fail(TD_EUSAGE,
+                       "buffers of %lld bytes at offsets %lld and %lld overlap; expected the same "
+                       "or apart",
+                       (long long)bytes, (long long)(in - segment), (long long)(out - segment));
     }
     return TD_OK;
 }
 
-static td_status meet_and_compare(td_comm *comm, const char *name, const void *buffer,
-                                  int64_t count, td_dtype dtype) {
-    td_comm_call *call = &comm->shared->call;
-    td_rank *rank = comm->rank;
-    int64_t bytes = count * td_dtype_bytes(dtype);
-    call->offset = buffer == NULL ? 0 : (const unsigned char *)buffer - rank->segment;
-    call->count = count;
-    call->dtype = dtype;
-    snprintf(call->name, sizeof call->name, "%s", name);
-    TD_ASSERT(count >= 0 && call->offset >= 0 &&
-              call->offset + bytes <= (int64_t)rank->segment_bytes);
-    TD_TRY(td_rank_barrier(rank));
-    /* Nobody writes its call again before all have left this one. */
-    td_status status = compare_calls(comm);
-    return status == TD_OK ? TD_OK : td_rank_abort(rank, status);
+static td_status check_call(const td_comm *comm, const td_collective *row, const td_call *call) {
+    int p = comm->rank->count;
+    bool scans = row->id == TD_COLL_scan || row->id == TD_COLL_exscan;
+    if (call->count < 0 || call->root < 0 || call->root >= p) {
+        return td_fail(TD_EUSAGE, "%lld elements, root %d of %d ranks", (long long)call->count,
+                       call->root, p);
+    }
+    if (!row->fits(p)) {
+        return td_fail(TD_EUSAGE, "%s/%s is not made for %d ranks", row->operation, row->algorithm,
+                       p);
+    }
+    if (call->reduce == TD_AVG && scans) {
+        return td_fail(TD_EUSAGE, "%s has no average", row->operation);
+    }
+    if (call->counts != NULL) {
+        TD_TRY(check_counts(row, p, call));
+    }
+    return check_buffers(comm, row, call);
 }
 
-td_status td_comm_enter(td_comm *comm, td_worker *worker, const char *name, const void *buffer,
-                        int64_t count, td_dtype dtype) {
+static uint32_t hash_counts(const td_collective *row, int ranks, const int64_t *counts) {
+    bool pairs = td_operation_of(row->id)->blocks == TD_BLOCKS_PAIRS;
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+    for (int i = 0; counts != NULL && i < (pairs ? ranks * ranks : ranks); i++) {
+        hash = (hash ^ (uint64_t)counts[i]) * UINT64_C(0x100000001B3);
+    }
+    return counts == NULL ? 0 : (uint32_t)(hash ^ hash >> 32) | 1;
+}
+
+static void announce(td_comm *comm, const td_collective *row, const td_call *call) {
+    int n;
+    const unsigned char *segment = comm->rank->segment;
+    bool none = row->id == TD_COLL_barrier;
+    comm->shared->calls[comm->sequence % TD_COMM_LOG] = (td_comm_call){
+        .sequence = comm->sequence,
+        .row = (int16_t)(row - td_collectives(&n)),
+        .dtype = (uint8_t)call->dtype,
+        .reduce = (uint8_t)call->reduce,
+        .root = call->root,
+        .counts = hash_counts(row, comm->rank->count, call->counts),
+        .count = call->count,
+        .in = none ? 0 : (const unsigned char *)call->in - segment,
+        .out = none ? 0 : (const unsigned char *)call->out - segment,
+        .start_ns = td_now_ns(),
+    };
+}
+
+/* ---- plans ---- */
+
+static td_aliases aliases_of(const td_collective *row, const td_call *call) {
+    return (td_aliases){.in_place = call->in == call->out,
+                        .wide = td_operation_of(row->id)->sums && call->dtype == TD_BF16};
+}
+
+static bool is_plan(const td_comm_plan *plan, const td_collective *row, int root, int segments,
+                    td_aliases aliases) {
+    return plan->row == row && plan->root == root && plan->segments == segments &&
+           plan->aliases.in_place == aliases.in_place && plan->aliases.wide == aliases.wide;
+}
+
+/* The plan in the place of the one that was not used for longest. */
+static td_status make_plan(td_comm *comm, const td_collective *row, int root, int segments,
+                           td_aliases aliases, td_comm_plan **out) {
+    td_comm_plan *oldest = &comm->plans[0];
+    for (int i = 1; i < TD_COMM_PLANS; i++) {
+        oldest = comm->plans[i].used < oldest->used ? &comm->plans[i] : oldest;
+    }
+    td_moves schedule;
+    TD_TRY(td_collective_schedule(row, comm->rank->count, root, segments, aliases.in_place,
+                                  &schedule));
+    td_linked linked;
+    td_status status = td_schedule_link(&schedule, aliases, comm->rank->rank, &linked);
+    td_schedule_destroy(&schedule);
+    TD_TRY(status);
+    td_linked_destroy(&oldest->linked);
+    *oldest = (td_comm_plan){
+        .row = row, .root = root, .segments = segments, .aliases = aliases, .linked = linked};
+    *out = oldest;
+    return TD_OK;
+}
+
+static td_status find_plan(td_comm *comm, const td_collective *row, const td_call *call) {
+    int p = comm->rank->count, root = td_operation_of(row->id)->rooted ? call->root : 0;
+    td_aliases aliases = aliases_of(row, call);
+    int64_t elements = td_call_elements(row, p, call);
+    int64_t bytes = elements * td_dtype_bytes(call->dtype) / row->blocks(p);
+    int segments = td_collective_segments(row, bytes);
+    td_comm_plan *plan = NULL;
+    for (int i = 0; i < TD_COMM_PLANS && plan == NULL; i++) {
+        plan = is_plan(&comm->plans[i], row, root, segments, aliases) ? &comm->plans[i] : NULL;
+    }
+    if (plan == NULL) {
+        TD_TRY(make_plan(comm, row, root, segments, aliases, &plan));
+    }
+    plan->used = comm->sequence;
+    const bool *uses = plan->linked.uses;
+    int64_t vector = (elements * td_dtype_partial_bytes(call->dtype) + 63) / 64 * 64;
+    int64_t needed = (int64_t)sizeof(td_comm_shared);
+    needed += vector *
+              ((aliases.wide && uses[TD_BUFFER_PARTIAL]) + uses[TD_BUFFER_T0] + uses[TD_BUFFER_T1]);
+    if (needed > comm->staging_bytes) {
+        return td_fail(TD_ENOMEM, "%s/%s of %lld %s needs %lld bytes of staging; there are %lld",
+                       row->operation, row->algorithm, (long long)call->count,
+                       td_dtype_name(call->dtype), (long long)needed,
+                       (long long)comm->staging_bytes);
+    }
+    if (call->counts != NULL && uses[TD_BUFFER_T1] &&
+        td_operation_of(row->id)->blocks == TD_BLOCKS_PAIRS) {
+        return td_fail(TD_EUSAGE, "%s/%s is made for even blocks", row->operation, row->algorithm);
+    }
+    comm->plan = plan;
+    return TD_OK;
+}
+
+static td_status prepare(td_comm *comm, const td_collective *row, const td_call *call) {
+    comm->sequence++;
+    comm->base = comm->next_base;
+    comm->plan = NULL;
+    if (td_rank_failed(comm->rank)) {
+        return td_rank_barrier(comm->rank); /* says why */
+    }
+    td_status status = check_call(comm, row, call);
+    if (status == TD_OK && row->direct == NULL) {
+        status = find_plan(comm, row, call);
+    }
+    if (status != TD_OK) {
+        return td_rank_abort(comm->rank, status);
+    }
+    int rounds = comm->plan != NULL ? comm->plan->linked.rounds : DIRECT_ROUNDS;
+    comm->next_base = comm->base + (uint32_t)rounds + 2;
+    announce(comm, row, call);
+    return TD_OK;
+}
+
+td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *row,
+                        const td_call *call, td_comm_turn *out) {
     td_team_barrier(worker);
     if (worker->id == 0 && comm->status == TD_OK) {
-        keep(comm, meet_and_compare(comm, name, buffer, count, dtype));
+        keep(comm, prepare(comm, row, call));
     }
     td_team_barrier(worker);
-    return tell(comm);
-}
-
-td_status td_comm_leave(td_comm *comm, td_worker *worker) {
-    td_team_barrier(worker);
-    if (worker->id == 0 && comm->status == TD_OK) {
-        keep(comm, td_rank_barrier(comm->rank));
+    if (comm->status != TD_OK) {
+        return tell(comm);
     }
-    td_team_barrier(worker);
-    return tell(comm);
+    *out = (td_comm_turn){.comm = comm, .worker = worker, .met = UINT64_C(1) << comm->rank->rank};
+    td_comm_signal(out, TD_ROUND_ENTERED);
+    return TD_OK;
 }
 
-uint32_t td_comm_steps(const td_comm *comm, const td_worker *worker) {
-    return atomic_load_explicit(&comm->shared->steps[worker->id].value, memory_order_relaxed);
+td_status td_comm_end(td_comm_turn *turn) {
+    td_team_barrier(turn->worker);
+    return tell(turn->comm);
 }
 
-void td_comm_step_done(td_comm *comm, const td_worker *worker) {
-    td_event_advance(&comm->shared->steps[worker->id], td_rank_wait_rule(comm->rank));
+void td_comm_signal(const td_comm_turn *turn, int round) {
+    td_comm *comm = turn->comm;
+    td_event_raise(&comm->shared->done[turn->worker->id], comm->base + 2 + (uint32_t)round,
+                   td_rank_wait_rule(comm->rank));
 }
 
-/* The rank that keeps the others waiting: going backwards from here, the first that could do its
- * next step, because the one before it has done as many. */
-static int find_late(td_comm *comm, const td_worker *worker) {
-    int count = comm->rank->count, late = comm->rank->rank;
-    uint32_t least = td_comm_steps(comm, worker);
-    for (int back = 1; back < count; back++) {
-        int peer = (comm->rank->rank - back + count) % count;
+/* ---- meeting the others ---- */
+
+static int describe(const td_comm_call *call, char *text, size_t size) {
+    int n;
+    const td_collective *row = &td_collectives(&n)[call->row];
+    return snprintf(text, size, "%s/%s of %lld %s %s%s, root %d, at offsets %lld and %lld",
+                    row->operation, row->algorithm, (long long)call->count,
+                    td_dtype_name((td_dtype)call->dtype), td_reduce_name((td_reduce)call->reduce),
+                    call->counts == 0 ? "" : " in counted blocks", call->root, (long long)call->in,
+                    (long long)call->out);
+}
+
+/* A peer that is ahead has compared with mine already. */
+static td_status compare_call(td_comm *comm, int peer) {
+    const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
+    const td_comm_call *mine = &comm->shared->calls[comm->sequence % TD_COMM_LOG];
+    const td_comm_call *theirs = &shared->calls[comm->sequence % TD_COMM_LOG];
+    bool same = theirs->sequence == mine->sequence && theirs->row == mine->row &&
+                theirs->dtype == mine->dtype && theirs->reduce == mine->reduce &&
+                theirs->root == mine->root && theirs->counts == mine->counts &&
+                theirs->count == mine->count && theirs->in == mine->in && theirs->out == mine->out;
+    if (same || (int32_t)(theirs->sequence - mine->sequence) > 0) {
+        return TD_OK;
+    }
+    char here[256], there[256];
+    describe(mine, here, sizeof here);
+    describe(theirs, there, sizeof there);
+    return td_rank_abort(comm->rank,
+                         td_fail(TD_EPEER, "calls %s; rank %d calls %s", here, peer, there));
+}
+
+/* The rank that keeps the others waiting: from whom I wait for, along those who wait themselves. */
+static int find_late(const td_comm *comm, int worker, int peer) {
+    for (int i = 0; i < comm->rank->count; i++) {
         const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
-        uint32_t steps =
-            atomic_load_explicit(&shared->steps[worker->id].value, memory_order_relaxed);
-        if ((int32_t)(steps - least) >= 0) {
+        int next = atomic_load_explicit(&shared->waits_for[worker], memory_order_relaxed) - 1;
+        if (next < 0 || next == comm->rank->rank) {
             break;
         }
-        late = peer;
-        least = steps;
+        peer = next;
     }
-    return late;
+    return peer;
 }
 
-td_status td_comm_await_previous(td_comm *comm, const td_worker *worker, uint32_t steps) {
-    td_rank *rank = comm->rank;
-    int previous = (rank->rank + rank->count - 1) % rank->count;
-    td_comm_shared *shared = td_comm_peer(comm, previous, comm->shared);
-    td_status status = td_rank_wait(rank, &shared->steps[worker->id], steps);
-    if (status == TD_ETIMEDOUT) {
-        status = td_fail(TD_ETIMEDOUT, "rank %d made no progress in %s", find_late(comm, worker),
-                         comm->shared->call.name);
-        td_rank_abort(rank, status);
+/* Polls before the clock is looked at: about as long as a message takes that is on its way. */
+enum { POLLS = 200 };
+
+static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target) {
+    td_comm *comm = turn->comm;
+    int worker = turn->worker->id;
+    td_comm_shared *theirs = td_comm_peer(comm, peer, comm->shared);
+    td_event *event = &theirs->done[worker];
+    for (int i = 0; i < POLLS; i++) {
+        if (td_event_reached(event, target)) {
+            return TD_OK;
+        }
     }
+    _Atomic int *waits_for = &comm->shared->waits_for[worker];
+    atomic_store_explicit(waits_for, peer + 1, memory_order_relaxed);
+    td_status status = td_rank_wait_for(comm->rank, peer, event, target);
+    if (status == TD_ETIMEDOUT) {
+        int n;
+        const td_comm_call *call = &comm->shared->calls[comm->sequence % TD_COMM_LOG];
+        const td_collective *row = &td_collectives(&n)[call->row];
+        status = td_fail(TD_ETIMEDOUT, "rank %d made no progress in %s/%s",
+                         find_late(comm, worker, peer), row->operation, row->algorithm);
+        td_comm_dump(comm, stderr);
+        td_rank_abort(comm->rank, status);
+    }
+    atomic_store_explicit(waits_for, 0, memory_order_relaxed);
     return status;
+}
+
+td_status td_comm_await(td_comm_turn *turn, int peer, int round) {
+    td_comm *comm = turn->comm;
+    td_status status = TD_OK;
+    if ((turn->met >> peer & 1) == 0) {
+        turn->met |= UINT64_C(1) << peer;
+        status = await_value(turn, peer, comm->base + 1);
+        if (status == TD_OK) {
+            status = compare_call(comm, peer);
+        }
+    }
+    if (status == TD_OK && round > TD_ROUND_ENTERED) {
+        status = await_value(turn, peer, comm->base + 2 + (uint32_t)round);
+    }
+    keep(comm, status);
+    return status;
+}
+
+td_status td_comm_await_all(td_comm_turn *turn, int round) {
+    int p = turn->comm->rank->count, rank = turn->comm->rank->rank;
+    for (int i = 1; i < p; i++) {
+        TD_TRY(td_comm_await(turn, (rank + i) % p, round));
+    }
+    return TD_OK;
 }
 
 void td_comm_part(int64_t id, int64_t workers, int64_t element_bytes, int64_t *first,
@@ -171,4 +400,80 @@ void td_comm_part(int64_t id, int64_t workers, int64_t element_bytes, int64_t *f
     if (*first > *last) {
         *first = *last;
     }
+}
+
+void td_comm_dump(const td_comm *comm, FILE *out) {
+    int64_t now_ns = td_now_ns();
+    char text[256];
+    for (int rank = 0; rank < comm->rank->count; rank++) {
+        const td_comm_shared *shared = td_comm_peer(comm, rank, comm->shared);
+        uint32_t done = atomic_load_explicit(&shared->done[0].value, memory_order_relaxed);
+        int waits = atomic_load_explicit(&shared->waits_for[0], memory_order_relaxed) - 1;
+        fprintf(out, "rank %d: at step %d of this rank's call", rank,
+                (int)(int32_t)(done - comm->base));
+        fprintf(out, waits >= 0 ? ", waits for rank %d\n" : "\n", waits);
+        for (int back = TD_COMM_LOG - 1; back >= 0; back--) {
+            uint32_t sequence = comm->sequence - (uint32_t)back;
+            const td_comm_call *call = &shared->calls[sequence % TD_COMM_LOG];
+            if (call->sequence != 0 && (int32_t)sequence > 0) {
+                describe(call, text, sizeof text);
+                fprintf(out, "  call %u, %.6f s ago: %s\n", call->sequence,
+                        (double)(now_ns - call->start_ns) * 1e-9, text);
+            }
+        }
+    }
+}
+
+/* ---- what callers use ---- */
+
+td_status td_collective_run(const td_collective *row, td_comm *comm, td_worker *worker,
+                            const td_call *call) {
+    if (row->direct != NULL) {
+        return row->direct(comm, worker, call);
+    }
+    td_comm_turn turn;
+    TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
+    td_comm_execute(&turn, call);
+    return td_comm_end(&turn);
+}
+
+td_status td_barrier(td_comm *comm, td_worker *worker) {
+    static const td_call none = {.count = 0};
+    return td_collective_run(td_collective_find("barrier", "dissemination"), comm, worker, &none);
+}
+
+int64_t td_collective_staging_bytes(const td_collective *row, int ranks, int64_t count,
+                                    td_dtype dtype) {
+    td_call call = {.count = count, .dtype = dtype};
+    int64_t elements = td_call_elements(row, ranks, &call);
+    int64_t vector = (elements * td_dtype_partial_bytes(dtype) + 63) / 64 * 64;
+    bool uses[TD_BUFFER_COUNT] = {false};
+    td_moves schedule;
+    if (row->direct != NULL || td_collective_schedule(row, ranks, 0, 1, true, &schedule) != TD_OK) {
+        return td_comm_bytes(ranks, count, dtype);
+    }
+    for (int i = 0; i < schedule.n_moves; i++) {
+        uses[schedule.moves[i].to.buffer] = true;
+    }
+    td_schedule_destroy(&schedule);
+    bool wide = dtype == TD_BF16 && td_operation_of(row->id)->sums;
+    return td_comm_bytes(ranks, count, dtype) +
+           vector * ((wide && uses[TD_BUFFER_PARTIAL]) + uses[TD_BUFFER_T0] + uses[TD_BUFFER_T1]);
+}
+
+double td_collective_traffic(const td_collective *row, int ranks, int64_t count, td_dtype dtype) {
+    td_call call = {.count = count, .dtype = dtype};
+    double bytes = (double)(td_call_elements(row, ranks, &call) * td_dtype_bytes(dtype));
+    td_moves schedule;
+    td_schedule_cost cost = {0};
+    if (row->direct != NULL) {
+        return bytes * row->traffic(ranks);
+    }
+    int segments = td_collective_segments(row, (int64_t)bytes / row->blocks(ranks));
+    if (td_collective_schedule(row, ranks, 0, segments, true, &schedule) == TD_OK) {
+        td_schedule_cost_of(&schedule, &cost);
+        bytes /= td_chunks(&schedule);
+        td_schedule_destroy(&schedule);
+    }
+    return bytes * (double)(cost.loads + cost.stores);
 }

@@ -1,60 +1,110 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the algorithms are written with: entering and leaving a collective call, and the step flags
- * of a ring.
+ * What the executor and the direct algorithms are written with: beginning and ending a call, the
+ * flags by which ranks wait for each other, and the descriptor by which they notice that they are
+ * not in the same call.
  */
 #ifndef TD_COLLECTIVES_COMM_STATE_H
 #define TD_COLLECTIVES_COMM_STATE_H
 
+#include <stdatomic.h>
+
 #include "collectives/comm.h"
+#include "collectives/schedule.h"
 #include "threads/wait.h"
 
-/* What a rank is about to do; its peers must be about to do the same. */
+/* What a rank is doing; its peers must be doing the same. One cache line, written once a call. */
 typedef struct td_comm_call {
-    _Alignas(64) char name[32]; /* "allreduce/ring" */
-    int64_t count, offset;
-    td_dtype dtype;
+    _Alignas(64) uint32_t sequence; /* of calls, from 1 on */
+    int16_t row;                    /* of td_collectives */
+    uint8_t dtype, reduce;
+    int32_t root;
+    uint32_t counts;        /* a hash of the block counts; 0: even blocks */
+    int64_t count, in, out; /* offsets in the segment */
+    int64_t start_ns;       /* not compared: when it began, for the dump */
 } td_comm_call;
+_Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
+
+enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32 };
 
 /* At the start of the staging, in the heap. */
 typedef struct td_comm_shared {
-    td_comm_call call;
-    td_event steps[TD_MAX_WORKERS]; /* of each worker: ring steps done since the beginning */
+    /* Call n is at n % TD_COMM_LOG: peers compare it, and it is the log that a dump shows. A rank
+     * cannot be so far ahead of one that still compares. */
+    td_comm_call calls[TD_COMM_LOG];
+    td_event done[TD_MAX_WORKERS];         /* of each worker: see base below */
+    _Atomic int waits_for[TD_MAX_WORKERS]; /* of each worker: 1 + the rank, 0: for nobody */
 } td_comm_shared;
+
+/* A linked schedule, kept for the next call of its kind. */
+typedef struct td_comm_plan {
+    const td_collective *row;
+    int root, segments;
+    td_aliases aliases;
+    td_linked linked;
+    uint32_t used; /* sequence of the latest call with it */
+} td_comm_plan;
 
 struct td_comm {
     td_rank *rank;
     td_comm_shared *shared; /* mine */
-    /* Written by worker 0 between two barriers of the team, read by all workers after the second.
-     */
+    int64_t staging_bytes;
+    uint32_t sequence;
+    /* Values of `done` in this call: base before it, base + 1: entered, base + 2 + k: round k is
+     * done. The next call's base is beyond all of them. Equal in all ranks. */
+    uint32_t base, next_base;
+    const td_comm_plan *plan; /* of this call, when it is a schedule */
+    td_comm_plan plans[TD_COMM_PLANS];
+    /* Written by the first worker that fails, read by all after the barrier of the team. */
+    _Atomic bool failed;
     td_status status;
     char text[1024];
 };
 
-/* All workers of all ranks meet, and agree on what comes next. The caller returns on failure. */
-td_status td_comm_enter(td_comm *comm, td_worker *worker, const char *name, const void *buffer,
-                        int64_t count, td_dtype dtype);
+/* One worker's view of a call. */
+typedef struct td_comm_turn {
+    td_comm *comm;
+    td_worker *worker;
+    uint64_t met; /* peers whose descriptor has been compared */
+} td_comm_turn;
 
-/* All workers of all ranks meet; also called after a failed wait, because the other workers of the
- * rank wait here. Returns the status of the call. */
-td_status td_comm_leave(td_comm *comm, td_worker *worker);
+/* Workers of the rank meet; the call is checked and announced. rounds: how many values of `done`
+ * the call uses besides entering. The caller returns at once on failure. */
+td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *row,
+                        const td_call *call, td_comm_turn *out);
 
-/* Ring steps. Worker w of a rank works on the same part of a chunk as worker w of every other rank,
- * so it waits for that one alone and needs no barrier between steps. All calls do the same number
- * of steps in every worker of every rank: the flags of all are equal between calls. */
-uint32_t td_comm_steps(const td_comm *comm, const td_worker *worker);
-void td_comm_step_done(td_comm *comm, const td_worker *worker);
+/* Waits until worker `worker->id` of the peer has signalled the round (TD_ROUND_ENTERED or later).
+ * On failure the caller goes on to td_comm_end. */
+td_status td_comm_await(td_comm_turn *turn, int peer, int round);
 
-/* Waits until the rank before this one has done `steps` steps in all. */
-td_status td_comm_await_previous(td_comm *comm, const td_worker *worker, uint32_t steps);
+/* Waits for the same round of all peers. */
+td_status td_comm_await_all(td_comm_turn *turn, int round);
+
+/* This worker has done the round. */
+void td_comm_signal(const td_comm_turn *turn, int round);
+
+/* Workers of the rank meet again; also called after a failed wait, because the other workers wait
+ * here. Returns the status of the call. */
+td_status td_comm_end(td_comm_turn *turn);
+
+/* Runs the plan of the call. */
+void td_comm_execute(td_comm_turn *turn, const td_call *call);
 
 /* The part of elements [first, last) that this worker handles: whole cache lines of the buffer, so
  * that no two workers write to one. */
 void td_comm_part(int64_t id, int64_t workers, int64_t element_bytes, int64_t *first,
                   int64_t *last);
 
+/* Elements of in and of out. */
+int64_t td_call_elements(const td_collective *row, int ranks, const td_call *call);
+
 /* The peer's copy of my buffer. */
 static inline void *td_comm_peer(const td_comm *comm, int peer, const void *buffer) {
     return td_rank_peer(comm->rank, peer, buffer);
+}
+
+/* Where scratch vectors lie: after the shared state. */
+static inline unsigned char *td_comm_scratch(const td_comm *comm) {
+    return (unsigned char *)(comm->shared + 1);
 }
 
 #endif

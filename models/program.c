@@ -295,7 +295,8 @@ static td_status run_node(td_program *program, const node *n, td_worker *worker)
         }
         return TD_OK;
     case NODE_COLLECTIVE:
-        return n->collective->run(n->comm, worker, n->buffer, n->count, TD_F32);
+        return td_collective_in_place(n->collective, n->comm, worker, n->buffer, n->count,
+                                      TD_F32);
     case NODE_BARRIER:
         return td_barrier(n->comm, worker);
     }

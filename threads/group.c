@@ -127,33 +127,51 @@ td_status td_rank_abort(td_rank *rank, td_status status) {
     return status;
 }
 
-td_status td_rank_wait(td_rank *rank, td_event *event, uint32_t target) {
+/* TD_EPEER when the one who is to reach the target has returned without. */
+static td_status check_present(td_rank *rank, int peer, const td_event *event, uint32_t target) {
+    /* acquire pairs with the store in td_group_run_rank: what the peer did before is visible. */
+    if (!atomic_load_explicit(&rank->group->control->slots[peer].ended, memory_order_acquire) ||
+        td_event_reached(event, target)) {
+        return TD_OK;
+    }
+    return record(rank, td_fail(TD_EPEER, "rank %d returned while others wait for it", peer));
+}
+
+/* peer: who is to reach the target; -1: not known. */
+static td_status wait_event(td_rank *rank, int peer, td_event *event, uint32_t target) {
     const td_group *group = rank->group;
     td_rank_slot *slot = slot_of(rank);
     td_status status = TD_OK;
     int64_t waited_ns = 0, last_ns = td_now_ns();
     atomic_fetch_add_explicit(&slot->waiting, 1, memory_order_relaxed);
-    for (;;) {
+    while (status == TD_OK) {
         int64_t left_ns = group->deadline_ns - waited_ns;
         int64_t sleep_ns = left_ns < TD_WAIT_SLICE_NS ? left_ns : TD_WAIT_SLICE_NS;
         if (td_event_wait(event, target, &group->rule, sleep_ns, NULL)) {
             break;
         }
-        if (td_group_failed(group)) {
-            status = peer_failed(rank);
-            break;
-        }
         int64_t now_ns = td_now_ns();
         waited_ns += td_group_counted_ns(now_ns - last_ns, TD_WAIT_SLICE_NS);
         last_ns = now_ns;
-        if (waited_ns >= group->deadline_ns) {
+        if (td_group_failed(group)) {
+            status = peer_failed(rank);
+        } else if (waited_ns >= group->deadline_ns) {
             status = td_fail(TD_ETIMEDOUT, "no progress within %.1f s",
                              (double)group->deadline_ns * 1e-9);
-            break;
+        } else if (peer >= 0) {
+            status = check_present(rank, peer, event, target);
         }
     }
     atomic_fetch_sub_explicit(&slot->waiting, 1, memory_order_relaxed);
     return status;
+}
+
+td_status td_rank_wait(td_rank *rank, td_event *event, uint32_t target) {
+    return wait_event(rank, -1, event, target);
+}
+
+td_status td_rank_wait_for(td_rank *rank, int peer, td_event *event, uint32_t target) {
+    return wait_event(rank, peer, event, target);
 }
 
 /* Those who have not arrived: first choice the ones that do not wait for somebody else themselves.

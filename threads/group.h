@@ -72,6 +72,9 @@ td_status td_rank_barrier(td_rank *rank);
  */
 td_status td_rank_wait(td_rank *rank, td_event *event, uint32_t target);
 
+/* The same for an event that only `peer` advances: TD_EPEER, recorded, when it returns without. */
+td_status td_rank_wait_for(td_rank *rank, int peer, td_event *event, uint32_t target);
+
 /* How ranks of this group wait for each other; for td_event_advance. */
 const td_wait_rule *td_rank_wait_rule(const td_rank *rank);
 

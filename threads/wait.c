@@ -49,6 +49,14 @@ uint32_t td_event_advance(td_event *event, const td_wait_rule *rule) {
     return value;
 }
 
+void td_event_raise(td_event *event, uint32_t value, const td_wait_rule *rule) {
+    /* seq_cst: as in td_event_advance. */
+    atomic_store_explicit(&event->value, value, memory_order_seq_cst);
+    if (atomic_load_explicit(&event->parked, memory_order_seq_cst) > 0) {
+        futex(&event->value, FUTEX_WAKE, INT_MAX, NULL, rule);
+    }
+}
+
 /* True when reached, false when the budget is used up. */
 static bool spin(const td_event *event, uint32_t target, const td_wait_rule *rule) {
     uint64_t start = td_tsc();

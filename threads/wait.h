@@ -43,6 +43,9 @@ static inline bool td_event_reached(const td_event *event, uint32_t target) {
 /* Adds one and wakes every sleeper. Returns the new value. */
 uint32_t td_event_advance(td_event *event, const td_wait_rule *rule);
 
+/* Sets a value beyond the present one and wakes every sleeper; for events with one writer. */
+void td_event_raise(td_event *event, uint32_t value, const td_wait_rule *rule);
+
 /* Waits until the value has reached target. With sleep_ns > 0 the sleep ends after that time at the
  * latest, and the return value says whether target was reached; with 0 it returns true only. counts
  * may be NULL. */

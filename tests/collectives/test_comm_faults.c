@@ -66,7 +66,7 @@ static void repeat_for_ever(void *arg, td_worker *worker) {
     session *s = arg;
     td_status status = TD_OK;
     while (status == TD_OK) {
-        status = s->row->run(s->comm, worker, s->buffer, COUNT, TD_F32);
+        status = td_collective_in_place(s->row, s->comm, worker, s->buffer, COUNT, TD_F32);
     }
     s->status = (int)status;
 }
@@ -100,7 +100,7 @@ static td_status be_struck(td_rank *rank, void *arg) {
 }
 
 static const char *const row_names[][2] = {
-    {"allreduce", "tree"}, {"allreduce", "ring"}, {"barrier", "two_level"}};
+    {"allreduce", "tree"}, {"allreduce", "ring"}, {"barrier", "dissemination"}};
 /* Every row killed at some delays, and stopped at fewer, because that takes the deadline. */
 enum { N_ROW_NAMES = 3, N_KILLS = 6, N_STOPS = 2, N_STRIKES = N_ROW_NAMES * (N_KILLS + N_STOPS) };
 
@@ -149,16 +149,16 @@ static void meet_one_who_left(void *arg, td_worker *worker) {
     if (s->rank->rank == 1) {
         return;
     }
-    td_status first = s->row->run(s->comm, worker, s->buffer, COUNT, TD_F32);
+    td_status first = td_collective_in_place(s->row, s->comm, worker, s->buffer, COUNT, TD_F32);
     char text[128];
     snprintf(text, sizeof text, "%s", td_error());
     for (int again = 0; again < 3; again++) {
-        td_status status = again == 1 ? td_barrier(s->comm, worker)
-                                      : s->row->run(s->comm, worker, s->buffer, 5, TD_BF16);
+        td_status status =
+            again == 1 ? td_barrier(s->comm, worker)
+                       : td_collective_in_place(s->row, s->comm, worker, s->buffer, 5, TD_BF16);
         s->differ += status != first || strcmp(text, td_error()) != 0;
     }
-    s->differ +=
-        first != TD_EPEER || strcmp(text, "rank 1 returned while others wait at a barrier") != 0;
+    s->differ += first != TD_EPEER || strcmp(text, "rank 1 returned while others wait for it") != 0;
     s->status = (int)(s->differ > 0 ? TD_ECHECK : first);
 }
 
@@ -181,7 +181,7 @@ ParameterizedTest(td_rank_kind *kind, comm_faults, a_failure_is_final) {
     told_wrong = mmap(NULL, 64, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(told_wrong, MAP_FAILED);
     cr_assert_eq(td_group_run(&options, watch_session, &s), TD_EPEER);
-    cr_assert_str_eq(td_error(), "rank 1 returned while others wait at a barrier");
+    cr_assert_str_eq(td_error(), "rank 1 returned while others wait for it");
     cr_assert_eq(*told_wrong, 0);
 }
 
@@ -192,11 +192,13 @@ static void stand_still(void *arg, td_worker *worker) {
     int rank = s->rank->rank;
     td_status status = TD_OK;
     if (rank >= 2) {
-        status = s->row->run(s->comm, worker, s->buffer, COUNT, TD_F32);
+        status = td_collective_in_place(s->row, s->comm, worker, s->buffer, COUNT, TD_F32);
     } else {
-        td_comm_enter(s->comm, worker, "reduce_scatter/ring", s->buffer, COUNT, TD_F32);
-        for (int step = 0; step < 3 && rank == 0; step++) {
-            td_comm_step_done(s->comm, worker);
+        td_call call = {.in = s->buffer, .out = s->buffer, .count = COUNT, .dtype = TD_F32};
+        td_comm_turn turn;
+        td_comm_begin(s->comm, worker, s->row, &call, &turn);
+        for (int round = 0; round < 4 && rank == 0; round++) {
+            td_comm_signal(&turn, round);
         }
         while (!td_rank_failed(s->rank)) {
             sched_yield();
@@ -217,14 +219,14 @@ Test(comm_faults, a_late_rank_is_named_through_others, .timeout = 60) {
 static void call_something_else(void *arg, td_worker *worker) {
     session *s = arg;
     int64_t count = s->rank->rank == 1 ? 11 : 10;
-    s->status = (int)s->row->run(s->comm, worker, s->buffer, count, TD_F32);
+    s->status = (int)td_collective_in_place(s->row, s->comm, worker, s->buffer, count, TD_F32);
 }
 
 static void call_another_algorithm(void *arg, td_worker *worker) {
     session *s = arg;
     const char *algorithm = s->rank->rank == 1 ? "ring" : "tree";
-    s->status = (int)td_collective_find("allreduce", algorithm)
-                    ->run(s->comm, worker, s->buffer, 10, TD_F32);
+    s->status = (int)td_collective_in_place(td_collective_find("allreduce", algorithm), s->comm,
+                                            worker, s->buffer, 10, TD_F32);
 }
 
 Test(comm_faults, different_calls_are_noticed) {
@@ -232,9 +234,11 @@ Test(comm_faults, different_calls_are_noticed) {
     session s = {.region = call_something_else, .row = td_collective_find("allreduce", "tree")};
     cr_assert_eq(td_group_run(&options, run_session, &s), TD_EPEER);
     cr_assert_not_null(strstr(td_error(), "calls allreduce/tree of 1"), "%s", td_error());
+    cr_assert_not_null(strstr(td_error(), "of 10 f32 sum"), "%s", td_error());
     s.region = call_another_algorithm;
     cr_assert_eq(td_group_run(&options, run_session, &s), TD_EPEER);
-    cr_assert_not_null(strstr(td_error(), "of 10 f32 at offset"), "%s", td_error());
+    cr_assert_not_null(strstr(td_error(), "calls allreduce/tree of 10 f32 sum"), "%s", td_error());
+    cr_assert_not_null(strstr(td_error(), "calls allreduce/ring of 10 f32 sum"), "%s", td_error());
 }
 
 static td_status too_little_staging(td_rank *rank, void *arg) {

@@ -3,8 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "collectives/comm_state.h"
 #include "collectives/elements.h"
+#include "collectives/loops.h"
 
 static float as_float(uint32_t bits) {
     float value;
@@ -19,8 +21,8 @@ Test(elements, bf16_rounds_to_nearest_even) {
         for (int i = 0; i < 6; i++) {
             float in = as_float(high << 16 | lows[i]), wide;
             uint16_t out, back = (uint16_t)high;
-            td_narrow_bf16(&out, &in, 1);
-            td_widen_bf16(&wide, &out, 1);
+            td_elements()->narrow(&out, &in, 1);
+            td_elements()->widen(&wide, &out, 1);
             if (isnan(in)) {
                 cr_assert(isnan(wide), "NaN %x%04x became %x", high, lows[i], out);
                 continue;
@@ -40,14 +42,14 @@ Test(elements, sums_of_any_length) {
             b[i] = 100 - 3 * (float)i;
             sum[i] = -1;
         }
-        td_narrow_bf16(c, a, 70);
-        td_narrow_bf16(d, b, 70);
-        td_add_f32(sum, a, b, n);
-        td_accumulate(a, b, n, TD_F32);
-        td_accumulate(c, d, n, TD_BF16);
+        td_elements()->narrow(c, a, 70);
+        td_elements()->narrow(d, b, 70);
+        td_elements()->combine(sum, a, b, n, TD_F32, TD_SUM);
+        td_elements_combine(a, TD_F32, a, TD_F32, b, TD_F32, n, TD_SUM);
+        td_elements_combine(c, TD_BF16, c, TD_BF16, d, TD_BF16, n, TD_SUM);
         for (int i = 0; i < 70; i++) {
             float wide;
-            td_widen_bf16(&wide, &c[i], 1);
+            td_elements()->widen(&wide, &c[i], 1);
             cr_assert_eq(sum[i], i < n ? 100 - 2 * (float)i : -1);
             cr_assert_eq(a[i], i < n ? 100 - 2 * (float)i : (float)i);
             cr_assert_eq(wide, a[i]);
@@ -77,4 +79,49 @@ Test(elements, parts_are_whole_lines_and_cover_all) {
             }
         }
     }
+}
+
+/* Whatever the instruction set, the bits are those of the portable loops; and the order of the
+ * operands does not show: not in the sign of a zero, not in what becomes of a NaN. */
+Test(elements, every_instruction_set_has_the_same_bits) {
+    static const float values[] = {0.0f,   -0.0f, 1.5f, -2.25f,   1e30f,
+                                   1e-40f, 3.0f,  NAN,  INFINITY, -INFINITY};
+    enum { N = 10, N_PAIRS = N * N };
+    float a[N_PAIRS], b[N_PAIRS], right[N_PAIRS], other[N_PAIRS];
+    for (int i = 0; i < N_PAIRS; i++) {
+        a[i] = values[i / N];
+        b[i] = values[i % N];
+    }
+    td_isa highest = td_isa_native();
+    for (int reduce = 0; reduce < TD_REDUCE_COUNT; reduce++) {
+        td_element_loops__portable.combine(right, a, b, N_PAIRS, TD_F32, (td_reduce)reduce);
+        td_element_loops__portable.combine(other, b, a, N_PAIRS, TD_F32, (td_reduce)reduce);
+        for (int i = 0; i < N_PAIRS; i++) {
+            cr_assert(memcmp(&right[i], &other[i], 4) == 0 || (isnan(right[i]) && isnan(other[i])),
+                      "%s of %g and %g", td_reduce_name((td_reduce)reduce), a[i], b[i]);
+            if (reduce == TD_MIN || reduce == TD_MAX) {
+                cr_assert_eq(isnan(right[i]) != 0, isnan(a[i]) || isnan(b[i]));
+            }
+        }
+        const td_element_loops *others[] = {&td_element_loops__avx2, &td_element_loops__avx512};
+        for (int isa = 0; isa < 2 && isa < (int)highest; isa++) {
+            others[isa]->combine(other, a, b, N_PAIRS, TD_F32, (td_reduce)reduce);
+            for (int i = 0; i < N_PAIRS; i++) {
+                cr_assert(memcmp(&right[i], &other[i], 4) == 0 ||
+                          (isnan(right[i]) && isnan(other[i])));
+            }
+        }
+    }
+}
+
+Test(elements, integers_wrap_and_divide_towards_zero) {
+    int32_t a[3] = {INT32_MAX, -7, 7}, b[3] = {1, 0, 0}, sum[3];
+    td_elements()->combine(sum, a, b, 3, TD_I32, TD_SUM);
+    cr_assert_eq(sum[0], INT32_MIN);
+    td_elements()->divide(sum, 3, TD_I32, 2);
+    cr_assert_eq(sum[1], -3);
+    cr_assert_eq(sum[2], 3);
+    int64_t c[1] = {INT64_MAX}, d[1] = {2}, product[1];
+    td_elements()->combine(product, c, d, 1, TD_I64, TD_PROD);
+    cr_assert_eq(product[0], -2);
 }

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/algorithms.h"
+
+void td_allreduce__circulant(td_moves *s) {
+    td_reduce_scatter__circulant(s);
+    td_then(s);
+    td_allgather__bruck(s);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/loops.h"
+
+#include <string.h>
+
+#include "base/status.h"
+
+static inline float widen_one(uint16_t value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+static inline uint16_t narrow_one(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    /* Rounding a NaN by adding could carry into an infinity: its top bits are kept, made quiet. */
+    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+    return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+}
+
+static void widen(float *restrict out, const uint16_t *restrict in, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = widen_one(in[i]);
+    }
+}
+
+static void narrow(uint16_t *restrict out, const float *restrict in, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = narrow_one(in[i]);
+    }
+}
+
+/* Equal values differ at most in the sign of a zero: min takes -0, max +0, whatever the order. A
+ * NaN compares as neither and is taken from either side. */
+#define TD_SELECT(type, word, name, less, join)                                                    \
+    static inline type name(type a, type b) {                                                      \
+        word x, y, both;                                                                           \
+        type same;                                                                                 \
+        memcpy(&x, &a, sizeof x);                                                                  \
+        memcpy(&y, &b, sizeof y);                                                                  \
+        both = x join y;                                                                           \
+        memcpy(&same, &both, sizeof same);                                                         \
+        type chosen = a less b ? a : b;                                                            \
+        chosen = a == b ? same : chosen;                                                           \
+        return a != a ? a : chosen;                                                                \
+    }
+TD_SELECT(float, uint32_t, min_f32, <, |)
+TD_SELECT(float, uint32_t, max_f32, >, &)
+TD_SELECT(double, uint64_t, min_f64, <, |)
+TD_SELECT(double, uint64_t, max_f64, >, &)
+
+#define TD_LOOP(type, expression)                                                                  \
+    do {                                                                                           \
+        type *out = to;                                                                            \
+        const type *left = a, *right = b;                                                          \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const type x = left[i], y = right[i];                                                  \
+            out[i] = (expression);                                                                 \
+        }                                                                                          \
+    } while (0)
+
+#define TD_COMBINE(name, type, add, multiply, minimum, maximum)                                    \
+    static void name(void *to, const void *a, const void *b, int64_t n, td_reduce reduce) {        \
+        switch (reduce) {                                                                          \
+        case TD_PROD:                                                                              \
+            TD_LOOP(type, multiply);                                                               \
+            break;                                                                                 \
+        case TD_MIN:                                                                               \
+            TD_LOOP(type, minimum);                                                                \
+            break;                                                                                 \
+        case TD_MAX:                                                                               \
+            TD_LOOP(type, maximum);                                                                \
+            break;                                                                                 \
+        default:                                                                                   \
+            TD_LOOP(type, add);                                                                    \
+            break;                                                                                 \
+        }                                                                                          \
+    }
+TD_COMBINE(combine_f32, float, x + y, x *y, min_f32(x, y), max_f32(x, y))
+TD_COMBINE(combine_f64, double, x + y, x *y, min_f64(x, y), max_f64(x, y))
+/* Unsigned, because integers wrap around. */
+TD_COMBINE(combine_i32, int32_t, (int32_t)((uint32_t)x + (uint32_t)y),
+           (int32_t)((uint32_t)x *(uint32_t)y), x<y ? x : y, x> y ? x : y)
+TD_COMBINE(combine_i64, int64_t, (int64_t)((uint64_t)x + (uint64_t)y),
+           (int64_t)((uint64_t)x *(uint64_t)y), x<y ? x : y, x> y ? x : y)
+
+static void combine(void *to, const void *a, const void *b, int64_t n, td_dtype dtype,
+                    td_reduce reduce) {
+    switch (dtype) {
+    case TD_F32:
+        combine_f32(to, a, b, n, reduce);
+        break;
+    case TD_F64:
+        combine_f64(to, a, b, n, reduce);
+        break;
+    case TD_I32:
+        combine_i32(to, a, b, n, reduce);
+        break;
+    case TD_I64:
+        combine_i64(to, a, b, n, reduce);
+        break;
+    default:
+        TD_ASSERT(dtype != TD_BF16);
+    }
+}
+
+#define TD_DIVIDE(type)                                                                            \
+    do {                                                                                           \
+        type *out = buffer;                                                                        \
+        const type by = (type)ranks;                                                               \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            out[i] /= by;                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static void divide(void *buffer, int64_t n, td_dtype dtype, int ranks) {
+    switch (dtype) {
+    case TD_F32:
+        TD_DIVIDE(float);
+        break;
+    case TD_F64:
+        TD_DIVIDE(double);
+        break;
+    case TD_I32:
+        TD_DIVIDE(int32_t);
+        break;
+    case TD_I64:
+        TD_DIVIDE(int64_t);
+        break;
+    default:
+        TD_ASSERT(dtype != TD_BF16);
+    }
+}
+
+#define TD_PASTE(a, b)   a##b
+#define TD_LOOPS_OF(isa) TD_PASTE(td_element_loops__, isa)
+const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, widen, narrow, divide};

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Proof of every schedule without running it: for 1 to 33, 48, 63 to 65 and 127 to 129 ranks, every
+ * root, in and out of place, with partial sums as wide as the elements and wider, symbols take the
+ * place of data. And the reverse: schedules that are damaged must be refused.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "collectives/comm.h"
+#include "collectives/schedule.h"
+
+enum { N_COUNTS = 40, MAX_ROWS = 128 };
+
+static void list_ranks(int *ranks) {
+    static const int further[N_COUNTS - 33] = {48, 63, 64, 65, 127, 128, 129};
+    for (int i = 0; i < N_COUNTS; i++) {
+        ranks[i] = i < 33 ? i + 1 : further[i - 33];
+    }
+}
+
+static td_status check_one(const td_collective *row, int p, int root, int segments,
+                           td_aliases aliases) {
+    td_moves schedule;
+    td_linked linked;
+    TD_TRY(td_collective_schedule(row, p, root, segments, aliases.in_place, &schedule));
+    td_status status = td_schedule_link(&schedule, aliases, -1, &linked);
+    if (status == TD_OK) {
+        status = td_schedule_check(&schedule, &linked, row->id, aliases);
+        td_linked_destroy(&linked);
+    }
+    td_schedule_destroy(&schedule);
+    return status;
+}
+
+/* Rounds and volume are those of the row, whatever the root. */
+static void check_cost(const td_collective *row, int p, int root, int segments) {
+    double rounds, volume;
+    td_moves schedule;
+    td_schedule_cost cost;
+    cr_assert_eq(td_collective_schedule(row, p, root, segments, false, &schedule), TD_OK);
+    cr_assert_eq(td_schedule_cost_of(&schedule, &cost), TD_OK);
+    row->form(p, segments, &rounds, &volume);
+    cr_assert_eq(cost.rounds, (int)rounds, "%s/%s p%d root %d k%d: %d rounds, not %g",
+                 row->operation, row->algorithm, p, root, segments, cost.rounds, rounds);
+    double vectors = (double)cost.chunks / td_chunks(&schedule);
+    cr_assert(fabs(vectors - volume) <= 1e-9 * (1 + volume),
+              "%s/%s p%d root %d k%d: %g vectors, not %g", row->operation, row->algorithm, p, root,
+              segments, vectors, volume);
+    td_schedule_destroy(&schedule);
+}
+
+/* All aliases for few ranks; for many, where a root more costs seconds, the plain case for every
+ * root and the others for the first and the last. */
+static void check_ranks(const td_collective *row, int p) {
+    bool sums = td_operation_of(row->id)->sums, rooted = td_operation_of(row->id)->rooted;
+    for (int root = 0; root < (rooted ? p : 1); root++) {
+        bool all = p <= 17 || root == 0 || root == p - 1;
+        for (int variant = 0; variant < (all ? 4 : 1); variant++) {
+            td_aliases aliases = {.in_place = variant % 2 == 1, .wide = variant >= 2};
+            if (aliases.wide && !sums) {
+                continue;
+            }
+            for (int segments = 1; segments <= (row->segmented ? 5 : 1); segments += 2) {
+                cr_assert_eq(check_one(row, p, root, segments, aliases), TD_OK, "%s/%s: %s",
+                             row->operation, row->algorithm, td_error());
+            }
+        }
+        for (int segments = 1; segments <= (row->segmented ? 5 : 1); segments++) {
+            check_cost(row, p, root, segments);
+        }
+    }
+}
+
+ParameterizedTestParameters(schedules, every_row_is_proved) {
+    static int rows[MAX_ROWS];
+    int n, found = 0;
+    const td_collective *table = td_collectives(&n);
+    for (int i = 0; i < n; i++) {
+        if (table[i].generate != NULL) {
+            rows[found++] = i;
+        }
+    }
+    return cr_make_param_array(int, rows, (size_t)found);
+}
+
+ParameterizedTest(int *number, schedules, every_row_is_proved, .timeout = 300) {
+    int n, ranks[N_COUNTS], proved = 0;
+    const td_collective *row = &td_collectives(&n)[*number];
+    list_ranks(ranks);
+    for (int i = 0; i < N_COUNTS; i++) {
+        if (row->fits(ranks[i])) {
+            check_ranks(row, ranks[i]);
+            proved++;
+        }
+    }
+    cr_assert_geq(proved, 8);
+}
+
+/* ---- damage ---- */
+
+static const char *const victims[][2] = {
+    {"allreduce", "ring"},      {"allreduce", "recursive_doubling"},
+    {"allreduce", "circulant"}, {"broadcast", "binomial"},
+    {"reduce", "binomial"},     {"scan", "recursive_doubling"},
+    {"alltoall", "bruck"},      {"barrier", "dissemination"},
+    {"allgather", "bruck"},
+};
+enum { N_VICTIMS = sizeof victims / sizeof victims[0], P = 7 };
+
+typedef struct subject {
+    td_moves schedule;
+    td_linked linked;
+    td_operation_id id;
+    td_aliases aliases;
+} subject;
+
+static void build(int victim, subject *out) {
+    const td_collective *row = td_collective_find(victims[victim][0], victims[victim][1]);
+    *out = (subject){.id = row->id, .aliases = {.in_place = true}};
+    cr_assert_eq(td_collective_schedule(row, P, 0, 1, true, &out->schedule), TD_OK);
+    cr_assert_eq(td_schedule_link(&out->schedule, out->aliases, -1, &out->linked), TD_OK);
+    cr_assert_eq(td_schedule_check(&out->schedule, &out->linked, out->id, out->aliases), TD_OK);
+}
+
+static void destroy(subject *s) {
+    td_linked_destroy(&s->linked);
+    td_schedule_destroy(&s->schedule);
+}
+
+static td_status judge(const subject *s) {
+    return td_schedule_check(&s->schedule, &s->linked, s->id, s->aliases);
+}
+
+/* Every single wait is needed by somebody: without it the check must fail. Waits that are implied
+ * by others, through a third rank, are not; they are counted and may be few. */
+Test(schedules, a_wait_that_is_missing_is_noticed) {
+    for (int victim = 0; victim < N_VICTIMS; victim++) {
+        subject s;
+        build(victim, &s);
+        int waits = 0, noticed = 0;
+        for (int rank = 0; rank < P; rank++) {
+            for (int i = 0; i < s.linked.n_steps[rank]; i++) {
+                td_step *step = &s.linked.steps[rank][i], kept = *step;
+                if (step->kind != TD_STEP_WAIT) {
+                    continue;
+                }
+                *step = (td_step){.kind = TD_STEP_WAIT, .round = TD_ROUND_ENTERED, .peer = rank};
+                waits++;
+                noticed += judge(&s) == TD_ECHECK;
+                *step = kept;
+            }
+        }
+        cr_assert_gt(waits, 0);
+        cr_assert_gt(2 * noticed, waits, "%s/%s: %d of %d missing waits noticed",
+                     victims[victim][0], victims[victim][1], noticed, waits);
+        destroy(&s);
+    }
+}
+
+/* A move that is left out; or that turns to another rank, which is right now and then, when that
+ * rank has the same. */
+Test(schedules, a_wrong_move_is_noticed) {
+    for (int victim = 0; victim < N_VICTIMS; victim++) {
+        subject s;
+        int tried = 0, noticed = 0;
+        build(victim, &s);
+        for (int rank = 0; rank < P; rank++) {
+            for (int i = 0; i < s.linked.n_steps[rank]; i++) {
+                td_step *step = &s.linked.steps[rank][i], kept = *step;
+                bool moves = step->kind == TD_STEP_MOVE && step->move.kind != TD_MOVE_MEET;
+                if (!moves || (step->move.peer == rank && step->move.kind == TD_MOVE_FINISH)) {
+                    continue; /* a finish in place changes no symbol */
+                }
+                *step = (td_step){.kind = TD_STEP_WAIT, .round = TD_ROUND_ENTERED, .peer = rank};
+                cr_assert_eq(judge(&s), TD_ECHECK, "%s/%s: rank %d, step %d left out",
+                             victims[victim][0], victims[victim][1], rank, i);
+                *step = kept;
+                step->move.peer = (step->move.peer + 1) % P;
+                tried++;
+                noticed += judge(&s) == TD_ECHECK;
+                *step = kept;
+            }
+        }
+        cr_assert_geq(10 * noticed, 9 * tried, "%s/%s: %d of %d", victims[victim][0],
+                      victims[victim][1], noticed, tried);
+        destroy(&s);
+    }
+}
+
+Test(schedules, a_signal_that_never_comes_is_a_deadlock) {
+    subject s;
+    build(0, &s);
+    for (int i = 0; i < s.linked.n_steps[3]; i++) {
+        if (s.linked.steps[3][i].kind == TD_STEP_WAIT) {
+            s.linked.steps[3][i].round = s.linked.rounds;
+            break;
+        }
+    }
+    cr_assert_eq(judge(&s), TD_ECHECK);
+    cr_assert_not_null(strstr(td_error(), "never comes"), "%s", td_error());
+    destroy(&s);
+}
+
+/* ---- what the linker refuses ---- */
+
+static void read_while_written(td_moves *s) {
+    for (int rank = 0; rank < 2; rank++) {
+        td_add_blocks(s, 0, rank, TD_BUFFER_PARTIAL, s->in, 1 - rank, s->in, 0, 1);
+    }
+}
+
+static void read_nothing(td_moves *s) {
+    td_copy_blocks(s, 0, 0, TD_BUFFER_OUT, 1, TD_BUFFER_T0, 0, 1);
+}
+
+static td_status link_it(td_generate_fn *generate, bool in_place) {
+    td_schedule_options options = {.ranks = 2, .blocks = 1, .segments = 1, .in_place = in_place};
+    td_moves schedule;
+    td_linked linked;
+    TD_TRY(td_schedule_create(&options, generate, &schedule));
+    td_status status = td_schedule_link(&schedule, (td_aliases){.in_place = in_place}, -1, &linked);
+    td_schedule_destroy(&schedule);
+    if (status == TD_OK) {
+        td_linked_destroy(&linked);
+    }
+    return status;
+}
+
+Test(schedules, the_linker_refuses_races) {
+    cr_assert_eq(link_it(read_while_written, false), TD_OK);
+    cr_assert_eq(link_it(read_while_written, true), TD_EINPUT);
+    cr_assert_not_null(strstr(td_error(), "in the same round"), "%s", td_error());
+    cr_assert_eq(link_it(read_nothing, false), TD_EINPUT);
+    cr_assert_not_null(strstr(td_error(), "nobody wrote"), "%s", td_error());
+}
+
+/* The ring allreduce is the concatenation of two other rows: its moves are theirs. */
+Test(schedules, ring_allreduce_is_reduce_scatter_then_allgather) {
+    td_moves all, first, second;
+    cr_assert_eq(
+        td_collective_schedule(td_collective_find("allreduce", "ring"), 5, 0, 1, false, &all),
+        TD_OK);
+    cr_assert_eq(td_collective_schedule(td_collective_find("reduce_scatter", "ring"), 5, 0, 1,
+                                        false, &first),
+                 TD_OK);
+    cr_assert_eq(
+        td_collective_schedule(td_collective_find("allgather", "ring"), 5, 0, 1, false, &second),
+        TD_OK);
+    cr_assert_gt(first.n_moves, 0);
+    for (int i = 0; i < first.n_moves; i++) {
+        cr_assert_arr_eq(&all.moves[i], &first.moves[i], sizeof(td_move));
+    }
+    int at = first.n_moves;
+    for (int i = 0; i < second.n_moves; i++) {
+        td_move want = second.moves[i];
+        if (want.peer == want.rank) {
+            continue; /* its own block is in place already */
+        }
+        want.round += first.rounds;
+        want.from.buffer = TD_BUFFER_OUT;
+        cr_assert_arr_eq(&all.moves[at], &want, sizeof(td_move), "move %d", at);
+        at++;
+    }
+    cr_assert_eq(at, all.n_moves);
+    td_schedule_destroy(&all);
+    td_schedule_destroy(&first);
+    td_schedule_destroy(&second);
+}

@@ -225,7 +225,7 @@ static td_status find_plan(td_comm *comm, const td_collective *row, const td_cal
     if (plan == NULL) {
         TD_TRY(make_plan(comm, row, root, segments, aliases, &plan));
     }
-    plan->used = comm->sequence;
+    plan->used = ++comm->plan_uses;
     const bool *uses = plan->linked.uses;
     int64_t vector = (elements * td_dtype_partial_bytes(call->dtype) + 63) / 64 * 64;
     int64_t needed = (int64_t)sizeof(td_comm_shared);
@@ -437,9 +437,18 @@ td_status td_collective_run(const td_collective *row, td_comm *comm, td_worker *
     return td_comm_end(&turn);
 }
 
+td_status td_collective_prepare(const td_collective *row, td_comm *comm, const td_call *call) {
+    TD_TRY(check_call(comm, row, call));
+    return row->direct != NULL ? TD_OK : find_plan(comm, row, call);
+}
+
+const td_collective *td_barrier_row(void) {
+    return td_collective_find("barrier", "dissemination");
+}
+
 td_status td_barrier(td_comm *comm, td_worker *worker) {
     static const td_call none = {.count = 0};
-    return td_collective_run(td_collective_find("barrier", "dissemination"), comm, worker, &none);
+    return td_collective_run(td_barrier_row(), comm, worker, &none);
 }
 
 int64_t td_collective_staging_bytes(const td_collective *row, int ranks, int64_t count,

@@ -65,6 +65,13 @@ const td_collective *td_collective_find(const char *operation,
 td_status td_collective_run(const td_collective *row, td_comm *comm, td_worker *worker,
                             const td_call *call);
 
+/* Plans such a call ahead, so that the first one does not allocate; one thread of each rank, not
+ * during a call. Nothing is waited for. */
+td_status td_collective_prepare(const td_collective *row, td_comm *comm, const td_call *call);
+
+/* The row that td_barrier runs. */
+const td_collective *td_barrier_row(void);
+
 /* A sum in place, root 0, even blocks. */
 static inline td_status td_collective_in_place(const td_collective *row, td_comm *comm,
                                                td_worker *worker, void *buffer, int64_t count,

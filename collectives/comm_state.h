@@ -41,7 +41,7 @@ typedef struct td_comm_plan {
     int root, segments;
     td_aliases aliases;
     td_linked linked;
-    uint32_t used; /* sequence of the latest call with it */
+    uint64_t used; /* when last, in uses of all plans; 0: never made */
 } td_comm_plan;
 
 struct td_comm {
@@ -54,6 +54,7 @@ struct td_comm {
     uint32_t base, next_base;
     const td_comm_plan *plan; /* of this call, when it is a schedule */
     td_comm_plan plans[TD_COMM_PLANS];
+    uint64_t plan_uses;
     /* Written by the first worker that fails, read by all after the barrier of the team. */
     _Atomic bool failed;
     td_status status;

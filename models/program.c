@@ -237,10 +237,24 @@ static void number_phases(td_program *program) {
     program->n_phases = phase + 1;
 }
 
+/* The first call of a kind would allocate. Without a communicator, a program is only sized. */
+static td_status plan_collectives(td_program *program) {
+    for (int i = 0; i < program->n_nodes; i++) {
+        const node *n = &program->nodes[i];
+        td_call call = {.in = n->buffer, .out = n->buffer, .count = n->count, .dtype = TD_F32};
+        if (n->comm != NULL && (n->kind == NODE_COLLECTIVE || n->kind == NODE_BARRIER)) {
+            const td_collective *row = n->kind == NODE_BARRIER ? td_barrier_row() : n->collective;
+            TD_TRY(td_collective_prepare(row, n->comm, &call));
+        }
+    }
+    return TD_OK;
+}
+
 td_status td_program_finish(td_program *program, int workers) {
     if (program->out_of_memory || !sort_by_phase(program)) {
         return td_fail(TD_ENOMEM, "no memory for a program of %d ops", program->n_nodes);
     }
+    TD_TRY(plan_collectives(program));
     number_phases(program);
     program->workers = workers;
     program->clock.stride =
@@ -295,8 +309,7 @@ static td_status run_node(td_program *program, const node *n, td_worker *worker)
         }
         return TD_OK;
     case NODE_COLLECTIVE:
-        return td_collective_in_place(n->collective, n->comm, worker, n->buffer, n->count,
-                                      TD_F32);
+        return td_collective_in_place(n->collective, n->comm, worker, n->buffer, n->count, TD_F32);
     case NODE_BARRIER:
         return td_barrier(n->comm, worker);
     }

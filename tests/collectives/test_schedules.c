@@ -161,8 +161,8 @@ Test(schedules, a_wait_that_is_missing_is_noticed) {
     }
 }
 
-/* A move that is left out; or that turns to another rank, which is right now and then, when that
- * rank has the same. */
+/* A move that is left out, which is harmless when it brings a block back to its place; or that
+ * turns to another rank, which is right when that rank has the same. */
 Test(schedules, a_wrong_move_is_noticed) {
     for (int victim = 0; victim < N_VICTIMS; victim++) {
         subject s;
@@ -176,8 +176,8 @@ Test(schedules, a_wrong_move_is_noticed) {
                     continue; /* a finish in place changes no symbol */
                 }
                 *step = (td_step){.kind = TD_STEP_WAIT, .round = TD_ROUND_ENTERED, .peer = rank};
-                cr_assert_eq(judge(&s), TD_ECHECK, "%s/%s: rank %d, step %d left out",
-                             victims[victim][0], victims[victim][1], rank, i);
+                tried++;
+                noticed += judge(&s) == TD_ECHECK;
                 *step = kept;
                 step->move.peer = (step->move.peer + 1) % P;
                 tried++;

@@ -2,72 +2,33 @@
 #include "threads/team.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
-#include "base/memory.h"
-#include "threads/barrier.h"
-#include "threads/bind.h"
 #include "threads/layout.h"
 #include "threads/numa.h"
-#include "threads/wait.h"
-
-/* Written by its own worker inside regions, read by the caller of the team between them. */
-typedef struct member {
-    _Alignas(128) td_worker worker;
-    td_wait_counts waits;
-    int64_t regions, barriers;
-    uint64_t open_ticks, wait_ticks; /* time in regions; the part of it spent waiting */
-    uint64_t end_tsc;                /* when this worker left its last region */
-    int cpu;
-    int pu; /* asked for; -1: none */
-    bool bound;
-    int bind_error;
-    td_arena scratch;
-    td_status status; /* of its set-up */
-    char message[256];
-    pthread_t thread;
-} member;
-
-struct td_team {
-    /* Published before `start` advances, read by workers after; all have left before the next one
-     * is published. */
-    _Alignas(128) td_region_fn *fn;
-    void *arg;
-    uint64_t open_tsc, closed_tsc;
-    bool running;
-
-    td_event start;
-    td_meeting join, barrier;
-
-    int count;
-    td_wait_rule rule;
-    double tsc_hz;
-    td_cpu_mask caller_mask;
-    char note[128];
-    void *block; /* what td_alloc returned */
-    member members[];
-};
+#include "threads/team_state.h"
 
 static uint64_t ticks_between(uint64_t from, uint64_t to) {
     return to > from ? to - from : 0;
 }
 
 /* The wait between this worker's end of its last region and the end of that region itself. */
-static uint64_t tail_ticks(const td_team *team, const member *self) {
+static uint64_t tail_ticks(const td_team *team, const td_member *self) {
     return self->regions == 0 ? 0 : ticks_between(self->end_tsc, team->closed_tsc);
 }
 
-static void run_region(td_team *team, member *self) {
+static void run_region(td_team *team, td_member *self) {
     uint64_t begin = td_tsc(), tail = tail_ticks(team, self);
     uint64_t late = ticks_between(team->open_tsc, begin);
+    const td_team *outer = td_team_inside;
+    td_team_inside = team;
     team->fn(team->arg, &self->worker);
+    td_team_inside = outer;
     self->cpu = sched_getcpu();
     self->regions++;
     self->end_tsc = td_tsc();
@@ -75,7 +36,7 @@ static void run_region(td_team *team, member *self) {
     self->wait_ticks += late + tail;
 }
 
-static void bind_member(member *self) {
+static void bind_member(td_member *self) {
     if (self->pu >= 0) {
         self->bind_error = td_bind_pu(self->pu);
         self->bound = self->bind_error == 0;
@@ -83,7 +44,7 @@ static void bind_member(member *self) {
     self->cpu = sched_getcpu();
 }
 
-static void set_up_member(member *self) {
+static void set_up_member(td_member *self) {
     td_cpu_flush_denormals();
     bind_member(self);
     self->status = td_arena_create((size_t)self->worker.scratch_bytes, &self->scratch);
@@ -97,21 +58,30 @@ static void set_up_member(member *self) {
 }
 
 static void *worker_main(void *arg) {
-    member *self = arg;
+    td_member *self = arg;
     td_team *team = self->worker.team;
     set_up_member(self);
     if (td_meeting_arrive(&team->join, self->worker.id, team->count)) {
         td_event_advance(&team->join.passed, &team->rule);
     }
-    for (uint32_t generation = 1;; generation++) {
+    for (uint32_t seen = 0;;) {
         /* Counted apart and added inside the region, where the caller does not read them. */
         td_wait_counts waits = {0};
-        td_event_wait(&team->start, generation, &team->rule, 0, &waits);
+        td_event_wait(&team->start, seen + 1, &team->rule, 0, &waits);
+        /* acquire pairs with the release in td_team_publish: the region is what it says. Perhaps a
+         * later one than was waited for: regions of tiles do not wait for late workers. */
+        uint64_t state = atomic_load_explicit(&team->state, memory_order_acquire);
+        seen = (uint32_t)(state >> 32);
+        if (!(state & TD_TEAM_ALL)) {
+            td_team_join_tiles(team, self, state);
+            continue;
+        }
         if (team->fn == NULL) {
             return NULL;
         }
         self->waits.parks += waits.parks;
         self->waits.yields += waits.yields;
+        self->waits.foreign += waits.foreign;
         run_region(team, self);
         if (td_meeting_arrive(&team->join, self->worker.id, team->count)) {
             td_event_advance(&team->join.passed, &team->rule);
@@ -121,7 +91,7 @@ static void *worker_main(void *arg) {
 
 /* Worker 0's side of the join: the caller alone waits there. */
 static void join_region(td_team *team) {
-    member *self = &team->members[0];
+    td_member *self = &team->members[0];
     uint32_t target = atomic_load_explicit(&team->join.passed.value, memory_order_relaxed) + 1;
     if (td_meeting_arrive(&team->join, 0, team->count)) {
         td_event_advance(&team->join.passed, &team->rule);
@@ -133,9 +103,11 @@ static void join_region(td_team *team) {
 /* Ends workers 1 to created, whatever they have set up, and gives everything back. */
 static void end_team(td_team *team, int created) {
     team->fn = NULL;
-    td_event_advance(&team->start, &team->rule);
-    for (int i = 1; i <= created; i++) {
-        pthread_join(team->members[i].thread, NULL);
+    if (team->forks == td_team_forks()) { /* else the threads are not in this process */
+        td_team_publish(team, TD_TEAM_ALL, true);
+        for (int i = 1; i <= created; i++) {
+            pthread_join(team->members[i].thread, NULL);
+        }
     }
     for (int i = 0; i < team->count; i++) {
         td_arena_destroy(&team->members[i].scratch);
@@ -156,7 +128,7 @@ static int start_workers(td_team *team, int *created) {
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     int error = 0;
     for (*created = 0; *created < team->count - 1 && error == 0;) {
-        member *next = &team->members[*created + 1];
+        td_member *next = &team->members[*created + 1];
         error = pthread_create(&next->thread, NULL, worker_main, next);
         if (error == 0) {
             char name[16];
@@ -171,7 +143,7 @@ static int start_workers(td_team *team, int *created) {
 
 /* One block: the team, its members, and the counters of its two meetings. */
 static td_status allocate_team(int count, td_team **out) {
-    size_t team_bytes = sizeof(td_team) + (size_t)count * sizeof(member);
+    size_t team_bytes = sizeof(td_team) + (size_t)count * sizeof(td_member);
     size_t align = _Alignof(td_team);
     size_t bytes = team_bytes + 2 * td_meeting_counters(count) * sizeof(td_meeting_counter);
     unsigned char *block = td_alloc_zero(bytes + align);
@@ -192,7 +164,7 @@ static td_status allocate_team(int count, td_team **out) {
 /* The first refused binding, as a sentence. */
 static void note_bindings(td_team *team) {
     for (int i = team->count - 1; i >= 0; i--) {
-        const member *self = &team->members[i];
+        const td_member *self = &team->members[i];
         if (self->bind_error != 0) {
             snprintf(team->note, sizeof team->note, "worker %d is not bound to PU %d: %s", i,
                      self->pu,
@@ -211,9 +183,10 @@ td_status td_team_create(const td_team_options *options, td_team **out) {
     TD_TRY(allocate_team(count, &team));
     team->rule = td_wait_rule_make(options->shares_cpus, false);
     team->tsc_hz = td_tsc_hz();
+    team->forks = td_team_forks();
     td_bind_get(&team->caller_mask);
     for (int i = 0; i < count; i++) {
-        member *self = &team->members[i];
+        td_member *self = &team->members[i];
         self->worker = (td_worker){
             .id = i, .count = count, .team = team, .scratch_bytes = options->scratch_bytes};
         self->pu = options->pu == NULL ? -1 : options->pu[i];
@@ -227,7 +200,7 @@ td_status td_team_create(const td_team_options *options, td_team **out) {
     set_up_member(&team->members[0]);
     join_region(team);
     for (int i = 0; i < count; i++) {
-        member *self = &team->members[i];
+        td_member *self = &team->members[i];
         if (self->status != TD_OK) {
             td_status status = td_fail(self->status, "worker %d: %s", i, self->message);
             end_team(team, created);
@@ -270,7 +243,8 @@ void td_team_run(td_team *team, td_region_fn *fn, void *arg) {
     team->arg = arg;
     team->open_tsc = td_tsc();
     if (team->count > 1) {
-        td_event_advance(&team->start, &team->rule);
+        TD_ASSERT(team->forks == td_team_forks());
+        td_team_publish(team, TD_TEAM_ALL, true);
     }
     run_region(team, &team->members[0]);
     join_region(team);
@@ -283,7 +257,7 @@ void td_team_barrier(td_worker *worker) {
         return;
     }
     td_team *team = worker->team;
-    member *self = &team->members[worker->id];
+    td_member *self = &team->members[worker->id];
     self->barriers++;
     uint32_t target = atomic_load_explicit(&team->barrier.passed.value, memory_order_relaxed) + 1;
     if (td_meeting_arrive(&team->barrier, worker->id, team->count)) {
@@ -295,40 +269,27 @@ void td_team_barrier(td_worker *worker) {
     self->wait_ticks += ticks_between(begin, td_tsc());
 }
 
-void td_ticket_reset(td_ticket *ticket) {
-    atomic_store_explicit(&ticket->next, 0, memory_order_relaxed);
-}
-
-bool td_ticket_take(td_ticket *ticket, int64_t n, int64_t chunk, int64_t *first, int64_t *last) {
-    /* relaxed: the ticket only divides the tiles; what they read was published by the barrier
-     * before. */
-    int64_t start = atomic_fetch_add_explicit(&ticket->next, chunk, memory_order_relaxed);
-    if (start >= n) {
-        return false;
-    }
-    *first = start;
-    *last = n - start < chunk ? n : start + chunk;
-    return true;
-}
-
 void td_team_stats(td_team *team, td_worker_stats *out, bool reset) {
     TD_ASSERT(!team->running);
     double ns_per_tick = 1e9 / team->tsc_hz;
     for (int i = 0; i < team->count; i++) {
-        member *self = &team->members[i];
+        td_member *self = &team->members[i];
         uint64_t tail = tail_ticks(team, self);
         out[i] = (td_worker_stats){
             .regions = self->regions,
             .barriers = self->barriers,
             .parks = self->waits.parks,
             .yields = self->waits.yields,
+            .foreign = self->waits.foreign,
+            .tiles = self->tiles,
+            .joined = self->joined,
             .wait_ns = (int64_t)((double)(self->wait_ticks + tail) * ns_per_tick),
             .busy_ns = (int64_t)((double)(self->open_ticks - self->wait_ticks) * ns_per_tick),
             .cpu = self->cpu,
             .bound = self->bound,
         };
         if (reset) {
-            self->regions = self->barriers = 0;
+            self->regions = self->barriers = self->tiles = self->joined = 0;
             self->waits = (td_wait_counts){0};
             self->open_ticks = self->wait_ticks = 0;
         }

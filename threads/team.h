@@ -9,6 +9,7 @@
 #define TD_THREADS_TEAM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -65,9 +66,31 @@ typedef struct td_ticket {
 void td_ticket_reset(td_ticket *ticket);
 bool td_ticket_take(td_ticket *ticket, int64_t n, int64_t chunk, int64_t *first, int64_t *last);
 
+/* Regions of tiles with open join: the caller and whoever is awake take chunks of [0, tiles);
+ * workers that come late miss it, and nobody waits for a worker that has not started. So it may be
+ * used for short work and beside other programs. Sleeping workers are woken when the work is worth
+ * it, which is learned at the call site. Inside a region of the same team, in a forked copy of the
+ * process, and for a team of one, the caller runs all tiles itself.
+ * fn returns TD_OK, or fails: then no further tiles are handed out, and the failure of the lowest
+ * failed tile, always the same one, is returned with its message. */
+typedef td_status td_tile_fn(void *arg, int64_t first, int64_t last, td_worker *worker);
+typedef struct td_site { /* zero to start, one for each call in the program */
+    double tile_ns;
+    int64_t runs;
+} td_site;
+td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chunk, td_tile_fn *fn,
+                        void *arg);
+
+/* Combines count partial results of `bytes` each in one fixed binary tree over their index, into
+ * the first: with a partial result a tile, a sum has the same bits whoever ran which tile. */
+typedef void td_combine_fn(void *into, const void *from);
+void td_tree_combine(void *partials, int64_t count, size_t bytes, td_combine_fn *combine);
+
 /* Per-worker statistics since creation or the last reset. */
 typedef struct td_worker_stats {
     int64_t regions, barriers, parks, yields;
+    int64_t foreign;       /* waits cut short because strangers use this CPU */
+    int64_t tiles, joined; /* tiles run, regions of tiles joined */
     int64_t wait_ns; /* inside barriers and between regions while a region was open */
     int64_t busy_ns; /* inside regions, less wait */
     int cpu;         /* where it last ran */

@@ -29,6 +29,7 @@ td_wait_rule td_wait_rule_make(bool shares_cpus, bool between_processes) {
         .spin_ticks = (uint64_t)(ticks_per_ns * (shares_cpus ? SPIN_SHARED_NS : SPIN_ALONE_NS)),
         .yields = shares_cpus ? YIELDS_SHARED : YIELDS_ALONE,
         .between_processes = between_processes,
+        .ticks_per_us = ticks_per_ns * 1e3,
     };
 }
 
@@ -57,9 +58,37 @@ void td_event_raise(td_event *event, uint32_t value, const td_wait_rule *rule) {
     }
 }
 
+uint32_t td_event_advance_quietly(td_event *event) {
+    return atomic_fetch_add_explicit(&event->value, 1, memory_order_seq_cst) + 1;
+}
+
+/* Strangers on this CPU: twice within 10 ms the spin lost the CPU for longer than 100 us. For the
+ * next 100 ms it spins briefly: sleeping earns credit with the scheduler, spinning burns this
+ * thread's own share. */
+static const double GAP_US = 100, WINDOW_US = 10000, HOLD_US = 100000, BRIEF_US = 1;
+typedef struct neighbours {
+    uint64_t last_gap, until; /* time stamps */
+} neighbours;
+static _Thread_local neighbours around;
+
+static void note_gap(uint64_t now, double ticks_per_us) {
+    if (now - around.last_gap < (uint64_t)(WINDOW_US * ticks_per_us)) {
+        around.until = now + (uint64_t)(HOLD_US * ticks_per_us);
+    }
+    around.last_gap = now;
+}
+
 /* True when reached, false when the budget is used up. */
-static bool spin(const td_event *event, uint32_t target, const td_wait_rule *rule) {
-    uint64_t start = td_tsc();
+static bool spin(const td_event *event, uint32_t target, const td_wait_rule *rule,
+                 td_wait_counts *counts) {
+    uint64_t start = td_tsc(), last = start, budget = rule->spin_ticks;
+    double ticks_per_us = rule->ticks_per_us;
+    if (start < around.until && budget > (uint64_t)(BRIEF_US * ticks_per_us)) {
+        budget = (uint64_t)(BRIEF_US * ticks_per_us);
+        if (counts != NULL) {
+            counts->foreign++;
+        }
+    }
     do {
         for (int i = 0; i < 16; i++) {
             if (td_event_reached(event, target)) {
@@ -67,7 +96,12 @@ static bool spin(const td_event *event, uint32_t target, const td_wait_rule *rul
             }
             _mm_pause();
         }
-    } while (td_tsc() - start < rule->spin_ticks);
+        uint64_t now = td_tsc();
+        if (now - last > (uint64_t)(GAP_US * ticks_per_us)) {
+            note_gap(now, ticks_per_us);
+        }
+        last = now;
+    } while (last - start < budget);
     return td_event_reached(event, target);
 }
 
@@ -95,7 +129,7 @@ static bool park(td_event *event, uint32_t target, const td_wait_rule *rule, int
 
 bool td_event_wait(td_event *event, uint32_t target, const td_wait_rule *rule, int64_t sleep_ns,
                    td_wait_counts *counts) {
-    if (spin(event, target, rule)) {
+    if (spin(event, target, rule, counts)) {
         return true;
     }
     for (int i = 0; i < rule->yields; i++) {

@@ -24,6 +24,7 @@ typedef struct td_wait_rule {
     uint64_t spin_ticks; /* of the time stamp counter */
     int yields;
     bool between_processes;
+    double ticks_per_us;
 } td_wait_rule;
 
 /* shares_cpus: the thread waited for may need the waiter's CPU, so spinning beyond a microsecond
@@ -32,6 +33,7 @@ td_wait_rule td_wait_rule_make(bool shares_cpus, bool between_processes);
 
 typedef struct td_wait_counts {
     int64_t parks, yields;
+    int64_t foreign; /* spins cut short: strangers use this CPU */
 } td_wait_counts;
 
 static inline bool td_event_reached(const td_event *event, uint32_t target) {
@@ -45,6 +47,9 @@ uint32_t td_event_advance(td_event *event, const td_wait_rule *rule);
 
 /* Sets a value beyond the present one and wakes every sleeper; for events with one writer. */
 void td_event_raise(td_event *event, uint32_t value, const td_wait_rule *rule);
+
+/* As td_event_advance, but leaves sleepers asleep: only for work that they need not do. */
+uint32_t td_event_advance_quietly(td_event *event);
 
 /* Waits until the value has reached target. With sleep_ns > 0 the sleep ends after that time at the
  * latest, and the return value says whether target was reached; with 0 it returns true only. counts

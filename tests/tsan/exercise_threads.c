@@ -96,6 +96,34 @@ td_status td_exercise_team_churn(void) {
     return TD_OK;
 }
 
+/* Plain memory: joining and leaving alone order it. */
+static td_status square(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    int *squares = arg;
+    (void)worker;
+    for (int64_t i = first; i < last; i++) {
+        squares[i] += (int)(i * i);
+    }
+    return TD_OK;
+}
+
+td_status td_exercise_team_open(void) {
+    int squares[TILES] = {0}, rounds = 0;
+    td_team *team = NULL;
+    td_site site = {0};
+    TD_TRY(make_team(0, &team));
+    for (; rounds < 300; rounds++) {
+        TD_TRY(td_team_tiles(team, &site, TILES, 1 + rounds % 40, square, squares));
+        site.tile_ns = rounds % 2 * 1e6; /* with and without waking sleepers */
+    }
+    td_team_destroy(team);
+    for (int i = 0; i < TILES; i++) {
+        if (squares[i] != rounds * i * i) {
+            return td_fail(TD_ECHECK, "tile %d is %d", i, squares[i]);
+        }
+    }
+    return TD_OK;
+}
+
 static td_group_options options_for(int ranks) {
     td_group_options options = {.segment_bytes = 4096, .deadline_ns = INT64_C(60000000000)};
     options.layout = (td_layout){.ranks = ranks,

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "threads/lock.h"
+#include "threads/queue.h"
+#include "threads/team.h"
+
+enum { TILES = 1009 };
+
+static td_team *make_team(int workers) {
+    td_team *team = NULL;
+    cr_assert_eq(td_team_create(&(td_team_options){.workers = workers, .shares_cpus = workers > 2},
+                                &team),
+                 TD_OK, "%s", td_error());
+    return team;
+}
+
+typedef struct job {
+    _Atomic int hits[TILES];
+    int64_t fail_from;
+    td_team *team;
+    td_site inner;
+    _Atomic int64_t inner_tiles;
+} job;
+
+static td_status hit(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    job *j = arg;
+    (void)worker;
+    for (int64_t i = first; i < last; i++) {
+        atomic_fetch_add(&j->hits[i], 1);
+        if (i >= j->fail_from) {
+            return td_fail(TD_EINPUT, "this is tile %lld", (long long)i);
+        }
+    }
+    return TD_OK;
+}
+
+Test(team_tiles, each_is_run_once) {
+    static const int workers[] = {1, 2, 3, 8};
+    static const int64_t counts[] = {0, 1, 2, 7, 64, TILES}, chunks[] = {1, 3, 64, 5000};
+    static job j;
+    for (size_t w = 0; w < 4; w++) {
+        td_team *team = make_team(workers[w]);
+        td_site site = {0};
+        for (int round = 0; round < 96; round++) {
+            int64_t n = counts[round % 6], chunk = chunks[round / 6 % 4];
+            memset((void *)&j, 0, sizeof j);
+            j.fail_from = TILES;
+            cr_assert_eq(td_team_tiles(team, &site, n, chunk, hit, &j), TD_OK);
+            for (int64_t i = 0; i < TILES; i++) {
+                cr_assert_eq(j.hits[i], i < n, "W %d, n %ld, chunk %ld, tile %ld: %d",
+                             workers[w], (long)n, (long)chunk, (long)i, j.hits[i]);
+            }
+        }
+        td_team_destroy(team);
+    }
+}
+
+Test(team_tiles, the_lowest_failure_is_told) {
+    static job j;
+    td_team *team = make_team(4);
+    td_site site = {0};
+    for (int round = 0; round < 200; round++) {
+        memset((void *)&j, 0, sizeof j);
+        j.fail_from = 17 + round % 50;
+        char expected[64];
+        snprintf(expected, sizeof expected, "tile %d: this is tile %d", 17 + round % 50,
+                 17 + round % 50);
+        cr_assert_eq(td_team_tiles(team, &site, TILES, 1, hit, &j), TD_EINPUT);
+        cr_assert_str_eq(td_error(), expected);
+        int later = 0;
+        for (int i = 17 + round % 50 + 8; i < TILES; i++) {
+            later += j.hits[i];
+        }
+        cr_assert_lt(later, TILES - 80, "%d tiles were handed out after a failure", later);
+    }
+    j.fail_from = TILES;
+    cr_assert_eq(td_team_tiles(team, &site, TILES, 1, hit, &j), TD_OK, "the team is whole after");
+    td_team_destroy(team);
+}
+
+static td_status count_inner(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    atomic_fetch_add(&((job *)arg)->inner_tiles, last - first);
+    (void)worker;
+    return TD_OK;
+}
+
+static td_status nest(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    job *j = arg;
+    (void)first;
+    (void)last;
+    (void)worker;
+    td_site site = {0};
+    return td_team_tiles(j->team, &site, 10, 3, count_inner, j);
+}
+
+Test(team_tiles, nested_calls_run_inline) {
+    static job j;
+    j.team = make_team(3);
+    td_site site = {0};
+    cr_assert_eq(td_team_tiles(j.team, &site, 50, 1, nest, &j), TD_OK);
+    cr_assert_eq(j.inner_tiles, 500);
+    td_team_destroy(j.team);
+}
+
+static void add_to_hits(void *arg, td_worker *worker) {
+    atomic_fetch_add(&((job *)arg)->hits[worker->id], 1);
+}
+
+Test(team_tiles, both_kinds_of_region_alternate) {
+    static job j;
+    td_team *team = make_team(4);
+    td_site site = {0};
+    j.fail_from = TILES;
+    for (int round = 1; round <= 3000; round++) {
+        td_team_run(team, add_to_hits, &j);
+        for (int w = 0; w < 4; w++) {
+            cr_assert_eq(j.hits[w], round + (round - 1), "worker %d in round %d", w, round);
+        }
+        cr_assert_eq(td_team_tiles(team, &site, 4, 1, hit, &j), TD_OK);
+    }
+    td_worker_stats stats[4];
+    td_team_stats(team, stats, true);
+    int64_t tiles = 0;
+    for (int w = 0; w < 4; w++) {
+        tiles += stats[w].tiles;
+        cr_assert_eq(stats[w].regions, 3000);
+    }
+    cr_assert_eq(tiles, 12000);
+    td_team_destroy(team);
+}
+
+Test(team_tiles, a_forked_copy_runs_inline) {
+    static job j;
+    td_team *team = make_team(3);
+    td_site site = {0};
+    td_team_run(team, add_to_hits, &j);
+    pid_t pid = fork();
+    if (pid == 0) {
+        j.fail_from = TILES;
+        memset((void *)j.hits, 0, sizeof j.hits);
+        bool good = td_team_tiles(team, &site, TILES, 7, hit, &j) == TD_OK && j.hits[TILES - 1];
+        td_team_destroy(team);
+        _exit(good ? 0 : 1);
+    }
+    int how;
+    waitpid(pid, &how, 0);
+    cr_assert_eq(how, 0, "wait status %d", how);
+    td_team_destroy(team);
+}
+
+static td_status sum_tile(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    float *partials = arg;
+    (void)worker;
+    for (int64_t tile = first; tile < last; tile++) {
+        td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, (uint64_t)tile);
+        for (int i = 0; i < 100; i++) {
+            partials[tile] += (float)td_rng_normal(&rng);
+        }
+    }
+    return TD_OK;
+}
+
+static void add_float(void *into, const void *from) {
+    *(float *)into += *(const float *)from;
+}
+
+/* One hash over workers and chunk sizes; another when one input is one bit off. */
+Test(team_tiles, a_sum_has_the_same_bits_whoever_ran_what) {
+    static const int workers[] = {1, 2, 3, 4, 7, 8};
+    float first = 0;
+    for (int w = 0; w < 6; w++) {
+        td_team *team = make_team(workers[w]);
+        for (int64_t chunk = 1; chunk < 300; chunk = chunk * 3 + 1) {
+            static float partials[TILES];
+            memset(partials, 0, sizeof partials);
+            td_site site = {0};
+            cr_assert_eq(td_team_tiles(team, &site, TILES, chunk, sum_tile, partials), TD_OK);
+            td_tree_combine(partials, TILES, sizeof(float), add_float);
+            first = w == 0 && chunk == 1 ? partials[0] : first;
+            cr_assert(memcmp(&first, &partials[0], sizeof first) == 0, "W %d, chunk %ld",
+                      workers[w], (long)chunk);
+        }
+        td_team_destroy(team);
+    }
+    float order = 0, *partials = (float[4]){1e8F, 1, -1e8F, 1};
+    for (int i = 0; i < 4; i++) {
+        order += partials[i];
+    }
+    td_tree_combine(partials, 4, sizeof(float), add_float);
+    cr_assert_neq(partials[0], order, "the tree is not the sequence");
+}
+
+Test(locks, a_monitored_mutex_counts_and_names_its_owner) {
+    td_mutex mutex = {0};
+    td_mutex_lock(&mutex);
+    cr_assert_eq(mutex.owner, 0);
+    cr_assert_not(td_mutex_try(&mutex));
+    td_mutex_unlock(&mutex);
+    cr_assert_not(td_mutex_monitor(true));
+    td_mutex_lock(&mutex);
+    cr_assert_eq(mutex.owner, gettid());
+    cr_assert_eq(mutex.acquired, 1);
+    td_mutex_unlock(&mutex);
+    cr_assert_eq(mutex.owner, 0);
+    cr_assert(td_mutex_monitor(false));
+}
+
+Test(queues, a_bad_capacity_is_refused) {
+    td_ring *ring;
+    td_queue *queue;
+    cr_assert_eq(td_ring_create(3, &ring), TD_EUSAGE);
+    cr_assert_eq(td_queue_create(1, &queue), TD_EUSAGE);
+    cr_assert(strstr(td_error(), "power of two"));
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Inside of a team; for team*.c only.
+ */
+#ifndef TD_THREADS_TEAM_STATE_H
+#define TD_THREADS_TEAM_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/memory.h"
+#include "threads/barrier.h"
+#include "threads/bind.h"
+#include "threads/team.h"
+#include "threads/wait.h"
+
+/* A region of tiles. Written before it is published, read by those who joined it. */
+typedef struct td_tiles {
+    td_tile_fn *fn;
+    void *arg;
+    int64_t count, chunk;
+    td_ticket ticket;
+} td_tiles;
+
+/* Written by its own worker inside regions, read by the caller of the team between them. */
+typedef struct td_member {
+    _Alignas(128) td_worker worker;
+    td_wait_counts waits;
+    int64_t regions, barriers;
+    int64_t tiles, joined;           /* of regions of tiles: run, and regions joined */
+    int64_t failed_tile;             /* its lowest failed tile of this region; -1: none */
+    uint64_t open_ticks, wait_ticks; /* time in regions; the part of it spent waiting */
+    uint64_t end_tsc;                /* when this worker left its last region */
+    int cpu;
+    int pu; /* asked for; -1: none */
+    bool bound;
+    int bind_error;
+    td_arena scratch;
+    td_status status; /* of its set-up */
+    char message[256];
+    pthread_t thread;
+} td_member;
+
+struct td_team {
+    /* Published before `start` advances, read by workers after; all have left before the next one
+     * is published. */
+    _Alignas(128) td_region_fn *fn;
+    void *arg;
+    td_tiles tiles;
+    /* generation << 32 | flags | workers that joined; see team_tiles.c. */
+    _Alignas(128) _Atomic uint64_t state;
+    uint64_t open_tsc, closed_tsc;
+    bool running;
+
+    td_event start, left;
+    td_meeting join, barrier;
+
+    int count;
+    td_wait_rule rule;
+    double tsc_hz;
+    double wake_ns; /* an empty region of sleeping workers; 0: not measured */
+    int forks;      /* td_team_forks at creation: another value means a forked copy */
+    td_cpu_mask caller_mask;
+    char note[128];
+    void *block; /* what td_alloc returned */
+    td_member members[];
+};
+
+/* Flags of td_team.state. */
+#define TD_TEAM_ALL (UINT64_C(1) << 31)    /* every worker must run this region */
+#define TD_TEAM_CLOSED (UINT64_C(1) << 30) /* nobody may join any more */
+#define TD_TEAM_JOINED (TD_TEAM_CLOSED - 1)
+
+/* Announces a region: what it is must be written already. wake: also to those who sleep. */
+void td_team_publish(td_team *team, uint64_t flags, bool wake);
+
+/* A worker's part in a region of tiles that it saw as `state`, if it is still open. */
+void td_team_join_tiles(td_team *team, td_member *self, uint64_t state);
+
+/* How often this process is a fork of the one that started: a team does not survive one. */
+int td_team_forks(void);
+
+/* The team whose region the calling thread is in, or NULL. */
+extern _Thread_local const td_team *td_team_inside;
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Regions of tiles: open join. The caller never depends on a worker that has not started: it takes
+ * tiles itself until there are none, closes the region, and waits only for those who are inside.
+ *
+ * The state of a team is one word, {generation, all, closed, joined}, so that joining, which must
+ * fail once the region is closed or another one was published, is one compare-and-exchange. The
+ * region's description is written again only after it was closed and all who joined have left.
+ */
+#include "threads/team_state.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+
+_Thread_local const td_team *td_team_inside;
+
+static _Atomic int forks;
+
+static void count_fork(void) {
+    atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+}
+
+static void install_handler(void) {
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+int td_team_forks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, install_handler);
+    return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+void td_ticket_reset(td_ticket *ticket) {
+    atomic_store_explicit(&ticket->next, 0, memory_order_relaxed);
+}
+
+bool td_ticket_take(td_ticket *ticket, int64_t n, int64_t chunk, int64_t *first, int64_t *last) {
+    /* relaxed: the ticket only divides the tiles; what they read was published by the barrier
+     * before. */
+    int64_t start = atomic_fetch_add_explicit(&ticket->next, chunk, memory_order_relaxed);
+    if (start >= n) {
+        return false;
+    }
+    *first = start;
+    *last = n - start < chunk ? n : start + chunk;
+    return true;
+}
+
+void td_team_publish(td_team *team, uint64_t flags, bool wake) {
+    uint32_t next = atomic_load_explicit(&team->start.value, memory_order_relaxed) + 1;
+    atomic_store_explicit(&team->state, (uint64_t)next << 32 | flags, memory_order_release);
+    if (wake) {
+        td_event_advance(&team->start, &team->rule);
+    } else {
+        td_event_advance_quietly(&team->start);
+    }
+}
+
+/* Takes tiles until none is left. The first failure stops the handing out. Tiles are handed out in
+ * ascending order, so all below a failed one were handed out before and are run: the lowest failed
+ * tile is the same whoever runs what. */
+static void run_tiles(td_team *team, td_member *self) {
+    td_tiles *t = &team->tiles;
+    const td_team *outer = td_team_inside;
+    td_team_inside = team;
+    self->failed_tile = -1;
+    for (int64_t first, last; td_ticket_take(&t->ticket, t->count, t->chunk, &first, &last);) {
+        self->tiles += last - first;
+        td_status status = t->fn(t->arg, first, last, &self->worker);
+        if (status != TD_OK && self->failed_tile < 0) {
+            self->failed_tile = first;
+            self->status = status;
+            snprintf(self->message, sizeof self->message, "%s", td_error());
+            atomic_store_explicit(&t->ticket.next, t->count, memory_order_relaxed);
+        }
+    }
+    td_team_inside = outer;
+}
+
+void td_team_join_tiles(td_team *team, td_member *self, uint64_t state) {
+    uint64_t generation = state >> 32;
+    do {
+        if (state >> 32 != generation || state & (TD_TEAM_CLOSED | TD_TEAM_ALL)) {
+            return;
+        }
+        /* acq_rel: the description is read after this, and was written before the state that it
+         * replaces. */
+    } while (!atomic_compare_exchange_weak_explicit(&team->state, &state, state + 1,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    self->joined++;
+    run_tiles(team, self);
+    /* Releases the results of the tiles to the caller, which waits for every one who joined. */
+    td_event_advance(&team->left, &team->rule);
+}
+
+/* The time of an empty region whose workers sleep: what a wake-up costs here. */
+static void nothing(void *arg, td_worker *worker) {
+    (void)arg;
+    (void)worker;
+}
+
+static double measure_wake(td_team *team) {
+    enum { ROUNDS = 5 };
+    double least = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        int64_t limit = td_now_ns() + 2000000;
+        while ((int)atomic_load_explicit(&team->start.parked, memory_order_relaxed) <
+                   team->count - 1 &&
+               td_now_ns() < limit) {
+            sched_yield();
+        }
+        int64_t start = td_now_ns();
+        td_team_run(team, nothing, NULL);
+        double took = (double)(td_now_ns() - start);
+        least = round == 0 || took < least ? took : least;
+    }
+    for (int i = 0; i < team->count; i++) {
+        team->members[i].regions -= ROUNDS; /* nobody asked for these */
+    }
+    return least;
+}
+
+/* Waking pays when the work is worth several wake-ups; below that sleepers are left alone, and only
+ * workers that happen to be awake help. */
+static bool worth_waking(td_team *team, const td_site *site, int64_t tiles) {
+    if (team->wake_ns == 0) {
+        team->wake_ns = measure_wake(team);
+    }
+    return site->tile_ns * (double)tiles > 3 * team->wake_ns;
+}
+
+static td_status first_failure(td_team *team) {
+    const td_member *lowest = NULL;
+    for (int i = 0; i < team->count; i++) {
+        td_member *self = &team->members[i];
+        if (self->failed_tile >= 0 &&
+            (lowest == NULL || self->failed_tile < lowest->failed_tile)) {
+            lowest = self;
+        }
+    }
+    return lowest == NULL ? TD_OK
+                          : td_fail(lowest->status, "tile %lld: %s",
+                                    (long long)lowest->failed_tile, lowest->message);
+}
+
+/* In the calling thread alone: a nested call, a forked copy, or a team of one. */
+static td_status run_inline(td_team *team, int64_t tiles, int64_t chunk, td_tile_fn *fn,
+                            void *arg) {
+    td_worker alone = {.count = 1, .team = team};
+    for (int64_t first = 0; first < tiles; first += chunk) {
+        int64_t last = tiles - first < chunk ? tiles : first + chunk;
+        td_status status = fn(arg, first, last, &alone);
+        if (status != TD_OK) {
+            char message[256];
+            snprintf(message, sizeof message, "%s", td_error());
+            return td_fail(status, "tile %lld: %s", (long long)first, message);
+        }
+    }
+    return TD_OK;
+}
+
+static void learn(td_site *site, int64_t tiles, int64_t busy_ns) {
+    double now = (double)busy_ns / (double)tiles;
+    site->tile_ns = site->runs == 0 ? now : 0.75 * site->tile_ns + 0.25 * now;
+    site->runs++;
+}
+
+td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chunk,
+                        td_tile_fn *fn, void *arg) {
+    TD_ASSERT(tiles >= 0 && chunk > 0);
+    if (team->count == 1 || tiles <= chunk || td_team_inside == team ||
+        team->forks != td_team_forks()) {
+        return run_inline(team, tiles, chunk, fn, arg);
+    }
+    TD_ASSERT(!team->running);
+    bool wake = site->runs > 0 && worth_waking(team, site, tiles);
+    team->running = true;
+    for (int i = 0; i < team->count; i++) {
+        team->members[i].failed_tile = -1;
+    }
+    team->tiles = (td_tiles){.fn = fn, .arg = arg, .count = tiles, .chunk = chunk};
+    uint32_t left = atomic_load_explicit(&team->left.value, memory_order_relaxed);
+    td_member *self = &team->members[0];
+    int64_t ran = self->tiles, start = td_now_ns();
+    td_team_publish(team, 0, wake);
+    run_tiles(team, self);
+    ran = self->tiles - ran;
+    if (ran > 0) {
+        learn(site, ran, td_now_ns() - start);
+    }
+    /* acq_rel: whoever joins after this sees it closed. */
+    uint64_t state =
+        atomic_fetch_or_explicit(&team->state, TD_TEAM_CLOSED, memory_order_acq_rel);
+    uint32_t joined = (uint32_t)(state & TD_TEAM_JOINED);
+    if (joined > 0) {
+        td_event_wait(&team->left, left + joined, &team->rule, 0, &self->waits);
+    }
+    team->running = false;
+    return first_failure(team);
+}
+
+void td_tree_combine(void *partials, int64_t count, size_t bytes, td_combine_fn *combine) {
+    unsigned char *at = partials;
+    for (int64_t step = 1; step < count; step *= 2) {
+        for (int64_t i = 0; i + step < count; i += 2 * step) {
+            combine(at + (size_t)i * bytes, at + (size_t)(i + step) * bytes);
+        }
+    }
+}

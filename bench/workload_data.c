@@ -21,9 +21,11 @@ enum { RECORDS = 64, RECORD_BYTES = 100000, IMAGE_SIDE = 256, FIT_SIDE = 224, CA
 enum { CONTEXT = 77, SEED = 1 };
 
 typedef struct data_state {
-    uint8_t *bytes; /* crc32c, records */
+    td_arena arena; /* crc32c, records: on huge pages, as the ceilings are */
+    uint8_t *bytes;
     size_t size;
     td_crc32c_fn *crc;
+    size_t piece;
     uint32_t sum;
     char path[128]; /* records; "" when there is no file */
     void *encoded;  /* image */
@@ -47,10 +49,8 @@ typedef struct data_row {
 } data_row;
 
 static td_status random_bytes(data_state *s, size_t size) {
-    s->bytes = td_alloc(size);
-    if (!s->bytes) {
-        return td_fail(TD_ENOMEM, "%zu bytes", size);
-    }
+    TD_TRY(td_arena_create(size, &s->arena));
+    s->bytes = s->arena.base;
     s->size = size;
     td_rng rng = td_rng_make(SEED, TD_PURPOSE_TEST, 0);
     for (size_t i = 0; i < size; i++) {
@@ -66,15 +66,37 @@ static void cost_crc(const data_state *s, td_cost *out) {
 
 /* ---- crc32c ---- */
 
-static td_crc32c_fn *const crc_rows[] = {
-#define CRC_ROW(name, function) function,
+static const struct {
+    const char *name;
+    td_crc32c_need need;
+    td_crc32c_fn *crc;
+} crc_rows[] = {
+#define CRC_ROW(name, need, function) {#name, need, function},
     TD_CRC32C_MAP(CRC_ROW)
 #undef CRC_ROW
 };
+enum { CRC_ROWS = sizeof crc_rows / sizeof crc_rows[0] };
 
-static td_status setup_crc(data_state *s, int64_t row) {
-    s->crc = crc_rows[row];
-    return random_bytes(s, 1 << 20);
+/* Pieces of a buffer that stays in the nearest cache that holds two of them, and one from memory.
+ */
+static const struct {
+    const char *name;
+    size_t piece, buffer;
+} crc_sizes[] = {
+    {"64B", 64, 16 << 10},     {"300B", 300, 300 * 50},    {"4KiB", 4 << 10, 16 << 10},
+    {"100KB", 100000, 100000}, {"1MiB", 1 << 20, 1 << 20}, {"256MiB", 256 << 20, 256 << 20},
+};
+enum { CRC_SIZES = sizeof crc_sizes / sizeof crc_sizes[0] };
+
+/* The argument is row * CRC_SIZES + size. */
+static td_status setup_crc(data_state *s, int64_t argument) {
+    int64_t row = argument / CRC_SIZES;
+    if (!td_crc32c_runs(crc_rows[row].need)) {
+        return td_fail(TD_ESKIP, "this processor lacks the instructions of %s", crc_rows[row].name);
+    }
+    s->crc = crc_rows[row].crc;
+    s->piece = crc_sizes[argument % CRC_SIZES].piece;
+    return random_bytes(s, crc_sizes[argument % CRC_SIZES].buffer);
 }
 
 static td_status verify_crc(td_bench *bench, data_state *s) {
@@ -87,7 +109,9 @@ static td_status verify_crc(td_bench *bench, data_state *s) {
 }
 
 static td_status step_crc(data_state *s) {
-    s->sum += s->crc(s->bytes, s->size);
+    for (size_t at = 0; at < s->size; at += s->piece) {
+        s->sum += s->crc(s->bytes + at, s->piece);
+    }
     return TD_OK;
 }
 
@@ -281,8 +305,6 @@ static void cost_captions(const data_state *s, td_cost *out) {
 #define ROW(id, argument, set) \
     {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set}
 static const data_row rows[] = {
-    ROW("data/crc32c/isal/1MiB",                 0, crc),
-    ROW("data/crc32c/portable/1MiB",             1, crc),
     ROW("data/tfrecord_read/checked/100KB",      0, records),
     ROW("data/image/png_decode_resize/256-224",  0, image),
     ROW("data/image/jpeg_decode_resize/256-224", 1, image),
@@ -291,11 +313,25 @@ static const data_row rows[] = {
 #undef ROW
 /* clang-format on */
 
+static const data_row crc_row = {"", 0, true, setup_crc, verify_crc, step_crc, cost_crc};
+
+/* param[0] is the row, or -1: a checksum, whose row and size param[1] tells. */
 static const data_row *row_of(const td_bench *bench) {
-    return &rows[bench->subject->param[0]];
+    return bench->subject->param[0] < 0 ? &crc_row : &rows[bench->subject->param[0]];
+}
+
+static void list_crc(const td_workload *self, td_case_list *list) {
+    for (int64_t i = 0; i < (int64_t)CRC_ROWS * CRC_SIZES; i++) {
+        td_case *added = td_case_add(list, self, "data/crc32c/%s/%s", crc_rows[i / CRC_SIZES].name,
+                                     crc_sizes[i % CRC_SIZES].name);
+        added->param[0] = -1;
+        added->param[1] = i;
+        added->quick = crc_sizes[i % CRC_SIZES].piece == 1 << 20;
+    }
 }
 
 static td_status list_data(const td_workload *self, td_case_list *list) {
+    list_crc(self, list);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         td_case *added = td_case_add(list, self, "%s", rows[i].id);
         added->param[0] = (int64_t)i;
@@ -311,7 +347,9 @@ static bool fits_one_worker(const td_case *subject, const td_layout *layout) {
 
 static td_status setup_data(td_bench *bench) {
     data_state *s = bench->state = td_alloc_zero(sizeof *s);
-    return s ? row_of(bench)->setup(s, row_of(bench)->argument) : td_fail(TD_ENOMEM, "a data case");
+    int64_t argument =
+        bench->subject->param[0] < 0 ? bench->subject->param[1] : row_of(bench)->argument;
+    return s ? row_of(bench)->setup(s, argument) : td_fail(TD_ENOMEM, "a data case");
 }
 
 static td_status verify_data(td_bench *bench) {
@@ -338,7 +376,7 @@ static void teardown_data(td_bench *bench) {
     td_image_destroy(&s->picture);
     td_free(s->pixels);
     td_free(s->encoded);
-    td_free(s->bytes);
+    td_arena_destroy(&s->arena);
     td_free(s);
 }
 

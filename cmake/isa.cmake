@@ -10,3 +10,7 @@ set(TD_ISA_FLAGS_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma 
 set(TD_ISA_SOME_NAMES avx512_bf16 amx_bf16)
 set(TD_ISA_FLAGS_avx512_bf16 ${TD_ISA_FLAGS_avx512} -mavx512bf16)
 set(TD_ISA_FLAGS_amx_bf16 ${TD_ISA_FLAGS_avx512_bf16} -mamx-tile -mamx-bf16)
+# Rows of checksums, which need other instructions than vectors of floats.
+set(TD_ISA_FLAGS_sse42 -msse4.2 -mno-avx)
+set(TD_ISA_FLAGS_pclmul -msse4.2 -mpclmul -mno-avx)
+set(TD_ISA_FLAGS_vpclmul ${TD_ISA_FLAGS_avx512} -msse4.2 -mpclmul -mvpclmulqdq)

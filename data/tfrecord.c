@@ -10,11 +10,12 @@
 
 #include "base/memory.h"
 #include "data/crc32c.h"
+#include "data/file_window.h"
 #include "data/tf_error.h"
 
 /* Payloads of a few hundred bytes are read many at a time; of headers alone, only a page is worth
  * fetching. */
-enum { WINDOW_BYTES = 256 << 10, HEADER_WINDOW_BYTES = 4 << 10 };
+enum { MAP_BYTES = 8 << 20, WINDOW_BYTES = 512 << 10, HEADER_WINDOW_BYTES = 4 << 10 };
 
 struct td_tfrecord_reader {
     char *path;
@@ -23,7 +24,10 @@ struct td_tfrecord_reader {
     int64_t search_bytes; /* payload bytes that searching for an intact record may still check */
     td_tfrecord_options options;
     td_tfrecord_stats stats;
-    td_buffer buffer; /* holds [window_start, window_start + window_bytes) of the file */
+    td_buffer buffer;
+    td_file_window map;
+    const uint8_t
+        *window; /* [window_start, window_start + window_bytes) of the file: map or buffer */
     int64_t window_start, window_bytes;
 };
 
@@ -101,6 +105,7 @@ void td_tfrecord_close(td_tfrecord_reader *reader) {
     if (reader != NULL) {
         close(reader->fd);
         td_buffer_destroy(&reader->buffer);
+        td_file_window_unmap(&reader->map);
         td_free(reader->path);
         td_free(reader);
     }
@@ -135,22 +140,51 @@ static td_status read_fully(const td_tfrecord_reader *reader, int64_t offset, in
 /* Where the callers below find file bytes: in the reader's window, or in a buffer of their own. */
 typedef td_status fetch_fn(void *source, int64_t offset, int64_t bytes, const uint8_t **out);
 
+/* Payloads are read where the page cache has them; a window moves over the file, so that any file
+ * fits any address space. Of headers alone only a few bytes of many pages are wanted. */
+static bool map_window(td_tfrecord_reader *reader, int64_t offset, int64_t bytes) {
+    int64_t wanted = bytes > MAP_BYTES ? bytes : MAP_BYTES;
+    int64_t left = reader->file_bytes - offset;
+    wanted = wanted < left ? wanted : left;
+    if (reader->options.headers_only ||
+        !td_file_window_map(&reader->map, reader->fd, offset, wanted)) {
+        return false;
+    }
+    reader->window = reader->map.data;
+    reader->window_start = offset;
+    reader->window_bytes = wanted;
+    return true;
+}
+
 static td_status fetch_window(void *source, int64_t offset, int64_t bytes, const uint8_t **out) {
     td_tfrecord_reader *reader = source;
     int64_t from = offset - reader->window_start;
     if (from < 0 || from + bytes > reader->window_bytes) {
+        if (map_window(reader, offset, bytes)) {
+            *out = reader->window;
+            return TD_OK;
+        }
         int64_t window = reader->options.headers_only ? HEADER_WINDOW_BYTES : WINDOW_BYTES;
         int64_t wanted = bytes > window ? bytes : window;
         int64_t left = reader->file_bytes - offset;
         wanted = wanted < left ? wanted : left;
+        /* What the window already holds of it moves to the front: reading it again would cost most
+         * of a window when records are large. */
+        int64_t kept = from >= 0 && from < reader->window_bytes ? reader->window_bytes - from : 0;
+        if ((size_t)wanted <= reader->buffer.capacity) {
+            memmove(reader->buffer.data, reader->buffer.data + from * (kept > 0), (size_t)kept);
+        } else {
+            kept = 0;
+        }
         reader->window_bytes = 0;
         TD_TRY(td_buffer_reserve(&reader->buffer, (size_t)wanted));
-        TD_TRY(read_fully(reader, offset, wanted, reader->buffer.data));
+        TD_TRY(read_fully(reader, offset + kept, wanted - kept, reader->buffer.data + kept));
+        reader->window = reader->buffer.data;
         reader->window_start = offset;
         reader->window_bytes = wanted;
         from = 0;
     }
-    *out = reader->buffer.data + from;
+    *out = reader->window + from;
     return TD_OK;
 }
 
@@ -301,11 +335,52 @@ static td_status resume_offset(td_tfrecord_reader *reader, int64_t from, const v
     return TD_OK;
 }
 
+/* What a mapping has behind the end of a file that became shorter are zeros: not damage. */
+static td_status check_size(const td_tfrecord_reader *reader, int64_t offset) {
+    struct stat info;
+    return fstat(reader->fd, &info) == 0 && (int64_t)info.st_size >= reader->file_bytes
+               ? TD_OK
+               : td_fail(TD_EIO, "read %s at byte %lld: the file became shorter while it was read",
+                         reader->path, (long long)offset);
+}
+
+/* A good record that lies in the window whole: the common case, without a call. */
+static inline bool next_in_window(td_tfrecord_reader *reader, td_tfrecord *out) {
+    int64_t from = reader->offset - reader->window_start;
+    int64_t have = reader->window_bytes - from;
+    if (from < 0 || have < TD_TFRECORD_FRAME_BYTES || reader->options.headers_only) {
+        return false;
+    }
+    const uint8_t *at = reader->window + from;
+    uint64_t length = load_u64(at);
+    if (length > (uint64_t)(have - TD_TFRECORD_FRAME_BYTES) ||
+        td_crc32c_mask(td_crc32c(at, 8)) != load_u32(at + 8)) {
+        return false;
+    }
+    const uint8_t *data = at + TD_TFRECORD_HEADER_BYTES;
+    if (td_crc32c_mask(td_crc32c(data, (size_t)length)) != load_u32(data + length) ||
+        td_file_window_lost(&reader->map)) {
+        return false;
+    }
+    *out = (td_tfrecord){data, (size_t)length, reader->offset, reader->number++};
+    reader->offset += TD_TFRECORD_FRAME_BYTES + (int64_t)length;
+    reader->stats.records++;
+    reader->stats.payload_bytes += (int64_t)length;
+    return true;
+}
+
 td_status td_tfrecord_next(td_tfrecord_reader *reader, td_tfrecord *out, bool *end) {
+    if (next_in_window(reader, out)) {
+        *end = false;
+        return TD_OK;
+    }
     while (reader->offset < reader->file_bytes) {
         verdict seen;
         int64_t offset = reader->offset;
         TD_TRY(judge(reader, offset, !reader->options.headers_only, fetch_window, reader, &seen));
+        if (seen.kind != TD_DAMAGE_NONE || td_file_window_lost(&reader->map)) {
+            TD_TRY(check_size(reader, offset));
+        }
         if (seen.kind == TD_DAMAGE_NONE) {
             *out = (td_tfrecord){seen.data, (size_t)seen.length, offset, reader->number};
             *end = false;

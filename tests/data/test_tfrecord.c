@@ -357,6 +357,33 @@ Test(tfrecord, file_that_shrinks_is_an_error) {
     td_tfrecord_close(reader);
 }
 
+/* More than a page and than one window: the pages that are gone are under a mapping by then. */
+Test(tfrecord, file_that_shrinks_under_its_mapping_is_an_error) {
+    enum { SIZE = 100000, RECORDS = 20 };
+    uint8_t *payload = td_alloc_zero(SIZE);
+    td_tfrecord_writer writer;
+    cr_assert_eq(td_tfrecord_create(path, &writer), TD_OK);
+    for (int i = 0; i < RECORDS; i++) {
+        cr_assert_eq(td_tfrecord_append(&writer, payload, SIZE), TD_OK);
+    }
+    cr_assert_eq(td_tfrecord_commit(&writer), TD_OK);
+    td_tfrecord_reader *reader;
+    cr_assert_eq(td_tfrecord_open(path, &(td_tfrecord_options){0}, &reader), TD_OK);
+    td_tfrecord record;
+    bool end;
+    cr_expect_eq(td_tfrecord_next(reader, &record, &end), TD_OK);
+    cr_assert_eq(truncate(path, 5000), 0);
+    int64_t sum = 0; /* what was given stays readable */
+    for (size_t i = 0; i < record.size; i++) {
+        sum += record.data[i];
+    }
+    cr_expect_eq(sum, 0);
+    cr_expect_eq(td_tfrecord_next(reader, &record, &end), TD_EIO);
+    cr_expect_not_null(strstr(td_error(), "shorter"), "%s", td_error());
+    td_tfrecord_close(reader);
+    td_free(payload);
+}
+
 Test(tfrecord, abort_leaves_nothing) {
     td_tfrecord_writer writer;
     cr_assert_eq(td_tfrecord_create(path, &writer), TD_OK);

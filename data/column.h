@@ -122,14 +122,14 @@ int td_column_variable_shape(const td_column *column, int64_t shape[TD_RANK_MAX]
 /* Inputs of a batch by name. */
 typedef struct td_feature_map {
     const td_span *keys;
-    const td_value *values; /* tensors or sparse */
+    const td_array *values; /* tensors or sparse */
     int count;
 } td_feature_map;
 
 /* An input by name, with a second dimension when it has only one. */
-td_status td_feature_get(const td_feature_map *features, td_span key, td_pool *pool, td_value *out);
+td_status td_feature_get(const td_feature_map *features, td_span key, td_pool *pool, td_array *out);
 /* What is not sparse becomes it; '', -1 or 0.0 cells are left out. */
-td_status td_to_sparse(const td_value *value, td_pool *pool, td_sparse *out);
+td_status td_to_sparse(const td_array *value, td_pool *pool, td_sparse *out);
 
 typedef struct td_ids {
     td_sparse ids; /* int64, of bucketized columns int32 */
@@ -178,7 +178,7 @@ typedef struct td_cross_options {
     uint64_t salt[2];
     td_span separator;
 } td_cross_options;
-td_status td_sparse_cross(const td_value *inputs, int count, const td_cross_options *options,
+td_status td_sparse_cross(const td_array *inputs, int count, const td_cross_options *options,
                           td_pool *pool, td_sparse *out);
 
 /* Bucket of every element among boundaries that do not fall: [b(i-1), b(i)) is i. int32. */

@@ -20,12 +20,12 @@ typedef struct crosser {
     td_pool *pool;
 } crosser;
 
-static td_status make_input(crosser *cross, const td_value *value, cross_input *out) {
+static td_status make_input(crosser *cross, const td_array *value, cross_input *out) {
     out->starts = td_pool_take_zero(cross->pool, (size_t)(cross->rows + 1) * sizeof *out->starts);
     if (out->starts == NULL) {
         return td_tf_no_memory("a cross");
     }
-    if (value->kind != TD_VALUE_SPARSE) {
+    if (value->kind != TD_ARRAY_SPARSE) {
         out->values = &value->tensor;
         for (int64_t r = 0; r <= cross->rows; r++) {
             out->starts[r] = r * value->tensor.shape[1];
@@ -126,9 +126,9 @@ static td_status cross_row(const crosser *cross, int64_t row, int64_t count, int
     return TD_OK;
 }
 
-static td_status check_rows(const td_value *inputs, int count, int64_t *rows) {
+static td_status check_rows(const td_array *inputs, int count, int64_t *rows) {
     for (int i = 0; i < count; i++) {
-        bool sparse = inputs[i].kind == TD_VALUE_SPARSE;
+        bool sparse = inputs[i].kind == TD_ARRAY_SPARSE;
         int rank = sparse ? inputs[i].sparse.rank : inputs[i].tensor.rank;
         if (rank != 2) {
             return td_tf_fail(TD_TF_INVALID_ARGUMENT,
@@ -145,10 +145,10 @@ static td_status check_rows(const td_value *inputs, int count, int64_t *rows) {
     return TD_OK;
 }
 
-td_status td_sparse_cross(const td_value *inputs, int count, const td_cross_options *options,
+td_status td_sparse_cross(const td_array *inputs, int count, const td_cross_options *options,
                           td_pool *pool, td_sparse *out) {
     crosser cross = {.options = options, .count = count, .pool = pool};
-    td_value *ordered = td_pool_take(pool, (size_t)(count + 1) * sizeof *ordered);
+    td_array *ordered = td_pool_take(pool, (size_t)(count + 1) * sizeof *ordered);
     int64_t *at = td_pool_take(pool, (size_t)(count + 1) * sizeof *at);
     cross.inputs = td_pool_take(pool, (size_t)(count + 1) * sizeof *cross.inputs);
     if (ordered == NULL || at == NULL || cross.inputs == NULL) {
@@ -157,7 +157,7 @@ td_status td_sparse_cross(const td_value *inputs, int count, const td_cross_opti
     int n = 0;
     for (int sparse = 1; sparse >= 0; sparse--) {
         for (int i = 0; i < count; i++) {
-            if ((inputs[i].kind == TD_VALUE_SPARSE) == (sparse == 1)) {
+            if ((inputs[i].kind == TD_ARRAY_SPARSE) == (sparse == 1)) {
                 ordered[n++] = inputs[i];
             }
         }

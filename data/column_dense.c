@@ -64,9 +64,9 @@ td_status td_to_float32(const td_tensor *given, td_pool *pool, td_tensor *out) {
 
 static td_status numeric_tensor(const td_column *column, const td_feature_map *features,
                                 td_pool *pool, td_tensor *out) {
-    td_value value;
+    td_array value;
     TD_TRY(td_feature_get(features, column->key, pool, &value));
-    if (value.kind == TD_VALUE_SPARSE) {
+    if (value.kind == TD_ARRAY_SPARSE) {
         return td_tf_fail(TD_TF_VALUE,
                           "The corresponding Tensor of numerical column must be a Tensor. "
                           "SparseTensor is not supported. key: %s",
@@ -236,9 +236,9 @@ static void fill_default(const td_column *column, td_tensor *out) {
  */
 static td_status numeric_sequence(const td_column *column, const td_feature_map *features,
                                   td_pool *pool, td_tensor *out, td_tensor *lengths) {
-    td_value value;
+    td_array value;
     TD_TRY(td_feature_get(features, column->key, pool, &value));
-    if (value.kind != TD_VALUE_SPARSE) {
+    if (value.kind != TD_ARRAY_SPARSE) {
         return td_tf_fail(TD_TF_TYPE, "Input must be a SparseTensor. key: %s",
                           (const char *)column->key.data);
     }

@@ -6,8 +6,8 @@
 #include "data/tf_error.h"
 
 td_status td_feature_get(const td_feature_map *features, td_span key, td_pool *pool,
-                         td_value *out) {
-    const td_value *found = NULL;
+                         td_array *out) {
+    const td_array *found = NULL;
     for (int i = 0; i < features->count && found == NULL; i++) {
         found = td_span_equal(features->keys[i], key) ? &features->values[i] : NULL;
     }
@@ -16,7 +16,7 @@ td_status td_feature_get(const td_feature_map *features, td_span key, td_pool *p
                           (const char *)key.data);
     }
     *out = *found;
-    bool sparse = found->kind == TD_VALUE_SPARSE;
+    bool sparse = found->kind == TD_ARRAY_SPARSE;
     int rank = sparse ? found->sparse.rank : found->tensor.rank;
     if (rank == 0) {
         return td_tf_fail(TD_TF_VALUE, "Feature (key: %.*s) cannot have rank 0.", (int)key.size,
@@ -78,8 +78,8 @@ static td_status sparse_of_dense(const td_tensor *dense, bool zero, td_pool *poo
     return TD_OK;
 }
 
-td_status td_to_sparse(const td_value *value, td_pool *pool, td_sparse *out) {
-    if (value->kind == TD_VALUE_SPARSE) {
+td_status td_to_sparse(const td_array *value, td_pool *pool, td_sparse *out) {
+    if (value->kind == TD_ARRAY_SPARSE) {
         *out = value->sparse;
         return TD_OK;
     }
@@ -196,7 +196,7 @@ static td_status bucketized_ids(const td_column *column, const td_feature_map *f
 
 static td_status crossed_ids(const td_column *column, const td_feature_map *features, td_pool *pool,
                              td_sparse *out) {
-    td_value *inputs = td_pool_take(pool, (size_t)column->n_leaves * sizeof *inputs);
+    td_array *inputs = td_pool_take(pool, (size_t)column->n_leaves * sizeof *inputs);
     if (inputs == NULL) {
         return td_tf_no_memory("a cross");
     }
@@ -214,7 +214,7 @@ static td_status crossed_ids(const td_column *column, const td_feature_map *feat
                               "populates weight_tensor. Given column: %s",
                               (const char *)leaf->column->name.data);
         }
-        inputs[i] = (td_value){.kind = TD_VALUE_SPARSE, .sparse = ids.ids};
+        inputs[i] = (td_array){.kind = TD_ARRAY_SPARSE, .sparse = ids.ids};
     }
     td_cross_options options = {
         .mode = TD_CROSS_HASHED, .buckets = column->buckets, .hash_key = column->hash_key};
@@ -223,9 +223,9 @@ static td_status crossed_ids(const td_column *column, const td_feature_map *feat
 
 static td_status weights_of(const td_column *column, const td_feature_map *features, td_pool *pool,
                             td_ids *out) {
-    td_value value;
+    td_array value;
     TD_TRY(td_feature_get(features, column->weight_key, pool, &value));
-    bool sparse = value.kind == TD_VALUE_SPARSE;
+    bool sparse = value.kind == TD_ARRAY_SPARSE;
     td_dtype dtype = sparse ? value.sparse.values.dtype : value.tensor.dtype;
     if (dtype != column->dtype) {
         return td_tf_fail(TD_TF_VALUE, "Bad dtype, expected %s, but got %s.",
@@ -286,9 +286,9 @@ td_status td_column_ids(const td_column *column, const td_feature_map *features,
     } else if (column->type == TD_COLUMN_CROSSED) {
         TD_TRY(crossed_ids(column, features, pool, &ids.ids));
     } else {
-        td_value value;
+        td_array value;
         TD_TRY(td_feature_get(features, column->key, pool, &value));
-        ids.static_counts = value.kind == TD_VALUE_SPARSE;
+        ids.static_counts = value.kind == TD_ARRAY_SPARSE;
         TD_TRY(td_to_sparse(&value, pool, &ids.ids));
         status = column->type == TD_COLUMN_IDENTITY ? identity_ids(column, &ids.ids, pool)
                  : column->type == TD_COLUMN_HASH   ? hash_ids(column, &ids.ids, pool)

@@ -158,7 +158,7 @@ static td_status prepare_slices(td_example_parser *parser, int64_t wanted) {
 /* FIXED outputs are written where they belong while records are parsed; the others when all sizes
  * are known. */
 static td_status take_fixed(const td_example_parser *parser, int64_t n, td_pool *pool,
-                            td_value *out) {
+                            td_array *out) {
     for (int i = 0; i < parser->count; i++) {
         const td_parse_feature *feature = &parser->features[i];
         if (feature->kind == TD_PARSE_FIXED) {
@@ -168,7 +168,7 @@ static td_status take_fixed(const td_example_parser *parser, int64_t n, td_pool 
                                   TD_RANK_MAX - 1);
             }
             memcpy(shape + 1, feature->shape, (size_t)feature->rank * sizeof *shape);
-            out[i].kind = TD_VALUE_TENSOR;
+            out[i].kind = TD_ARRAY_TENSOR;
             TD_TRY(td_tensor_take(pool, feature->dtype, feature->rank + 1, shape, &out[i].tensor));
         }
     }
@@ -179,7 +179,7 @@ typedef struct batch_job {
     td_example_parser *parser;
     td_batch batch;
     int64_t n_slices;
-    td_value *out;
+    td_array *out;
     td_ticket parse, merge;
 } batch_job;
 
@@ -241,7 +241,7 @@ static void run(td_team *team, td_region_fn *region, batch_job *job) {
 
 td_status td_example_parse_batch(td_example_parser *parser, const td_span *records, int64_t n,
                                  const td_span *names, td_team *team, td_pool *pool,
-                                 td_value *out) {
+                                 td_array *out) {
     batch_job job = {.parser = parser,
                      .batch = {records, names, n, out},
                      .n_slices = count_slices(records, n),

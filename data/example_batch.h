@@ -42,11 +42,11 @@ void td_example_parser_destroy(td_example_parser *parser);
 /* Parses n records; out has one value for each feature, in memory of the pool. names (for messages)
  * and team may be NULL. On failure the error of the first bad record, by number, is reported. */
 td_status td_example_parse_batch(td_example_parser *parser, const td_span *records, int64_t n,
-                                 const td_span *names, td_team *team, td_pool *pool, td_value *out);
+                                 const td_span *names, td_team *team, td_pool *pool, td_array *out);
 
 /* One record as parse_single_example treats it: no batch dimension, other messages, and an empty
  * feature leaves an earlier one of the same key in force for every kind. RAGGED gives a tensor. */
 td_status td_example_parse_one(td_example_parser *parser, td_span record, td_pool *pool,
-                               td_value *out);
+                               td_array *out);
 
 #endif

@@ -30,10 +30,10 @@ static td_status parse_fixed(const td_example_parser *parser, int slot, td_span 
 }
 
 static td_status take_varying(const td_example_parser *parser, int slot, int64_t count,
-                              td_pool *pool, td_value *out) {
+                              td_pool *pool, td_array *out) {
     const td_parse_feature *feature = &parser->features[slot];
     if (feature->kind == TD_PARSE_SPARSE) {
-        out->kind = TD_VALUE_SPARSE;
+        out->kind = TD_ARRAY_SPARSE;
         TD_TRY(td_sparse_take(pool, feature->dtype, 1, count, &out->sparse));
         out->sparse.dense_shape[0] = count;
         for (int64_t i = 0; i < count; i++) {
@@ -52,12 +52,12 @@ static td_status take_varying(const td_example_parser *parser, int slot, int64_t
         shape[0] = count / parser->elements[slot];
         memcpy(shape + 1, feature->shape, (size_t)feature->rank * sizeof *shape);
     }
-    out->kind = TD_VALUE_TENSOR;
+    out->kind = TD_ARRAY_TENSOR;
     return td_tensor_take(pool, feature->dtype, rank, shape, &out->tensor);
 }
 
 static td_status parse_varying(const td_example_parser *parser, int slot, td_span list,
-                               td_pool *pool, td_value *out) {
+                               td_pool *pool, td_array *out) {
     const td_parse_feature *feature = &parser->features[slot];
     td_column_buffer *column = &parser->slices[0].columns[slot];
     if (!td_column_reserve(column, feature->dtype, td_list_bound(feature->dtype, list.size))) {
@@ -76,7 +76,7 @@ static td_status parse_varying(const td_example_parser *parser, int slot, td_spa
                           (long long)count);
     }
     TD_TRY(take_varying(parser, slot, count, pool, out));
-    const td_tensor *values = out->kind == TD_VALUE_SPARSE ? &out->sparse.values : &out->tensor;
+    const td_tensor *values = out->kind == TD_ARRAY_SPARSE ? &out->sparse.values : &out->tensor;
     if (count > 0) {
         memcpy(values->data, column->data, (size_t)count * td_dtype_bytes(feature->dtype));
     }
@@ -84,7 +84,7 @@ static td_status parse_varying(const td_example_parser *parser, int slot, td_spa
 }
 
 static td_status parse_match(const td_example_parser *parser, const td_match *match, td_pool *pool,
-                             td_value *out) {
+                             td_array *out) {
     td_slice *slice = &parser->slices[0];
     const td_parse_feature *feature = &parser->features[match->slot];
     td_span list = match->value;
@@ -111,7 +111,7 @@ static td_status parse_match(const td_example_parser *parser, const td_match *ma
 }
 
 static td_status fill_missing(const td_example_parser *parser, int slot, td_pool *pool,
-                              td_value *out) {
+                              td_array *out) {
     const td_parse_feature *feature = &parser->features[slot];
     if (feature->kind != TD_PARSE_FIXED) {
         return take_varying(parser, slot, 0, pool, out);
@@ -128,7 +128,7 @@ static td_status fill_missing(const td_example_parser *parser, int slot, td_pool
 }
 
 td_status td_example_parse_one(td_example_parser *parser, td_span record, td_pool *pool,
-                               td_value *out) {
+                               td_array *out) {
     if (parser->slice_capacity == 0) {
         parser->slices = td_alloc_zero(sizeof *parser->slices);
         if (parser->slices == NULL) {
@@ -141,7 +141,7 @@ td_status td_example_parse_one(td_example_parser *parser, td_span record, td_poo
     for (int slot = 0; slot < parser->count; slot++) {
         const td_parse_feature *feature = &parser->features[slot];
         if (feature->kind == TD_PARSE_FIXED) {
-            out[slot].kind = TD_VALUE_TENSOR;
+            out[slot].kind = TD_ARRAY_TENSOR;
             TD_TRY(td_tensor_take(pool, feature->dtype, feature->rank, feature->shape,
                                   &out[slot].tensor));
         }

@@ -222,20 +222,20 @@ td_status td_ragged_partition_batch(td_ragged *value, const td_partition *partit
 }
 
 /* A tensor becomes a ragged value of no levels, to which the first partition adds one. */
-static void make_ragged(td_value *value, td_dtype splits_dtype) {
-    if (value->kind == TD_VALUE_TENSOR) {
+static void make_ragged(td_array *value, td_dtype splits_dtype) {
+    if (value->kind == TD_ARRAY_TENSOR) {
         td_tensor values = value->tensor;
-        *value = (td_value){.kind = TD_VALUE_RAGGED,
+        *value = (td_array){.kind = TD_ARRAY_RAGGED,
                             .ragged = {.splits_dtype = splits_dtype, .values = values}};
     }
 }
 
-td_status td_ragged_partition_one(td_value *value, const td_partition *partition,
+td_status td_ragged_partition_one(td_array *value, const td_partition *partition,
                                   const td_tensor *given, td_dtype splits_dtype, bool validate,
                                   td_pool *pool) {
     td_splits splits;
     if (partition->kind == TD_UNIFORM_ROW_LENGTH) {
-        if (value->kind == TD_VALUE_TENSOR) {
+        if (value->kind == TD_ARRAY_TENSOR) {
             return reshape(&value->tensor, partition->length);
         }
         TD_TRY(uniform_splits(splits_dtype, inner_rows(&value->ragged, 0), partition->length,

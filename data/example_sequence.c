@@ -217,7 +217,7 @@ static td_status count_list(const sequence_job *job, found_feature *feature) {
     return TD_OK;
 }
 
-static td_status give_fixed(const sequence_job *job, const found_feature *feature, td_value *out) {
+static td_status give_fixed(const sequence_job *job, const found_feature *feature, td_array *out) {
     const td_parse_feature *spec = feature->spec;
     int64_t elements = td_shape_count(spec->rank, spec->shape);
     if (elements != feature->most) {
@@ -234,7 +234,7 @@ static td_status give_fixed(const sequence_job *job, const found_feature *featur
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "a shape of too many dimensions");
     }
     memcpy(shape + (job->batch ? 1 : 0), spec->shape, (size_t)spec->rank * sizeof *shape);
-    out->kind = TD_VALUE_TENSOR;
+    out->kind = TD_ARRAY_TENSOR;
     TD_TRY(td_tensor_take(job->pool, spec->dtype, rank, shape, &out->tensor));
     size_t row_bytes = (size_t)elements * td_dtype_bytes(spec->dtype);
     for (int64_t i = 0; i < job->n; i++) {
@@ -266,7 +266,7 @@ static td_status give_fixed(const sequence_job *job, const found_feature *featur
 
 /* Context features that vary: one list a record. */
 static td_status give_varying(const sequence_job *job, const found_feature *feature,
-                              td_value *out) {
+                              td_array *out) {
     const td_parse_feature *spec = feature->spec;
     int rank = job->batch ? 2 : 1;
     td_sparse sparse;
@@ -293,15 +293,15 @@ static td_status give_varying(const sequence_job *job, const found_feature *feat
     sparse.dense_shape[0] = job->n;
     sparse.dense_shape[rank - 1] = feature->most;
     if (spec->kind == TD_PARSE_SPARSE) {
-        *out = (td_value){.kind = TD_VALUE_SPARSE, .sparse = sparse};
+        *out = (td_array){.kind = TD_ARRAY_SPARSE, .sparse = sparse};
     } else if (job->batch) {
-        *out = (td_value){.kind = TD_VALUE_RAGGED,
+        *out = (td_array){.kind = TD_ARRAY_RAGGED,
                           .ragged = {.depth = 1,
                                      .splits_dtype = spec->splits_dtype,
                                      .splits = {splits},
                                      .values = sparse.values}};
     } else {
-        *out = (td_value){.kind = TD_VALUE_TENSOR, .tensor = sparse.values};
+        *out = (td_array){.kind = TD_ARRAY_TENSOR, .tensor = sparse.values};
     }
     return TD_OK;
 }
@@ -348,7 +348,7 @@ static td_status missing_list(const sequence_job *job, const td_parse_feature *s
 }
 
 static td_status take_padded(const sequence_job *job, const found_feature *feature,
-                             int64_t elements, td_value *out, td_tensor *lengths) {
+                             int64_t elements, td_array *out, td_tensor *lengths) {
     const td_parse_feature *spec = feature->spec;
     if (elements <= 0 || feature->most % elements != 0) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT,
@@ -363,12 +363,12 @@ static td_status take_padded(const sequence_job *job, const found_feature *featu
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "a shape of too many dimensions");
     }
     memcpy(shape + 2, spec->shape, (size_t)spec->rank * sizeof *shape);
-    out->kind = TD_VALUE_TENSOR;
+    out->kind = TD_ARRAY_TENSOR;
     TD_TRY(td_tensor_take(job->pool, spec->dtype, rank, shape + skip, &out->tensor));
     return td_tensor_take(job->pool, TD_DTYPE_INT64, job->batch ? 1 : 0, &job->n, lengths);
 }
 
-static td_status give_padded(const sequence_job *job, const found_feature *feature, td_value *out,
+static td_status give_padded(const sequence_job *job, const found_feature *feature, td_array *out,
                              td_tensor *lengths) {
     const td_parse_feature *spec = feature->spec;
     int64_t elements = td_shape_count(spec->rank, spec->shape);
@@ -419,7 +419,7 @@ static void add_step(void *arg, int64_t count, int64_t row) {
     list->most_rows = row + 1 > list->most_rows ? row + 1 : list->most_rows;
 }
 
-static td_status give_list(const sequence_job *job, const found_feature *feature, td_value *out) {
+static td_status give_list(const sequence_job *job, const found_feature *feature, td_array *out) {
     const td_parse_feature *spec = feature->spec;
     varying_list list = {.rank = job->batch ? 3 : 2};
     td_splits outer;
@@ -438,7 +438,7 @@ static td_status give_list(const sequence_job *job, const found_feature *feature
     list.sparse.dense_shape[list.rank - 2] = list.most_rows;
     list.sparse.dense_shape[list.rank - 1] = list.most_values;
     if (spec->kind == TD_PARSE_SPARSE) {
-        *out = (td_value){.kind = TD_VALUE_SPARSE, .sparse = list.sparse};
+        *out = (td_array){.kind = TD_ARRAY_SPARSE, .sparse = list.sparse};
         return TD_OK;
     }
     td_ragged ragged = {.depth = job->batch ? 2 : 1,
@@ -448,7 +448,7 @@ static td_status give_list(const sequence_job *job, const found_feature *feature
     if (!job->batch) {
         ragged.splits[0] = list.inner;
     }
-    *out = (td_value){.kind = TD_VALUE_RAGGED, .ragged = ragged};
+    *out = (td_array){.kind = TD_ARRAY_RAGGED, .ragged = ragged};
     return TD_OK;
 }
 

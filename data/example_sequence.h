@@ -16,8 +16,8 @@ typedef struct td_sequence_spec {
 } td_sequence_spec;
 
 typedef struct td_sequence_result {
-    td_value *context;  /* n_context */
-    td_value *lists;    /* n_lists; RAGGED of a batch: two levels of splits, of one record one */
+    td_array *context;  /* n_context */
+    td_array *lists;    /* n_lists; RAGGED of a batch: two levels of splits, of one record one */
     td_tensor *lengths; /* n_lists, of PADDED ones: steps of each record, int64 [n] or [] */
 } td_sequence_result;
 

@@ -30,7 +30,10 @@ td_status td_slice_prepare(td_slice *slice, int features) {
     if (slice->seen == NULL) {
         slice->seen = td_alloc(n * sizeof *slice->seen);
     }
-    if (slice->columns == NULL || slice->seen == NULL) {
+    if (slice->fast == NULL) {
+        slice->fast = td_alloc(n * sizeof *slice->fast);
+    }
+    if (slice->columns == NULL || slice->seen == NULL || slice->fast == NULL) {
         return td_tf_no_memory("a slice of a batch");
     }
     for (int i = 0; i < features; i++) {
@@ -47,6 +50,7 @@ void td_slice_destroy(td_slice *slice, int features) {
     }
     td_free(slice->columns);
     td_free(slice->seen);
+    td_free(slice->fast);
     td_free(slice->matches);
     td_free(slice->guesses);
 }
@@ -61,44 +65,8 @@ static __attribute__((noinline)) bool no_memory(td_slice *slice) {
     return false;
 }
 
-/* Keys are short: two loads that may overlap compare up to 16 bytes without a call. */
-static inline bool same_key(td_span a, td_span b) {
-    if (a.size != b.size) {
-        return false;
-    }
-    if (a.size >= 8 && a.size <= 16) {
-        uint64_t x[2], y[2];
-        memcpy(&x[0], a.data, 8);
-        memcpy(&y[0], b.data, 8);
-        memcpy(&x[1], a.data + a.size - 8, 8);
-        memcpy(&y[1], b.data + b.size - 8, 8);
-        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
-    }
-    if (a.size >= 4 && a.size < 8) {
-        uint32_t x[2], y[2];
-        memcpy(&x[0], a.data, 4);
-        memcpy(&y[0], b.data, 4);
-        memcpy(&x[1], a.data + a.size - 4, 4);
-        memcpy(&y[1], b.data + b.size - 4, 4);
-        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
-    }
-    if (a.size < 4) {
-        for (size_t i = 0; i < a.size; i++) {
-            if (a.data[i] != b.data[i]) {
-                return false;
-            }
-        }
-        return true;
-    }
-    return memcmp(a.data, b.data, a.size) == 0;
-}
-
-/* The slot of the key at place `place` of a record. */
-static inline int find_slot(const td_example_parser *parser, td_slice *slice, int64_t place,
-                            td_span key) {
-    if (place < slice->n_guesses && same_key(slice->guesses[place].key, key)) {
-        return slice->guesses[place].slot;
-    }
+int td_slice_slot_slow(const td_example_parser *parser, td_slice *slice, int64_t place,
+                       td_span key) {
     int slot = td_parser_slot(parser, key);
     void *guesses = slice->guesses;
     if (place <= slice->n_guesses &&
@@ -110,8 +78,7 @@ static inline int find_slot(const td_example_parser *parser, td_slice *slice, in
     return slot;
 }
 
-/* Key and value of a map entry, in either order, exactly two fields. */
-static inline bool read_entry(td_wire *in, td_span *key, td_span *value) {
+bool td_slice_entry(td_wire *in, td_span *key, td_span *value) {
     uint32_t length;
     if (!td_wire_varint32(in, &length)) {
         return false;
@@ -148,10 +115,10 @@ static bool scan_features(const td_example_parser *parser, td_slice *slice, td_w
     slice->matches = matches;
     while (in->at < in->end) {
         td_span key, value;
-        if (!td_wire_expect(in, TD_TAG_LEN(1)) || !read_entry(in, &key, &value)) {
+        if (!td_wire_expect(in, TD_TAG_LEN(1)) || !td_slice_entry(in, &key, &value)) {
             return false;
         }
-        int slot = find_slot(parser, slice, (*place)++, key);
+        int slot = td_slice_slot(parser, slice, (*place)++, key);
         if (slot >= 0) {
             slice->matches[slice->n_matches++] = (td_match){slot, value};
         }
@@ -261,7 +228,6 @@ static bool parse_varying(const td_example_parser *parser, const td_batch *batch
         return false;
     }
     column->count += count;
-    column->most = count > column->most ? count : column->most;
     if (feature->kind == TD_PARSE_PADDED && count % parser->elements[slot] != 0) {
         wrong_count(batch, slice, example, feature, column->count);
         return false;
@@ -296,13 +262,53 @@ static bool parse_match(const td_example_parser *parser, const td_batch *batch, 
                : parse_varying(parser, batch, slice, example, match->slot, list);
 }
 
+static void finish_column(td_column_buffer *column, int64_t row) {
+    int64_t count = column->count - (row == 0 ? 0 : column->ends[row - 1]);
+    column->ends[row] = column->count;
+    column->most = count > column->most ? count : column->most;
+}
+
+/* Takes back what the fast way did with a record that it gave up. */
+static void undo(const td_example_parser *parser, td_slice *slice, int64_t example) {
+    int64_t row = example - slice->first;
+    for (int slot = 0; slot < parser->count; slot++) {
+        slice->seen[slot] = slice->seen[slot] == example ? -1 : slice->seen[slot];
+        if (parser->features[slot].kind != TD_PARSE_FIXED) {
+            slice->columns[slot].count = row == 0 ? 0 : slice->columns[slot].ends[row - 1];
+        }
+    }
+}
+
+static void finish_varying(const td_example_parser *parser, td_slice *slice, int64_t row) {
+    for (int slot = 0; slice->n_fixed < parser->count && slot < parser->count; slot++) {
+        if (!slice->fast[slot].fixed) {
+            finish_column(&slice->columns[slot], row);
+        }
+    }
+}
+
+static void prepare_fast(const td_example_parser *parser, const td_batch *batch, td_slice *slice) {
+    slice->n_fixed = 0;
+    for (int slot = 0; slot < parser->count; slot++) {
+        const td_parse_feature *feature = &parser->features[slot];
+        bool fixed = feature->kind == TD_PARSE_FIXED;
+        slice->n_fixed += fixed;
+        slice->fast[slot] = (td_fast_slot){.dtype = feature->dtype,
+                                           .fixed = fixed,
+                                           .elements = parser->elements[slot],
+                                           .row_bytes = (size_t)parser->elements[slot] *
+                                                        td_dtype_bytes(feature->dtype),
+                                           .base = fixed ? batch->out[slot].tensor.data : NULL};
+    }
+}
+
 /* Defaults of what was not there, and the ends of what varies. */
 static bool finish_example(const td_example_parser *parser, const td_batch *batch, td_slice *slice,
                            int64_t example) {
     for (int slot = 0; slot < parser->count; slot++) {
         const td_parse_feature *feature = &parser->features[slot];
         if (feature->kind != TD_PARSE_FIXED) {
-            slice->columns[slot].ends[example - slice->first] = slice->columns[slot].count;
+            finish_column(&slice->columns[slot], example - slice->first);
             continue;
         }
         if (slice->seen[slot] == example) {
@@ -345,7 +351,13 @@ void td_slice_parse(const td_example_parser *parser, const td_batch *batch, td_s
     if (!prepare_ends(parser, slice)) {
         return;
     }
+    prepare_fast(parser, batch, slice);
     for (int64_t example = slice->first; example < slice->last; example++) {
+        if (td_slice_fast(parser, slice, example, batch->records[example])) {
+            finish_varying(parser, slice, example - slice->first);
+            continue;
+        }
+        undo(parser, slice, example);
         if (!td_slice_scan(parser, slice, batch->records[example])) {
             if (slice->failed == TD_TF_OK) {
                 slice->failed = TD_TF_INVALID_ARGUMENT;
@@ -367,7 +379,7 @@ void td_slice_parse(const td_example_parser *parser, const td_batch *batch, td_s
 }
 
 static td_status take_padded(const td_example_parser *parser, int slot, int64_t n, int64_t most,
-                             td_pool *pool, td_value *out) {
+                             td_pool *pool, td_array *out) {
     const td_parse_feature *feature = &parser->features[slot];
     int64_t shape[TD_RANK_MAX] = {n, most / parser->elements[slot]};
     if (feature->rank + 2 > TD_RANK_MAX) {
@@ -375,24 +387,24 @@ static td_status take_padded(const td_example_parser *parser, int slot, int64_t 
                           TD_RANK_MAX - 2);
     }
     memcpy(shape + 2, feature->shape, (size_t)feature->rank * sizeof *shape);
-    out->kind = TD_VALUE_TENSOR;
+    out->kind = TD_ARRAY_TENSOR;
     return td_tensor_take(pool, feature->dtype, feature->rank + 2, shape, &out->tensor);
 }
 
 td_status td_slice_take(const td_example_parser *parser, int slot, int64_t n, int64_t total,
-                        int64_t most, td_pool *pool, td_value *out) {
+                        int64_t most, td_pool *pool, td_array *out) {
     const td_parse_feature *feature = &parser->features[slot];
     switch (feature->kind) {
     case TD_PARSE_PADDED:
         return take_padded(parser, slot, n, most, pool, out);
     case TD_PARSE_SPARSE:
-        out->kind = TD_VALUE_SPARSE;
+        out->kind = TD_ARRAY_SPARSE;
         TD_TRY(td_sparse_take(pool, feature->dtype, 2, total, &out->sparse));
         out->sparse.dense_shape[0] = n;
         out->sparse.dense_shape[1] = most;
         return TD_OK;
     case TD_PARSE_RAGGED:
-        out->kind = TD_VALUE_RAGGED;
+        out->kind = TD_ARRAY_RAGGED;
         out->ragged.depth = 1;
         out->ragged.splits_dtype = feature->splits_dtype;
         TD_TRY(td_splits_take(pool, n + 1, &out->ragged.splits[0]));
@@ -433,7 +445,7 @@ static void merge_padded(const td_parse_feature *feature, const td_slice *slice,
 }
 
 void td_slice_merge(const td_example_parser *parser, const td_slice *slice, int slot,
-                    td_value *out) {
+                    td_array *out) {
     const td_parse_feature *feature = &parser->features[slot];
     const td_column_buffer *column = &slice->columns[slot];
     if (feature->kind == TD_PARSE_FIXED) {

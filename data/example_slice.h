@@ -7,6 +7,7 @@
 
 #include "data/example_batch.h"
 #include "data/tf_error.h"
+#include "data/wire.h"
 
 /* Values of one feature that is not FIXED, over the examples of a slice. */
 typedef struct td_column_buffer {
@@ -30,8 +31,19 @@ typedef struct td_guess {
     int slot; /* -1: nobody asked for it */
 } td_guess;
 
+/* What parsing needs of a feature, close together. */
+typedef struct td_fast_slot {
+    td_dtype dtype;
+    bool fixed;
+    int64_t elements;
+    size_t row_bytes;
+    char *base; /* of the dense output */
+} td_fast_slot;
+
 typedef struct td_slice {
     int64_t first, last; /* examples */
+    td_fast_slot *fast;
+    int n_fixed;
     td_column_buffer *columns;
     int64_t *seen; /* the last example that had a feature */
     td_match *matches;
@@ -55,7 +67,7 @@ struct td_example_parser {
 typedef struct td_batch {
     const td_span *records, *names;
     int64_t n;
-    td_value *out;
+    td_array *out;
 } td_batch;
 
 int td_parser_slot(const td_example_parser *parser, td_span key);
@@ -67,6 +79,57 @@ void td_slice_destroy(td_slice *slice, int features);
  * (slice->failed is set) memory ran out. */
 bool td_slice_scan(const td_example_parser *parser, td_slice *slice, td_span record);
 
+int td_slice_slot_slow(const td_example_parser *parser, td_slice *slice, int64_t place,
+                       td_span key);
+
+/* Keys are short: two loads that may overlap compare up to 16 bytes without a call. */
+static inline bool td_same_key(td_span a, td_span b) {
+    if (a.size != b.size) {
+        return false;
+    }
+    if (a.size >= 8 && a.size <= 16) {
+        uint64_t x[2], y[2];
+        memcpy(&x[0], a.data, 8);
+        memcpy(&y[0], b.data, 8);
+        memcpy(&x[1], a.data + a.size - 8, 8);
+        memcpy(&y[1], b.data + b.size - 8, 8);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    }
+    if (a.size >= 4 && a.size < 8) {
+        uint32_t x[2], y[2];
+        memcpy(&x[0], a.data, 4);
+        memcpy(&y[0], b.data, 4);
+        memcpy(&x[1], a.data + a.size - 4, 4);
+        memcpy(&y[1], b.data + b.size - 4, 4);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    }
+    if (a.size < 4) {
+        for (size_t i = 0; i < a.size; i++) {
+            if (a.data[i] != b.data[i]) {
+                return false;
+            }
+        }
+        return true;
+    }
+    return memcmp(a.data, b.data, a.size) == 0;
+}
+
+/* The slot of the key at place `place` of a record, -1 when nobody asked for it. */
+static inline int td_slice_slot(const td_example_parser *parser, td_slice *slice, int64_t place,
+                                td_span key) {
+    if (place < slice->n_guesses && td_same_key(slice->guesses[place].key, key)) {
+        return slice->guesses[place].slot;
+    }
+    return td_slice_slot_slow(parser, slice, place, key);
+}
+
+/* Key and value of a map entry behind its tag, in either order, exactly two fields. */
+bool td_slice_entry(td_wire *in, td_span *key, td_span *value);
+/* A record as records usually are: parsed into the slice's columns and the outputs, all features
+ * that have to be there were. False: undo it, and go the whole way. */
+bool td_slice_fast(const td_example_parser *parser, td_slice *slice, int64_t example,
+                   td_span record);
+
 /* Room for that many more values; false when memory runs out. */
 bool td_column_reserve(td_column_buffer *column, td_dtype dtype, int64_t more);
 
@@ -75,9 +138,9 @@ void td_slice_parse(const td_example_parser *parser, const td_batch *batch, td_s
 
 /* The output of a feature that is not FIXED. */
 td_status td_slice_take(const td_example_parser *parser, int slot, int64_t n, int64_t total,
-                        int64_t most, td_pool *pool, td_value *out);
+                        int64_t most, td_pool *pool, td_array *out);
 /* Copies the slice's part of a feature to its place. */
 void td_slice_merge(const td_example_parser *parser, const td_slice *slice, int slot,
-                    td_value *out);
+                    td_array *out);
 
 #endif

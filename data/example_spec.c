@@ -199,7 +199,7 @@ static td_status reorder(td_sparse *sparse, td_pool *pool) {
 
 /* The last dimension of every index feature's position is replaced by its values. */
 static td_status compose_sparse(const td_spec_plan *plan, const td_feature_spec *spec,
-                                const td_value *raw, td_pool *pool, td_value *out) {
+                                const td_array *raw, td_pool *pool, td_array *out) {
     const td_sparse *values = &raw[find_raw(plan, spec->value_key, false)].sparse;
     const td_sparse *ids[TD_INDEX_KEYS_MAX] = {NULL};
     int64_t n = values->values.count;
@@ -231,16 +231,16 @@ static td_status compose_sparse(const td_spec_plan *plan, const td_feature_spec 
     if (!spec->already_sorted) {
         TD_TRY(reorder(&sparse, pool));
     }
-    *out = (td_value){.kind = TD_VALUE_SPARSE, .sparse = sparse};
+    *out = (td_array){.kind = TD_ARRAY_SPARSE, .sparse = sparse};
     return TD_OK;
 }
 
 /* Results of a batch of SequenceExamples have two batch levels: the outer one is set aside while
  * the inner rows are split. */
 static td_status compose_ragged(const td_spec_plan *plan, const td_feature_spec *spec,
-                                const td_value *raw, td_pool *pool, td_value *out) {
-    td_value value = raw[find_raw(plan, spec->value_key, false)];
-    bool batch = value.kind == TD_VALUE_RAGGED;
+                                const td_array *raw, td_pool *pool, td_array *out) {
+    td_array value = raw[find_raw(plan, spec->value_key, false)];
+    bool batch = value.kind == TD_ARRAY_RAGGED;
     td_splits outer = {0, NULL};
     if (batch && value.ragged.depth > 1) {
         outer = value.ragged.splits[0];
@@ -249,7 +249,7 @@ static td_status compose_ragged(const td_spec_plan *plan, const td_feature_spec 
     }
     for (int i = spec->n_partitions; i-- > 0;) {
         const td_partition *partition = &spec->partitions[i];
-        const td_value *given = partition->kind == TD_UNIFORM_ROW_LENGTH
+        const td_array *given = partition->kind == TD_UNIFORM_ROW_LENGTH
                                     ? NULL
                                     : &raw[find_raw(plan, partition->key, false)];
         if (!batch) {
@@ -278,8 +278,8 @@ static td_status compose_ragged(const td_spec_plan *plan, const td_feature_spec 
     return TD_OK;
 }
 
-td_status td_spec_compose(const td_spec_plan *plan, const td_value *raw, td_pool *pool,
-                          td_value *out) {
+td_status td_spec_compose(const td_spec_plan *plan, const td_array *raw, td_pool *pool,
+                          td_array *out) {
     for (int i = 0; i < plan->n_specs; i++) {
         const td_feature_spec *spec = &plan->specs[i];
         switch (spec->kind) {

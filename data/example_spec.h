@@ -66,15 +66,15 @@ td_status td_spec_plan_create(const td_feature_spec *specs, int n, bool sequence
                               td_spec_plan *out);
 
 /* From the raw values (n_raw) the results (n_specs, in the plan's order). */
-td_status td_spec_compose(const td_spec_plan *plan, const td_value *raw, td_pool *pool,
-                          td_value *out);
+td_status td_spec_compose(const td_spec_plan *plan, const td_array *raw, td_pool *pool,
+                          td_array *out);
 
 /* Splits the rows of a ragged value, which all results of a batch are, by one partition; depth
  * grows by one. given: the partition as it was parsed, NULL for a uniform length. */
 td_status td_ragged_partition_batch(td_ragged *value, const td_partition *partition,
                                     const td_ragged *given, bool validate, td_pool *pool);
 /* The same for one record, whose values and partition are plain lists. */
-td_status td_ragged_partition_one(td_value *value, const td_partition *partition,
+td_status td_ragged_partition_one(td_array *value, const td_partition *partition,
                                   const td_tensor *given, td_dtype splits_dtype, bool validate,
                                   td_pool *pool);
 

@@ -101,7 +101,7 @@ td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_
         return td_tf_fail(TD_TF_VALUE, "HashedCrossing of %d features into %lld bins", count,
                           (long long)bins);
     }
-    td_value *values = td_pool_take(pool, (size_t)count * sizeof *values);
+    td_array *values = td_pool_take(pool, (size_t)count * sizeof *values);
     if (values == NULL) {
         return td_tf_no_memory("a cross");
     }
@@ -114,7 +114,7 @@ td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_
                 "`(batch_size, 1)`, and be of strings or integers: input %d",
                 i);
         }
-        values[i] = (td_value){.kind = TD_VALUE_TENSOR, .tensor = inputs[i]};
+        values[i] = (td_array){.kind = TD_ARRAY_TENSOR, .tensor = inputs[i]};
         values[i].tensor.rank = 2;
         values[i].tensor.shape[0] = inputs[i].count;
         values[i].tensor.shape[1] = 1;

@@ -71,21 +71,21 @@ typedef struct td_ragged {
     td_tensor values;
 } td_ragged;
 
-typedef enum td_value_kind {
-    TD_VALUE_NONE,
-    TD_VALUE_TENSOR,
-    TD_VALUE_SPARSE,
-    TD_VALUE_RAGGED
-} td_value_kind;
+typedef enum td_array_kind {
+    TD_ARRAY_NONE,
+    TD_ARRAY_TENSOR,
+    TD_ARRAY_SPARSE,
+    TD_ARRAY_RAGGED
+} td_array_kind;
 
-typedef struct td_value {
-    td_value_kind kind;
+typedef struct td_array {
+    td_array_kind kind;
     union {
         td_tensor tensor;
         td_sparse sparse;
         td_ragged ragged;
     };
-} td_value;
+} td_array;
 
 /* Takes memory for dtype and shape; the values are not set. */
 td_status td_tensor_take(td_pool *pool, td_dtype dtype, int rank, const int64_t *shape,

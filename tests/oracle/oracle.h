@@ -79,12 +79,12 @@ td_status oracle_load(const char *path, json_t **file, json_t **cases);
 td_span oracle_bytes(const oracle_case *item, const json_t *data);
 uint64_t oracle_u64(const json_t *value); /* a number, or its digits as text */
 td_tensor oracle_tensor(const oracle_case *item, const json_t *value);
-td_value oracle_value(const oracle_case *item, const json_t *value);
+td_array oracle_value(const oracle_case *item, const json_t *value);
 /* Numbers nested in lists, flattened; shape from the nesting. */
 td_tensor oracle_nested(const oracle_case *item, const json_t *list, td_dtype dtype);
 
 json_t *oracle_tensor_json(const td_tensor *tensor);
-json_t *oracle_value_json(const td_value *value);
+json_t *oracle_value_json(const td_array *value);
 json_t *oracle_hex(td_span bytes);
 json_t *oracle_error_json(void); /* {"class", "status", "message"} of the last failure */
 

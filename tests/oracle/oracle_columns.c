@@ -9,7 +9,7 @@ static td_feature_map feature_map(const oracle_case *item) {
     const json_t *given = json_object_get(item->input, "features");
     size_t n = json_object_size(given);
     td_span *keys = td_pool_take(item->pool, (n + 1) * sizeof *keys);
-    td_value *values = td_pool_take(item->pool, (n + 1) * sizeof *values);
+    td_array *values = td_pool_take(item->pool, (n + 1) * sizeof *values);
     int i = 0;
     const char *key;
     json_t *value;
@@ -113,8 +113,8 @@ json_t *oracle_fc_categorical(const oracle_case *item) {
         td_column_ids(list.columns[0], &features, item->pool, &ids) != TD_OK) {
         return NULL;
     }
-    td_value id_value = {.kind = TD_VALUE_SPARSE, .sparse = ids.ids};
-    td_value weights = {.kind = TD_VALUE_SPARSE, .sparse = ids.weights};
+    td_array id_value = {.kind = TD_ARRAY_SPARSE, .sparse = ids.ids};
+    td_array weights = {.kind = TD_ARRAY_SPARSE, .sparse = ids.weights};
     return json_pack("{s:o, s:o}", "ids", oracle_value_json(&id_value), "weights",
                      ids.weighted ? oracle_value_json(&weights) : json_null());
 }
@@ -226,7 +226,7 @@ json_t *oracle_embedding_lookup(const oracle_case *item) {
 
 static json_t *lookup_sparse(const oracle_case *item, bool safe) {
     td_tensor table = oracle_tensor(item, json_object_get(item->input, "table")), out;
-    td_value ids = oracle_value(item, json_object_get(item->input, "ids"));
+    td_array ids = oracle_value(item, json_object_get(item->input, "ids"));
     const json_t *weights = json_object_get(item->input, "weights");
     const json_t *fallback = json_object_get(item->config, "default_id");
     td_ids given = {.ids = ids.sparse, .static_counts = true};
@@ -254,7 +254,7 @@ json_t *oracle_sparse_cross(const oracle_case *item) {
     const json_t *separator = json_object_get(item->config, "separator");
     const char *mode = json_string_value(json_object_get(item->config, "mode"));
     size_t n = json_array_size(columns);
-    td_value *inputs = td_pool_take(item->pool, (n + 1) * sizeof *inputs);
+    td_array *inputs = td_pool_take(item->pool, (n + 1) * sizeof *inputs);
     for (size_t i = 0; i < n; i++) {
         inputs[i] = oracle_value(item, json_array_get(columns, i));
     }
@@ -271,7 +271,7 @@ json_t *oracle_sparse_cross(const oracle_case *item) {
     if (options.hash_key == 0 && strcmp(mode, "hashed") == 0) {
         options.hash_key = TD_HASH_KEY_DEFAULT;
     }
-    td_value out = {.kind = TD_VALUE_SPARSE};
+    td_array out = {.kind = TD_ARRAY_SPARSE};
     return td_sparse_cross(inputs, (int)n, &options, item->pool, &out.sparse) == TD_OK
                ? json_pack("{s:o}", "output", oracle_value_json(&out))
                : NULL;

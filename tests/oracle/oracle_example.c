@@ -119,8 +119,8 @@ static bool is_single(const oracle_case *item) {
 }
 
 static td_status compose_into(const oracle_case *item, const td_spec_plan *plan,
-                              const td_value *raw, json_t *out) {
-    td_value *values = td_pool_take_zero(item->pool, (size_t)(plan->n_specs + 1) * sizeof *values);
+                              const td_array *raw, json_t *out) {
+    td_array *values = td_pool_take_zero(item->pool, (size_t)(plan->n_specs + 1) * sizeof *values);
     TD_TRY(td_spec_compose(plan, raw, item->pool, values));
     for (int i = 0; i < plan->n_specs; i++) {
         td_span key = plan->specs[i].key;
@@ -136,7 +136,7 @@ static td_status run_parse(const oracle_case *item, td_example_parser *parser,
     int64_t n, n_names;
     td_span *records = span_list(item, "serialized", false, &n);
     td_span *names = span_list(item, "names", true, &n_names);
-    td_value *raw = td_pool_take_zero(item->pool, (size_t)(plan->n_raw + 1) * sizeof *raw);
+    td_array *raw = td_pool_take_zero(item->pool, (size_t)(plan->n_raw + 1) * sizeof *raw);
     if (is_single(item)) {
         TD_TRY(td_example_parse_one(parser, records[0], item->pool, raw));
     } else {
@@ -188,8 +188,8 @@ json_t *oracle_parse_sequence(const oracle_case *item) {
     td_span *names = span_list(item, "names", true, &n_names);
     size_t most = (size_t)(context.n_raw + lists.n_raw + 1);
     td_sequence_spec spec = {context.raw, context.n_raw, lists.raw, lists.n_raw};
-    td_sequence_result result = {td_pool_take_zero(item->pool, most * sizeof(td_value)),
-                                 td_pool_take_zero(item->pool, most * sizeof(td_value)),
+    td_sequence_result result = {td_pool_take_zero(item->pool, most * sizeof(td_array)),
+                                 td_pool_take_zero(item->pool, most * sizeof(td_array)),
                                  td_pool_take_zero(item->pool, most * sizeof(td_tensor))};
     bool single = is_single(item);
     json_t *context_out = json_object(), *lists_out = json_object();

@@ -168,11 +168,11 @@ static td_sparse sparse_of(const oracle_case *item, const json_t *value) {
     return out;
 }
 
-td_value oracle_value(const oracle_case *item, const json_t *value) {
+td_array oracle_value(const oracle_case *item, const json_t *value) {
     if (json_is_true(json_object_get(value, "sparse"))) {
-        return (td_value){.kind = TD_VALUE_SPARSE, .sparse = sparse_of(item, value)};
+        return (td_array){.kind = TD_ARRAY_SPARSE, .sparse = sparse_of(item, value)};
     }
-    return (td_value){.kind = TD_VALUE_TENSOR, .tensor = oracle_tensor(item, value)};
+    return (td_array){.kind = TD_ARRAY_TENSOR, .tensor = oracle_tensor(item, value)};
 }
 
 static void flatten(const oracle_case *item, const json_t *list, td_tensor *out, int64_t *at) {
@@ -272,11 +272,11 @@ json_t *oracle_tensor_json(const td_tensor *tensor) {
     return out;
 }
 
-json_t *oracle_value_json(const td_value *value) {
-    if (value->kind == TD_VALUE_TENSOR) {
+json_t *oracle_value_json(const td_array *value) {
+    if (value->kind == TD_ARRAY_TENSOR) {
         return oracle_tensor_json(&value->tensor);
     }
-    if (value->kind == TD_VALUE_RAGGED) {
+    if (value->kind == TD_ARRAY_RAGGED) {
         json_t *splits = json_array();
         for (int i = 0; i < value->ragged.depth; i++) {
             json_array_append_new(

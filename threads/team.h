@@ -83,8 +83,8 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
 
 /* Combines count partial results of `bytes` each in one fixed binary tree over their index, into
  * the first: with a partial result a tile, a sum has the same bits whoever ran which tile. */
-typedef void td_combine_fn(void *into, const void *from);
-void td_tree_combine(void *partials, int64_t count, size_t bytes, td_combine_fn *combine);
+typedef void td_merge_fn(void *into, const void *from);
+void td_tree_combine(void *partials, int64_t count, size_t bytes, td_merge_fn *combine);
 
 /* Per-worker statistics since creation or the last reset. */
 typedef struct td_worker_stats {

@@ -200,7 +200,7 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
     return first_failure(team);
 }
 
-void td_tree_combine(void *partials, int64_t count, size_t bytes, td_combine_fn *combine) {
+void td_tree_combine(void *partials, int64_t count, size_t bytes, td_merge_fn *combine) {
     unsigned char *at = partials;
     for (int64_t step = 1; step < count; step *= 2) {
         for (int64_t i = 0; i + step < count; i += 2 * step) {

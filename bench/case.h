@@ -72,6 +72,7 @@ typedef struct td_cost {
 enum {
     TD_OUTCOME_SAMPLES = 2048,
     TD_OUTCOME_OPS = 128,
+    TD_OUTCOME_SPANS = 32768,
     TD_OUTCOME_NUMBERS = 12,
     TD_OUTCOME_TEXT = 512,
     TD_OUTCOME_ACCOUNT = 6144
@@ -79,9 +80,18 @@ enum {
 
 typedef struct td_outcome_op {
     char name[32], family[24];
-    double ns, flops, bytes;
+    double ns, wait_ns, flops, bytes;
+    double activations; /* elements that go through a GELU or its derivative on the way */
     int64_t count;
+    td_precision precision; /* of a product */
 } td_outcome_op;
+
+/* One op of one worker in the last step, as td_tsc: which is one clock for all processes. */
+typedef struct td_outcome_span {
+    char name[32], family[24];
+    int rank, worker;
+    uint64_t start, end;
+} td_outcome_span;
 
 /* What one case on one layout came to. Lies in memory that the ranks share with the runner, so it
  * holds no pointers. */
@@ -101,6 +111,8 @@ typedef struct td_outcome {
     int bound; /* workers whose binding was read back, over all ranks; -1: not known */
     int64_t n_ops;
     td_outcome_op ops[TD_OUTCOME_OPS];
+    _Atomic int64_t n_spans; /* of all ranks; those beyond TD_OUTCOME_SPANS are not kept */
+    td_outcome_span spans[TD_OUTCOME_SPANS];
     int64_t n_numbers;
     struct {
         char name[24];
@@ -122,6 +134,7 @@ void td_outcome_number(td_outcome *outcome, const char *name, double value);
 /* What a workload is told of the run. */
 typedef struct td_bench_settings {
     const char *data; /* directory of shards, or NULL: the procedural set */
+    bool profile;     /* keep the spans of a step */
 } td_bench_settings;
 
 /* One rank of one case on one layout. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/profile.h"
 #include "bench/stats.h"
 
 static const double ABOVE_ROOF = 1.01;
@@ -18,7 +19,8 @@ typedef struct result {
     td_ceiling ceilings[MAX_CEILINGS];
     char names[MAX_CEILINGS][NAME_BYTES];
     int n_ceilings;
-    double mfu, hfu; /* nominal and executed FLOPs against the peak; 0: not applicable */
+    double mfu, hfu;     /* nominal and executed FLOPs against the peak; 0: not applicable */
+    double predicted_ns; /* of a step, from ceilings alone; 0: not applicable */
 } result;
 
 static void add_ceiling(result *r, double value, const char *unit, const char *name) {
@@ -155,6 +157,9 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
         json_object_set_new(extra, "hfu", json_real(r->hfu));
         json_object_set_new(extra, "nominal_flops", json_real(outcome->cost.nominal));
     }
+    if (r->predicted_ns > 0) {
+        json_object_set_new(extra, "predicted_ns", json_real(r->predicted_ns));
+    }
     if (outcome->cost.value == TD_VALUE_BUS && stats) {
         json_object_set_new(extra, "busbw", json_real(r->value));
         json_object_set_new(extra, "algbw", json_real(outcome->cost.bytes / stats->p50));
@@ -193,6 +198,7 @@ static td_status write_outcome(td_record_writer *writer, const td_outcome *outco
         ops[i] = (td_op_time){.name = op->name,
                               .family = op->family,
                               .ns = op->ns,
+                              .wait_ns = op->wait_ns,
                               .flops = op->flops,
                               .bytes = op->bytes,
                               .count = op->count};
@@ -226,6 +232,9 @@ td_status td_emit_outcome(td_record_writer *writer, const td_case *subject, cons
         /* A neighbour may have disturbed the roof: the best of several stands. */
         for (int again = 0; again < 3 && share_of(&r) > ABOVE_ROOF; again++) {
             TD_TRY(evaluate(subject, layout, &outcome->cost, stats.p50, true, &r));
+        }
+        if (outcome->n_ops > 0) {
+            TD_TRY(td_profile_predict(outcome, layout, &r.predicted_ns));
         }
         if (share_of(&r) > ABOVE_ROOF) {
             state = TD_OUTCOME_FAILED;

@@ -9,4 +9,7 @@
 
 void td_outcome_add_ops(td_outcome *out, const td_program *program);
 
+/* Every op of every worker of this rank in the last run. Called by all ranks. */
+void td_outcome_add_spans(td_outcome *out, const td_program *program, int rank, int workers);
+
 #endif

@@ -19,6 +19,7 @@
 #include "bench/fingerprint.h"
 #include "bench/gbench.h"
 #include "bench/plan.h"
+#include "bench/profile.h"
 #include "bench/runner.h"
 #include "bench/stats.h"
 #include "kernels/kernel.h"
@@ -27,7 +28,7 @@
 typedef struct bench_options {
     const char *suite, *layouts, *out, *data, *inject;
     int64_t min_time_ms, samples;
-    bool no_report;
+    bool no_report, profile;
 } bench_options;
 
 static const td_option options_table[] = {
@@ -45,6 +46,8 @@ static const td_option options_table[] = {
      "exactly so many samples of every case, whatever the time"},
     {"inject", TD_OPTION_TEXT, offsetof(bench_options, inject), 0, 0, NULL, "GLOB=FAULT",
      "put in a fault to see it found: slow:SHARE, wrong or crash"},
+    {"profile", TD_OPTION_FLAG, offsetof(bench_options, profile), 0, 0, NULL, NULL,
+     "of training steps: a table of their operations, and a timeline in DIR for a trace viewer"},
     {"no-report", TD_OPTION_FLAG, offsetof(bench_options, no_report), 0, 0, NULL, NULL,
      "write records only"},
 };
@@ -57,7 +60,8 @@ static const td_verb_help verb_help = {
     "--benchmark_list_tests choose and list as Google Benchmark does.",
     "  tandem bench\n"
     "  tandem bench 'kernel/gemm_f32/*' --layouts p1xt1,p1xt2\n"
-    "  tandem bench step/clip/vit-s-32-alt/b32-f32 --layouts p2xt1:process --data shards\n"};
+    "  tandem bench step/clip/vit-s-32-alt/b32-f32 --layouts p2xt1:process --data shards\n"
+    "  tandem bench 'step/clip/vit-b-32/*' --suite full --profile --out profile\n"};
 
 /* Everything of one run. */
 typedef struct run {
@@ -188,6 +192,11 @@ static td_status measure_item(run *r, const td_item *item) {
     command_of(r, item, command, sizeof command);
     td_row *row = &r->rows[r->n_rows++];
     TD_TRY(td_emit_outcome(r->writer, subject, &item->layout, r->outcome, command, row));
+    if (r->options->profile && row->state == TD_OUTCOME_OK && r->outcome->n_ops > 0) {
+        td_progress_clear(&r->progress);
+        TD_TRY(td_profile_print(stdout, subject, &item->layout, r->outcome));
+        TD_TRY(td_profile_write_trace(r->directory, subject, &item->layout, r->outcome));
+    }
     r->n_failed += row->state == TD_OUTCOME_FAILED;
     r->n_ok += row->state == TD_OUTCOME_OK;
     if (row->state == TD_OUTCOME_FAILED) {
@@ -513,6 +522,7 @@ static td_status prepare(run *r, const char *glob) {
     int64_t min_time_ms = options->min_time_ms ? options->min_time_ms : full ? 1000 : 150;
     /* A directory of shards that is not there yet is no reason to fail a default run. */
     struct stat there;
+    r->settings.profile = options->profile;
     r->settings.data = options->data && stat(options->data, &there) == 0 ? options->data : NULL;
     if (options->data && !r->settings.data) {
         td_note(NULL, "%s is not there: training steps use the embedded procedural pairs",

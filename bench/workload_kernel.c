@@ -70,17 +70,8 @@ static double example_working_set(const td_kernel_example *example) {
     return bytes;
 }
 
-/* Of products that are an operation of their own; others are f32. */
-static td_precision precision_of(td_op_id op) {
-    td_precision precision = TD_PRECISION_COUNT - 1;
-    while (precision > TD_PRECISION_F32 && td_precision_product(precision) != op) {
-        precision--;
-    }
-    return precision;
-}
-
 static bool is_gemm(td_op_id op) {
-    return td_precision_product(precision_of(op)) == op;
+    return td_precision_product(td_precision_of_op(op)) == op;
 }
 
 /* Quick: the rows in use; of GEMM all shapes, of the others the first, which is a training step's.
@@ -248,7 +239,7 @@ static void cost_kernel(const td_bench *bench, td_cost *out) {
                      .bytes = op->bytes(s->args),
                      .working_set = fmin(s->working_set, op->bytes(s->args)),
                      .isa = (int)s->row->isa,
-                     .precision = precision_of(s->row->op)};
+                     .precision = td_precision_of_op(s->row->op)};
     out->value = out->flops > 8 * out->bytes ? TD_VALUE_FLOPS : TD_VALUE_BYTES;
 }
 

@@ -220,10 +220,13 @@ static void begin_step(td_bench *bench) {
 static void finish_step(td_bench *bench) {
     step_state *s = bench->state;
     td_outcome *out = bench->outcome;
+    td_program *program = td_train_program(s->train);
+    if (bench->settings->profile) {
+        td_outcome_add_spans(out, program, bench->rank->rank, bench->rank->workers);
+    }
     if (bench->rank->rank != 0 || s->steps == 0) {
         return;
     }
-    td_program *program = td_train_program(s->train);
     td_outcome_add_ops(out, program);
     td_program_cost total;
     td_program_total_cost(program, &total);

@@ -23,6 +23,14 @@ td_op_id td_precision_product(td_precision precision) {
     return products[precision];
 }
 
+td_precision td_precision_of_op(td_op_id op) {
+    td_precision precision = TD_PRECISION_COUNT - 1;
+    while (precision > TD_PRECISION_F32 && td_precision_product(precision) != op) {
+        precision--;
+    }
+    return precision;
+}
+
 const char *td_precision_name(td_precision precision) {
     return precision_names[precision];
 }

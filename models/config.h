@@ -47,8 +47,9 @@ typedef enum td_precision {
 
 const char *td_precision_name(td_precision precision);
 
-/* The operation that multiplies so. */
+/* The operation that multiplies so, and back: F32 for any other operation. */
 td_op_id td_precision_product(td_precision precision);
+td_precision td_precision_of_op(td_op_id op);
 
 /* TD_EUSAGE when there is no such arithmetic. */
 td_status td_precision_find(const char *name, td_precision *out);

@@ -35,12 +35,17 @@ typedef struct variation {
     int node;
 } variation;
 
-/* What one worker writes while it runs, on cache lines of its own: ticks of every node, then of
- * waiting. */
+/* What one worker writes while it runs, on cache lines of its own: of every node the ticks it took,
+ * those of waiting behind it where a phase ends, and when it started and ended last; then the ticks
+ * from the start of runs to their end. */
 typedef struct clockwork {
     uint64_t *ticks;
     int64_t stride; /* uint64 per worker */
 } clockwork;
+
+typedef struct own_clock {
+    uint64_t *work, *wait, *start, *end, *span;
+} own_clock;
 
 struct td_program {
     node *nodes;
@@ -58,6 +63,12 @@ struct td_program {
     uint64_t run_ticks;
     td_status status; /* of the current run, written by worker 0 */
 };
+
+static own_clock clock_of(const td_program *program, int worker) {
+    uint64_t *ticks = program->clock.ticks + program->clock.stride * worker;
+    int64_t n = program->n_nodes;
+    return (own_clock){ticks, ticks + n, ticks + 2 * n, ticks + 3 * n, ticks + 4 * n};
+}
 
 td_status td_program_create(td_program **out) {
     td_program *program = td_alloc_zero(sizeof(*program));
@@ -258,7 +269,7 @@ td_status td_program_finish(td_program *program, int workers) {
     number_phases(program);
     program->workers = workers;
     program->clock.stride =
-        (program->n_nodes + 1 + 7) / 8 * 8 + 8; /* whole lines, and one to keep workers apart */
+        (4 * program->n_nodes + 1 + 7) / 8 * 8 + 8; /* whole lines, one more between workers */
     td_free(program->clock.ticks);
     program->clock.ticks =
         td_alloc_zero((size_t)(program->clock.stride * workers) * sizeof(uint64_t));
@@ -318,30 +329,32 @@ static td_status run_node(td_program *program, const node *n, td_worker *worker)
 
 static void run_region(void *arg, td_worker *worker) {
     td_program *program = arg;
-    uint64_t *ticks = program->clock.ticks + program->clock.stride * worker->id;
-    uint64_t *waiting = ticks + program->n_nodes;
-    uint64_t now = td_tsc();
+    own_clock own = clock_of(program, worker->id);
+    const uint64_t first = td_tsc();
+    uint64_t now = first;
     for (int i = 0; i < program->n_nodes; i++) {
         const node *n = &program->nodes[i];
         if (i > 0 && n->phase != program->nodes[i - 1].phase) {
             td_team_barrier(worker);
             uint64_t after = td_tsc();
-            *waiting += after - now;
+            own.wait[i - 1] += after - now;
             now = after;
         }
+        own.start[i] = now;
         td_status status = run_node(program, n, worker);
         uint64_t after = td_tsc();
-        ticks[i] += after - now;
-        now = after;
+        own.work[i] += after - now;
+        own.end[i] = now = after;
         if (status != TD_OK) {
             /* Every worker of the rank has the same status from the same collective, so all leave
              * here. */
             if (worker->id == 0) {
                 program->status = status;
             }
-            return;
+            break;
         }
     }
+    *own.span += now - first;
 }
 
 /* Brings arguments that vary up to date, with the tiles and costs that follow from them. An op's
@@ -387,14 +400,37 @@ static double per_run(const td_program *program, const node *n, double sum) {
     return n->varied && program->runs > 0 ? sum / (double)program->runs : sum;
 }
 
-void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
-    const node *n = &program->nodes[i];
-    uint64_t most = 0, sum = 0;
+/* Of all workers. */
+static uint64_t work_of(const td_program *program, int i, uint64_t *most) {
+    uint64_t sum = 0;
+    *most = 0;
     for (int worker = 0; worker < program->workers; worker++) {
-        uint64_t ticks = program->clock.ticks[program->clock.stride * worker + i];
-        most = ticks > most ? ticks : most;
+        uint64_t ticks = clock_of(program, worker).work[i];
+        *most = ticks > *most ? ticks : *most;
         sum += ticks;
     }
+    return sum;
+}
+
+/* What workers waited for the phase of op i, and the work of its ops. */
+static void sum_phase(const td_program *program, int i, uint64_t *wait, uint64_t *work) {
+    int first = i - program->nodes[i].turn;
+    *wait = *work = 0;
+    for (int k = first; k < program->n_nodes && program->nodes[k].phase == program->nodes[i].phase;
+         k++) {
+        uint64_t most;
+        *work += work_of(program, k, &most);
+        for (int worker = 0; worker < program->workers; worker++) {
+            *wait += clock_of(program, worker).wait[k];
+        }
+    }
+}
+
+void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
+    const node *n = &program->nodes[i];
+    uint64_t most, sum = work_of(program, i, &most), phase_wait, phase_work;
+    sum_phase(program, i, &phase_wait, &phase_work);
+    double share = phase_work > 0 ? (double)sum / (double)phase_work : 0;
     *out = (td_op_cost){.name = n->name,
                         .family = n->family,
                         .phase = n->phase,
@@ -402,7 +438,30 @@ void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
                         .flops = per_run(program, n, n->flops),
                         .bytes = per_run(program, n, n->bytes),
                         .ns_max = ticks_to_ns(program, most),
-                        .ns_sum = ticks_to_ns(program, sum)};
+                        .ns_sum = ticks_to_ns(program, sum),
+                        .wait_ns = ticks_to_ns(program, phase_wait) / program->workers * share};
+}
+
+const void *td_program_op_args(const td_program *program, int i, td_op_id *op) {
+    const node *n = &program->nodes[i];
+    *op = n->op;
+    return n->kind == NODE_KERNEL ? program->args + n->args : NULL;
+}
+
+void td_program_op_span(const td_program *program, int i, int worker, uint64_t *start,
+                        uint64_t *end) {
+    own_clock own = clock_of(program, worker);
+    *start = own.start[i];
+    *end = own.end[i];
+}
+
+void td_program_worker_ticks(const td_program *program, int worker, td_worker_ticks *out) {
+    own_clock own = clock_of(program, worker);
+    *out = (td_worker_ticks){.span = *own.span};
+    for (int i = 0; i < program->n_nodes; i++) {
+        out->work += own.work[i];
+        out->wait += own.wait[i];
+    }
 }
 
 void td_program_total_cost(const td_program *program, td_program_cost *out) {
@@ -416,8 +475,9 @@ void td_program_total_cost(const td_program *program, td_program_cost *out) {
         out->bytes += per_run(program, n, n->bytes);
     }
     for (int worker = 0; worker < program->workers; worker++) {
-        uint64_t waiting = program->clock.ticks[program->clock.stride * worker + program->n_nodes];
-        out->wait_ns += ticks_to_ns(program, waiting) / program->workers;
+        td_worker_ticks ticks;
+        td_program_worker_ticks(program, worker, &ticks);
+        out->wait_ns += ticks_to_ns(program, ticks.wait) / program->workers;
     }
 }
 

@@ -69,6 +69,8 @@ typedef struct td_op_cost {
     double flops, bytes; /* of one run; the mean where they vary, the largest before the first */
     double ns_max;       /* of the slowest worker, per run */
     double ns_sum;       /* of all workers, per run */
+    double wait_ns;      /* per run, mean over workers: its part of the wait that ends its phase,
+                            shared among the phase's ops as their work is */
 } td_op_cost;
 
 typedef struct td_program_cost {
@@ -84,5 +86,19 @@ int td_program_ops(const td_program *program);
 void td_program_op_cost(const td_program *program, int i, td_op_cost *out);
 void td_program_total_cost(const td_program *program, td_program_cost *out);
 void td_program_reset_cost(td_program *program);
+
+/* The kernel and arguments of op i; NULL when it is none. */
+const void *td_program_op_args(const td_program *program, int i, td_op_id *op);
+
+/* When a worker ran op i in the last run, as td_tsc. */
+void td_program_op_span(const td_program *program, int i, int worker, uint64_t *start,
+                        uint64_t *end);
+
+/* A worker's ticks of all runs since creation or the last reset: at ops, at the barriers between
+ * phases, and from the start of runs to their end. The first two make up the third, to the tick. */
+typedef struct td_worker_ticks {
+    uint64_t work, wait, span;
+} td_worker_ticks;
+void td_program_worker_ticks(const td_program *program, int worker, td_worker_ticks *out);
 
 #endif

@@ -107,7 +107,10 @@ static void write_cards(td_text *out, const td_facts *facts) {
     const td_fact *coll = best_of(facts, "coll", "allreduce", by_busbw);
     const td_fact *data = best_of(facts, "data", "tfrecord", by_value);
     card cards[] = {
-        {.title = "Training", .fact = step, .unit = "pairs/s", .of = "FMA peak (MFU)"},
+        {.title = "Training",
+         .fact = step,
+         .unit = "pairs/s",
+         .of = "the peak of its products (MFU)"},
         {.title = "GEMM f32", .fact = gemm, .unit = "GFLOP/s", .of = "FMA peak"},
         {.title = "Allreduce bus bandwidth", .fact = coll, .unit = "GB/s", .of = "the memory roof"},
         {.title = "TFRecord, checked", .fact = data, .unit = "GB/s", .of = ""},

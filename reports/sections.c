@@ -162,45 +162,11 @@ static const td_fact *find_peer(const td_facts *facts, const td_fact *own) {
     return NULL;
 }
 
-/* The roofs as lines: y = min(bandwidth * x, peak) from 1/16 to 512 FLOP per byte. */
-static void add_roof(json_t *chart, const char *name, double peak, double bandwidth) {
-    if (!(peak > 0 && bandwidth > 0)) {
-        return;
-    }
-    char label[96], number[32];
-    snprintf(label, sizeof label, "roof %s: %s GFLOP/s", name, td_significant(peak, number));
-    json_t *series = td_series_add(chart, label, "ceiling");
-    double ridge = peak / bandwidth;
-    td_point_add(series, 1.0 / 16, bandwidth / 16, NAN, NAN, "read bandwidth");
-    td_point_add(series, ridge, peak, NAN, NAN, "ridge");
-    td_point_add(series, 512, peak, NAN, NAN, "peak of arithmetic");
-}
-
-/* The highest of the named ceilings on a layout: of FMA peaks, the best ISA's. */
-static double find_ceiling(const td_facts *facts, const char *name, const char *layout) {
-    double best = NAN;
-    for (int i = 0; i < facts->n_rows; i++) {
-        const td_fact *fact = &facts->rows[i];
-        if (td_fact_is(fact, "ceiling") && strcmp(fact->part[1], name) == 0 &&
-            strcmp(fact->layout, layout) == 0) {
-            best = fmax(best, fact->value);
-        }
-    }
-    return best;
-}
-
 static void kernel_roofline(const td_facts *facts, td_section *section) {
     json_t *chart = td_chart_add(section, "scatter", "Roofline (GFLOP/s against FLOP per byte)",
                                  "FLOP per byte (log)", true, "GFLOP/s (log)", true);
-    const char *const layouts[] = {"p1xt1", "p1xt2"};
-    for (int l = 0; l < 2; l++) {
-        add_roof(chart, layouts[l], find_ceiling(facts, "fma_f32", layouts[l]),
-                 find_ceiling(facts, "read", layouts[l]));
-        char bf16[32];
-        snprintf(bf16, sizeof bf16, "%s, bf16", layouts[l]);
-        add_roof(chart, bf16, find_ceiling(facts, "dot_bf16", layouts[l]),
-                 find_ceiling(facts, "read", layouts[l]));
-    }
+    td_roofs_add(facts, chart, "p1xt1");
+    td_roofs_add(facts, chart, "p1xt2");
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (td_fact_is(fact, "kernel") && fact->ok && fact->flops > 0 && fact->bytes > 0 &&
@@ -217,7 +183,7 @@ static void kernel_roofline(const td_facts *facts, td_section *section) {
 static void gemm_bars(const td_facts *facts, td_section *section) {
     json_t *chart = td_chart_add(section, "bar", "GEMM f32, one worker (GFLOP/s)", "shape", false,
                                  "GFLOP/s", false);
-    double peak = find_ceiling(facts, "fma_f32", "p1xt1");
+    double peak = td_facts_ceiling(facts, "fma_f32", "p1xt1");
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (td_fact_is(fact, "kernel") && strcmp(fact->part[1], "gemm_f32") == 0 && fact->ok &&

@@ -38,6 +38,14 @@ json_t *td_series_find(json_t *chart, const char *label, const char *role); /* a
 
 /* x: category text for bars. low, high: interval, NaN for none. note is shown with the point. */
 void td_point_add(json_t *series, double x, double y, double low, double high, const char *note);
+
+/* The highest of the named ceilings on a layout: of FMA peaks, the best ISA's. NaN without. */
+double td_facts_ceiling(const td_facts *facts, const char *name, const char *layout);
+
+/* The roofs of a layout as lines: y = min(bandwidth * x, peak) from 1/16 to 512 FLOP per byte, for
+ * every peak of arithmetic that the run has. */
+void td_roofs_add(const td_facts *facts, json_t *chart, const char *layout);
+
 void td_bar_add(json_t *chart, json_t *series, const char *category, double y, double low,
                 double high);
 

@@ -29,16 +29,27 @@ static const td_fact *find_serial(const td_facts *facts, const td_fact *fact) {
     return NULL;
 }
 
-static const td_fact *best_step(const td_facts *facts) {
+/* A record without a ceiling is f32's. */
+static bool has_peak(const td_fact *fact, const char *peak) {
+    const char *name = td_fact_ceiling_name(fact);
+    return strcmp(name[0] == '\0' ? "fma_f32" : name, peak) == 0;
+}
+
+/* The step of the highest FLOP rate among those of one arithmetic, told by its peak. */
+static const td_fact *best_of(const td_facts *facts, const char *peak) {
     const td_fact *best = NULL;
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
-        if (is_step(fact) && fact->ok && fact->own && fact->flops > 0 &&
+        if (is_step(fact) && fact->ok && fact->own && fact->flops > 0 && has_peak(fact, peak) &&
             (best == NULL || fact->flops / fact->median_ns > best->flops / best->median_ns)) {
             best = fact;
         }
     }
     return best;
+}
+
+static const td_fact *best_step(const td_facts *facts) {
+    return best_of(facts, "fma_f32");
 }
 
 /* Who shares the work of a layout: workers of one rank, or ranks of a kind. */
@@ -148,8 +159,10 @@ void td_section_training(const td_facts *facts, td_section *section) {
         if (is_step(fact)) {
             json_t *chart = throughput_chart(section, fact->part[2]);
             if (fact->ok) {
-                td_bar_add(chart, td_series_find(chart, fact->part[1], "other"), fact->layout,
-                           fact->value, fact->low, fact->high);
+                char name[160];
+                snprintf(name, sizeof name, "%s %s", fact->part[1], fact->part[3]);
+                td_bar_add(chart, td_series_find(chart, name, "other"), fact->layout, fact->value,
+                           fact->low, fact->high);
             }
         }
     }
@@ -214,7 +227,7 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
     td_table *table =
         td_section_table(section, "Operations of a step",
                          (const char *const[]){"operation||t", "family||t", "calls||n", "time|ms|n",
-                                               "share|% of step|n", "rate|GFLOP/s|n",
+                                               "share|% of step|n", "wait|ms|n", "rate|GFLOP/s|n",
                                                "of FMA peak|%|n", "traffic|GB/s|n", NULL});
     double peak = td_fact_ceiling(fact, "fma_f32");
     size_t j;
@@ -227,9 +240,34 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
         td_table_number(table, td_json_number(op, "count"));
         td_table_number(table, ns * 1e-6);
         td_table_number(table, 100 * ns / fact->median_ns);
+        td_table_number(table, td_json_number(op, "wait_ns") * 1e-6);
         td_table_number(table, rate);
         td_table_number(table, 100 * rate / peak);
         td_table_number(table, fact->ranks * td_json_number(op, "bytes") / ns);
+    }
+}
+
+/* Every operation of a step as a point, coloured by family, under the roofs of its layout. Ranks do
+ * the same at the same time. */
+static void step_roofline(const td_facts *facts, const td_fact *fact, td_section *section) {
+    char title[320], label[160], layout[32];
+    step_label(fact, label);
+    snprintf(title, sizeof title, "Roofline of a step: %s %s, %s (GFLOP/s against FLOP per byte)",
+             label, fact->part[3], fact->layout);
+    json_t *chart =
+        td_chart_add(section, "scatter", title, "FLOP per byte (log)", true, "GFLOP/s (log)", true);
+    snprintf(layout, sizeof layout, "p1xt%d", fact->ranks * fact->workers);
+    td_roofs_add(facts, chart, layout);
+    size_t j;
+    json_t *op;
+    json_array_foreach(fact->ops, j, op) {
+        double ns = td_json_number(op, "ns"), flops = td_json_number(op, "flops");
+        double bytes = td_json_number(op, "bytes");
+        if (ns > 0 && flops > 0 && bytes > 0) {
+            td_point_add(td_series_find(chart, td_json_text(op, "family", "other"), "other"),
+                         flops / bytes, fact->ranks * flops / ns, NAN, NAN,
+                         td_json_text(op, "name", ""));
+        }
     }
 }
 
@@ -240,6 +278,13 @@ void td_section_anatomy(const td_facts *facts, td_section *section) {
         return;
     }
     anatomy_chart(facts, best, section);
+    static const char *const peaks[] = {"fma_f32", "dot_bf16", "dot_bf16_amx"};
+    for (size_t i = 0; i < sizeof peaks / sizeof peaks[0]; i++) {
+        const td_fact *fastest = best_of(facts, peaks[i]);
+        if (fastest != NULL && json_array_size(fastest->ops) > 0) {
+            step_roofline(facts, fastest, section);
+        }
+    }
     anatomy_table(best, section);
     double gemm_ns = 0, gemm_flops = 0, spent = 0;
     size_t j;
@@ -252,12 +297,20 @@ void td_section_anatomy(const td_facts *facts, td_section *section) {
             gemm_flops += best->ranks * td_json_number(op, "flops");
         }
     }
+    double wait = td_fact_number(best, "phase_wait_ns");
     td_text_printf(
         &section->lead,
         "On %s, %.0f %% of the step is GEMM at %.0f %% of the FMA peak; %.1f %% is waiting "
-        "between phases.",
+        "between phases",
         best->layout, 100 * gemm_ns / best->median_ns,
         100 * gemm_flops / gemm_ns / td_fact_ceiling(best, "fma_f32"),
-        100 * fmax(0, 1 - spent / best->median_ns));
+        100 * (wait > 0 ? wait / best->median_ns : fmax(0, 1 - spent / best->median_ns)));
+    double predicted = td_fact_number(best, "predicted_ns");
+    if (predicted > 0) {
+        td_text_printf(&section->lead,
+                       "; by this run's ceilings alone the step should take %.2f of its time",
+                       predicted / best->median_ns);
+    }
+    td_text_puts(&section->lead, ".");
     td_text_printf(&section->command, "%s", best->command);
 }

@@ -62,6 +62,32 @@ Test(program, phases_order_ops) {
     }
 }
 
+/* Work and waits of a worker are its whole time, to the tick; ops follow one another; and the waits
+ * of ops are those of workers. */
+static void check_clock(const td_program *program, int workers) {
+    double waits = 0;
+    for (int worker = 0; worker < workers; worker++) {
+        td_worker_ticks ticks;
+        td_program_worker_ticks(program, worker, &ticks);
+        cr_assert(ticks.work > 0 && ticks.work + ticks.wait == ticks.span);
+        uint64_t before = 0;
+        for (int i = 0; i < td_program_ops(program); i++) {
+            uint64_t start, end;
+            td_program_op_span(program, i, worker, &start, &end);
+            cr_assert(start >= before && end >= start);
+            before = end;
+        }
+    }
+    td_program_cost cost;
+    td_program_total_cost(program, &cost);
+    for (int i = 0; i < td_program_ops(program); i++) {
+        td_op_cost op;
+        td_program_op_cost(program, i, &op);
+        waits += op.wait_ns;
+    }
+    cr_assert(fabs(waits - cost.wait_ns) <= 1e-6 * cost.wait_ns + 1e-6);
+}
+
 enum { N = 70000 };
 
 /* Two kernels, the second reading what the first wrote: shares and barriers must fit. */
@@ -94,6 +120,7 @@ Test(program, kernels_share_tiles_and_wait_for_phases) {
         cr_assert_str_eq(op.name, "two");
         cr_assert(op.tiles == 5 && op.flops > 0 && op.bytes > 0 && op.ns_max > 0);
         cr_assert(op.ns_sum >= op.ns_max);
+        check_clock(program, workers);
         td_program_reset_cost(program);
         td_program_op_cost(program, 1, &op);
         cr_assert(op.ns_max <= 0);

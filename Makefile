@@ -40,10 +40,11 @@ test:
 	@tools/packages.sh test
 	@tools/test.sh release
 
-# ASan and UBSan over every test, TSan over the concurrent ones.
+# ASan and UBSan over every test, TSan over the concurrent ones, half a minute of every fuzzer.
 test-full: test
 	@tools/test.sh debug
 	@tools/test.sh tsan
+	@tools/fuzz.sh 30
 
 peers:
 	@tools/peers/setup.sh

@@ -397,7 +397,11 @@ static td_status file_contents(const builder *to, const json_t *value, const pla
     size_t size = strlen(text) / 2;
     uint8_t *bytes = td_pool_take(to->pool, size);
     for (size_t i = 0; bytes != NULL && i < size; i++) {
-        bytes[i] = (uint8_t)(hex_value(text[2 * i]) << 4 | hex_value(text[2 * i + 1]));
+        int high = hex_value(text[2 * i]), low = hex_value(text[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return expected(at, "file", "hexadecimal digits");
+        }
+        bytes[i] = (uint8_t)(high << 4 | low);
     }
     *out = (td_span){bytes, size};
     return bytes == NULL ? no_memory() : TD_OK;
@@ -432,7 +436,7 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
     }
     if (status != TD_OK) {
         td_span message = {NULL, 0};
-        column->vocabulary_class = td_tf_last();
+        column->vocabulary_class = (int)td_tf_last();
         TD_TRY(copy_text(to, td_error(), strlen(td_error()), &message));
         column->vocabulary_message = (const char *)message.data;
     }

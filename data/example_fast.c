@@ -46,7 +46,7 @@ static inline bool varying_value(const td_fast_slot *slot, td_column_buffer *col
         return false;
     }
     int64_t bound = td_list_bound(dtype, value.size);
-    if (column->count + bound > column->capacity && !td_column_reserve(column, dtype, bound)) {
+    if (column->count + bound >= column->capacity && !td_column_reserve(column, dtype, bound)) {
         return false;
     }
     char *to = (char *)column->data + (size_t)column->count * td_dtype_bytes(dtype);

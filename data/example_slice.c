@@ -56,7 +56,8 @@ void td_slice_destroy(td_slice *slice, int features) {
 }
 
 bool td_column_reserve(td_column_buffer *column, td_dtype dtype, int64_t more) {
-    return grow(&column->data, &column->capacity, column->count + more, td_dtype_bytes(dtype));
+    return grow(&column->data, &column->capacity, column->count + more + 1,
+                td_dtype_bytes(dtype)); /* never a null pointer, which nothing may be added to */
 }
 
 static __attribute__((noinline)) bool no_memory(td_slice *slice) {

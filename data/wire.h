@@ -24,7 +24,8 @@ typedef struct td_wire {
 #define TD_TAG_I32(field)    ((uint8_t)((field) << 3 | 5))
 
 static inline td_wire td_wire_of(td_span span) {
-    return (td_wire){span.data, span.data + span.size};
+    const uint8_t *at = span.data != NULL ? span.data : (const uint8_t *)"";
+    return (td_wire){at, at + span.size};
 }
 
 /* False when it is cut or longer than ten bytes; bits above the 64th are dropped. */

@@ -12,7 +12,7 @@ peers="libopenblas0-pthread libblis4-pthread libdnnl2"
 
 case "${1:-}" in
 build) needed=$build wanted="" ;;
-test) needed="$build libcriterion-dev python3" wanted="chromium $peers" ;;
+test) needed="$build libcriterion-dev python3" wanted="chromium clang $peers" ;;
 bench) needed=$build wanted="$peers openclipart-png openclipart-svg" ;;
 *)
     echo "usage: tools/packages.sh build|test|bench" >&2

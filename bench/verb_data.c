@@ -26,7 +26,7 @@ static void print_help(void) {
 
 td_status td_verb_data(int argc, char **argv) {
     if (argc < 2) {
-        return td_fail(TD_EUSAGE, "data: expected make, import, verify, cat or stat");
+        return td_fail(TD_EUSAGE, "data: expected make, import, verify, cat, stat, index or repair");
     }
     if (strcmp(argv[1], "--help") == 0) {
         print_help();
@@ -37,5 +37,5 @@ td_status td_verb_data(int argc, char **argv) {
             return verbs[i].run(argc - 1, argv + 1);
         }
     }
-    return td_fail(TD_EUSAGE, "data %s: expected make, import, verify, cat or stat", argv[1]);
+    return td_fail(TD_EUSAGE, "data %s: expected make, import, verify, cat, stat, index or repair", argv[1]);
 }

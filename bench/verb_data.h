@@ -12,7 +12,9 @@
     X(import, "write Debian's openclipart, or your own images, as TFRecord shards")                \
     X(verify, "check every record of TFRecord files")                                              \
     X(cat, "print the features of records")                                                        \
-    X(stat, "count records, features and sizes")
+    X(stat, "count records, features and sizes")                                                   \
+    X(index, "write the offsets of records beside their files")                                    \
+    X(repair, "write the good records of a damaged file to a new one")
 
 #define TD_DATA_VERB_DECLARE(verb, summary) td_status td_verb_data_##verb(int argc, char **argv);
 TD_DATA_VERB_MAP(TD_DATA_VERB_DECLARE)

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "base/progress.h"
 #include "bench/verb_data.h"
+#include "data/byte_stream.h"
 #include "data/example.h"
 #include "data/image.h"
 #include "data/pair.h"
@@ -32,6 +33,10 @@ typedef td_status file_fn(void *arg, const char *path);
 /* Calls each for every file that the words mean. */
 static td_status for_each_file(const char **words, size_t n_words, file_fn *each, void *arg) {
     for (size_t w = 0; w < n_words; w++) {
+        if (strcmp(words[w], "-") == 0) {
+            TD_TRY(each(arg, words[w]));
+            continue;
+        }
         td_file_list files;
         TD_TRY(td_file_list_find(words[w], &files));
         td_status status = TD_OK;
@@ -46,6 +51,7 @@ static td_status for_each_file(const char **words, size_t n_words, file_fn *each
 
 typedef struct common_options {
     bool deep;
+    const char *compat;
     int64_t limit;
 } common_options;
 
@@ -75,7 +81,7 @@ static td_status parse_files(const td_option *table, size_t n_options, const td_
 }
 
 typedef struct verification {
-    bool deep;
+    bool deep, tensorflow;
     int64_t files, bad_files, records, bytes, damaged, lost_bytes, bad_pairs;
     int64_t kinds[TD_DAMAGE_COUNT];
     td_progress progress;
@@ -133,8 +139,56 @@ static td_status verify_records(verification *all, td_tfrecord_reader *reader,
     }
 }
 
+/* A compressed file, a pipe, or any file as TensorFlow reads it: to its first bad record, behind
+ * which nothing can be found again. */
+static td_status verify_stream(verification *all, const char *path, td_record_stream *stream) {
+    int64_t records = 0, bytes = 0;
+    td_span record;
+    bool end = false;
+    td_status status;
+    while ((status = td_record_stream_next(stream, &record, &end)) == TD_OK && !end &&
+           !td_interrupted()) {
+        records++;
+        bytes += (int64_t)record.size;
+        td_progress_show(&all->progress, 0, "%s, record %lld", path, (long long)records);
+    }
+    td_progress_clear(&all->progress);
+    if (status == TD_EIO || status == TD_ENOMEM) {
+        return status;
+    }
+    if (status != TD_OK) {
+        printf("DAMAGED  %s (the rest is lost)\n", td_error());
+    }
+    char size[16];
+    printf("%-8s %s: %lld records, %s\n", status == TD_OK ? "ok" : "BAD", path, (long long)records,
+           human((double)bytes, size));
+    all->files++;
+    all->bad_files += status != TD_OK;
+    all->damaged += status != TD_OK;
+    all->records += records;
+    all->bytes += bytes;
+    return TD_OK;
+}
+
+/* Sets *done when the file was one for the stream reader. */
+static td_status try_stream(verification *all, const char *path, bool *done) {
+    td_record_stream *stream;
+    td_stream_compat compat = all->tensorflow ? TD_STREAM_TENSORFLOW : TD_STREAM_STRICT;
+    TD_TRY(td_record_stream_open(path, TD_COMPRESSION_COUNT, compat, &stream));
+    *done = all->tensorflow || strcmp(path, "-") == 0 ||
+            td_record_stream_compression(stream) != TD_COMPRESSION_NONE;
+    td_status status = *done ? verify_stream(all, path, stream) : TD_OK;
+    td_record_stream_close(stream);
+    return status;
+}
+
 static td_status verify_file(void *arg, const char *path) {
     verification *all = arg;
+    bool done;
+    TD_TRY(try_stream(all, path, &done));
+    if (done) {
+        return TD_OK;
+    }
     td_tfrecord_options options = {TD_TFRECORD_SKIP, false, print_damage, all};
     td_tfrecord_reader *reader;
     TD_TRY(td_tfrecord_open(path, &options, &reader));
@@ -182,20 +236,26 @@ td_status td_verb_data_verify(int argc, char **argv) {
     static const td_option table[] = {
         {"deep", TD_OPTION_FLAG, offsetof(common_options, deep), 0, 0, NULL, NULL,
          "also parse every record as an image-caption pair and decode its image"},
+        {"compat", TD_OPTION_CHOICE, offsetof(common_options, compat), 0, 0, "strict|tensorflow",
+         "NAME", "tensorflow: its silent end at a cut header, and its messages (default strict)"},
     };
-    static const td_verb_help verb = {"tandem data verify FILES [--deep]",
+    static const td_verb_help verb = {"tandem data verify FILES [--deep] [--compat NAME]",
                                       "Reads TFRecord files (directories and patterns too), checks "
                                       "both checksums of every record, names every damaged "
                                       "stretch with file, record, byte and reason, and goes on "
-                                      "behind it. Exit code 1 when anything is damaged.",
+                                      "behind it. Files in gzip, zlib, zstd or snappy blocks are "
+                                      "detected and read to their first damage, so is standard "
+                                      "input (-). Exit code 1 when anything is damaged.",
                                       "  tandem data verify shards/ --deep\n"};
-    common_options options = {0};
+    common_options options = {.compat = "strict"};
     const char **words;
     size_t n_words;
     TD_TRY(parse_files(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &words,
                        &n_words));
     td_interrupt_install();
-    verification all = {.deep = options.deep, .progress = td_progress_start()};
+    verification all = {.deep = options.deep,
+                        .tensorflow = strcmp(options.compat, "tensorflow") == 0,
+                        .progress = td_progress_start()};
     td_status status = for_each_file(words, n_words, verify_file, &all);
     td_progress_clear(&all.progress);
     if (status == TD_OK && n_words > 0) {

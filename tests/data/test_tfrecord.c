@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "data/byte_stream.h"
 #include "data/crc32c.h"
 #include "tests/data/recorded_cases.h"
 
@@ -506,4 +507,31 @@ Test(tfrecord, many_records) {
     cr_expect_eq(size, 2188890u);
     cr_expect_eq(td_crc32c(bytes, size), 0x5ce646e8u);
     td_free(bytes);
+}
+
+/* Whichever bit of a file is wrong, the reader sees it: with either reader, under either policy. */
+Test(tfrecord, every_flipped_bit_is_found) {
+    write_texts();
+    char *data;
+    size_t size;
+    cr_assert_eq(td_file_read(path, &data, &size), TD_OK);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        data[bit / 8] = (char)(data[bit / 8] ^ 1 << bit % 8);
+        write_bytes((uint8_t *)data, size);
+        reading got;
+        read_all(TD_TFRECORD_SKIP, false, &got);
+        cr_assert_gt(got.stats.damaged, 0, "bit %zu", bit);
+        td_record_stream *stream;
+        td_span record;
+        bool end = false;
+        td_status status =
+            td_record_stream_open(path, TD_COMPRESSION_NONE, TD_STREAM_STRICT, &stream);
+        while (status == TD_OK && !end) {
+            status = td_record_stream_next(stream, &record, &end);
+        }
+        td_record_stream_close(stream);
+        cr_assert_eq(status, TD_EINPUT, "bit %zu", bit);
+        data[bit / 8] = (char)(data[bit / 8] ^ 1 << bit % 8);
+    }
+    td_free(data);
 }

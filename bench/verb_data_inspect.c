@@ -248,8 +248,8 @@ td_status td_verb_data_verify(int argc, char **argv) {
                                       "input (-). Exit code 1 when anything is damaged.",
                                       "  tandem data verify shards/ --deep\n"};
     common_options options = {.compat = "strict"};
-    const char **words;
-    size_t n_words;
+    const char **words = NULL;
+    size_t n_words = 0;
     TD_TRY(parse_files(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &words,
                        &n_words));
     td_interrupt_install();
@@ -364,8 +364,8 @@ td_status td_verb_data_cat(int argc, char **argv) {
         "size. Damage is named on stderr, passed over, and makes the exit code 1.",
         "  tandem data cat shards/ --limit 3\n"};
     common_options options = {.limit = 10};
-    const char **words;
-    size_t n_words;
+    const char **words = NULL;
+    size_t n_words = 0;
     TD_TRY(parse_files(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &words,
                        &n_words));
     td_interrupt_install();
@@ -563,8 +563,8 @@ td_status td_verb_data_stat(int argc, char **argv) {
                                       "named on stderr, passed over, and makes the exit code 1.",
                                       "  tandem data stat shards/\n"};
     common_options options = {0};
-    const char **words;
-    size_t n_words;
+    const char **words = NULL;
+    size_t n_words = 0;
     TD_TRY(parse_files(NULL, 0, &verb, argc, argv, &options, &words, &n_words));
     td_interrupt_install();
     statistics all = {.min_bytes = INT64_MAX, .progress = td_progress_start()};

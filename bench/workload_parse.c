@@ -29,15 +29,15 @@ typedef struct parse_state {
 
 static const struct {
     const char *key;
-    td_dtype dtype;
+    td_element_type dtype;
     int64_t values; /* 0: varies */
     int most;
 } fields[FEATURES] = {
-    {"f_one", TD_DTYPE_FLOAT32, 1, 1},   {"f_two", TD_DTYPE_FLOAT32, 1, 1},
-    {"f_eight", TD_DTYPE_FLOAT32, 8, 8}, {"f_sixteen", TD_DTYPE_FLOAT32, 16, 16},
-    {"i_one", TD_DTYPE_INT64, 1, 1},     {"i_two", TD_DTYPE_INT64, 1, 1},
-    {"i_four", TD_DTYPE_INT64, 4, 4},    {"b_tags", TD_DTYPE_BYTES, 0, 3},
-    {"b_words", TD_DTYPE_BYTES, 0, 3},   {"f_list", TD_DTYPE_FLOAT32, 0, 10},
+    {"f_one", TD_ELEMENT_FLOAT32, 1, 1},   {"f_two", TD_ELEMENT_FLOAT32, 1, 1},
+    {"f_eight", TD_ELEMENT_FLOAT32, 8, 8}, {"f_sixteen", TD_ELEMENT_FLOAT32, 16, 16},
+    {"i_one", TD_ELEMENT_INT64, 1, 1},     {"i_two", TD_ELEMENT_INT64, 1, 1},
+    {"i_four", TD_ELEMENT_INT64, 4, 4},    {"b_tags", TD_ELEMENT_BYTES, 0, 3},
+    {"b_words", TD_ELEMENT_BYTES, 0, 3},   {"f_list", TD_ELEMENT_FLOAT32, 0, 10},
 };
 
 typedef struct field_values {
@@ -55,15 +55,15 @@ static td_feature make_feature(td_rng *rng, int field, field_values *room) {
     for (int64_t i = 0; i < count; i++) {
         room->floats[i] = (float)td_rng_normal(rng);
         room->ints[i] = (int64_t)td_rng_below(rng, UINT64_C(1) << (1 + td_rng_below(rng, 40)));
-        if (fields[field].dtype == TD_DTYPE_BYTES) {
+        if (fields[field].dtype == TD_ELEMENT_BYTES) {
             snprintf(room->text[i], sizeof room->text[i], "word_%06u", td_rng_u32(rng) % 1000000);
             room->spans[i] = (td_span){(const uint8_t *)room->text[i], 11};
         }
     }
     return (td_feature){.key = td_span_text(fields[field].key),
-                        .kind = fields[field].dtype == TD_DTYPE_BYTES     ? TD_FEATURE_BYTES
-                                : fields[field].dtype == TD_DTYPE_FLOAT32 ? TD_FEATURE_FLOAT
-                                                                          : TD_FEATURE_INT64,
+                        .kind = fields[field].dtype == TD_ELEMENT_BYTES     ? TD_FEATURE_BYTES
+                                : fields[field].dtype == TD_ELEMENT_FLOAT32 ? TD_FEATURE_FLOAT
+                                                                            : TD_FEATURE_INT64,
                         .count = count,
                         .bytes = room->spans,
                         .floats = room->floats,
@@ -120,7 +120,7 @@ static td_status make_parser(parse_state *s, int variant) {
                                       .dtype = fields[f].dtype,
                                       .rank = varies ? 0 : 1,
                                       .shape = {fields[f].values},
-                                      .splits_dtype = TD_DTYPE_INT64};
+                                      .splits_dtype = TD_ELEMENT_INT64};
     }
     return td_example_parser_create(s->features, s->n_features, &s->parser);
 }
@@ -157,7 +157,7 @@ static td_status make_columns(parse_state *s) {
         td_column *column = built.columns[i];
         const int64_t shape[2] = {column->buckets, column->dimension};
         if (column->type == TD_COLUMN_EMBEDDING) {
-            TD_TRY(td_tensor_take(&s->setup_pool, TD_DTYPE_FLOAT32, 2, shape, &column->table));
+            TD_TRY(td_tensor_take(&s->setup_pool, TD_ELEMENT_FLOAT32, 2, shape, &column->table));
             td_rng rng = td_rng_make(SEED, TD_PURPOSE_INIT, (uint64_t)i);
             for (int64_t j = 0; j < column->table.count; j++) {
                 ((float *)column->table.data)[j] = (float)td_rng_normal(&rng);
@@ -207,7 +207,7 @@ static bool same_values(const td_array *value, int64_t row, const td_feature *fe
                               : value->kind == TD_ARRAY_SPARSE ? &value->sparse.values
                                                                : &value->ragged.values;
     int64_t at = *before, count = feature->count;
-    size_t bytes = td_dtype_bytes(values->dtype);
+    size_t bytes = td_element_bytes(values->dtype);
     *before += count;
     if (value->kind == TD_ARRAY_TENSOR) {
         at = row * (values->count / values->shape[0]);

@@ -66,7 +66,7 @@ struct td_column {
     td_span name; /* NUL-terminated too */
     td_span key;
     bool sequence;
-    td_dtype dtype;
+    td_element_type dtype;
     int rank;
     int64_t shape[TD_RANK_MAX];
     bool has_default;
@@ -205,8 +205,9 @@ typedef enum td_vocabulary_format {
 } td_vocabulary_format;
 td_status td_vocabulary_from_list(const td_tensor *keys, td_pool *pool, td_vocabulary **out);
 /* contents of a file; size -1: all of it. */
-td_status td_vocabulary_from_file(td_span contents, td_vocabulary_format format, td_dtype dtype,
-                                  int64_t size, td_pool *pool, td_vocabulary **out);
+td_status td_vocabulary_from_file(td_span contents, td_vocabulary_format format,
+                                  td_element_type dtype, int64_t size, td_pool *pool,
+                                  td_vocabulary **out);
 int64_t td_vocabulary_size(const td_vocabulary *vocabulary);
 /* -1 when it is not there. */
 int64_t td_vocabulary_find(const td_vocabulary *vocabulary, td_span key);

@@ -93,38 +93,39 @@ static td_status get_int(const json_t *spec, const char *member, const place *at
     return TD_OK;
 }
 
-static td_status get_dtype(const json_t *spec, const place *at, td_dtype missing, td_dtype *out) {
+static td_status get_dtype(const json_t *spec, const place *at, td_element_type missing,
+                           td_element_type *out) {
     const json_t *value = json_object_get(spec, "dtype");
     *out = missing;
     if (given(value)) {
-        *out = json_is_string(value) ? td_dtype_find(json_string_value(value)) : TD_DTYPE_NONE;
-        if (*out == TD_DTYPE_NONE) {
+        *out = json_is_string(value) ? td_element_find(json_string_value(value)) : TD_ELEMENT_NONE;
+        if (*out == TD_ELEMENT_NONE) {
             return expected(at, "dtype", "the name of a type");
         }
     }
     return TD_OK;
 }
 
-static bool is_number_type(td_dtype dtype) {
-    return td_dtype_is_int(dtype) || dtype == TD_DTYPE_FLOAT32 || dtype == TD_DTYPE_FLOAT64;
+static bool is_number_type(td_element_type dtype) {
+    return td_element_is_int(dtype) || dtype == TD_ELEMENT_FLOAT32 || dtype == TD_ELEMENT_FLOAT64;
 }
 
 static td_status string_or_int(const td_column *column) {
-    return column->dtype == TD_DTYPE_BYTES || td_dtype_is_int(column->dtype)
+    return column->dtype == TD_ELEMENT_BYTES || td_element_is_int(column->dtype)
                ? TD_OK
                : td_tf_fail(TD_TF_VALUE, "column %s: dtype must be string or integer. dtype: %s.",
-                            (const char *)column->key.data, td_dtype_text(column->dtype));
+                            (const char *)column->key.data, td_element_text(column->dtype));
 }
 
 static void set_number(td_tensor *out, int64_t i, const json_t *value) {
     switch (out->dtype) {
-    case TD_DTYPE_FLOAT32:
+    case TD_ELEMENT_FLOAT32:
         ((float *)out->data)[i] = (float)json_number_value(value);
         break;
-    case TD_DTYPE_FLOAT64:
+    case TD_ELEMENT_FLOAT64:
         ((double *)out->data)[i] = json_number_value(value);
         break;
-    case TD_DTYPE_INT32:
+    case TD_ELEMENT_INT32:
         ((int32_t *)out->data)[i] = (int32_t)json_integer_value(value);
         break;
     default:
@@ -169,9 +170,9 @@ static td_status numeric_default(const builder *to, const json_t *value, const p
                 at->text);
         }
     }
-    if (real && td_dtype_is_int(column->dtype)) {
+    if (real && td_element_is_int(column->dtype)) {
         return td_tf_fail(TD_TF_TYPE, "%s.default: default_value must be compatible with dtype %s",
-                          at->text, td_dtype_text(column->dtype));
+                          at->text, td_element_text(column->dtype));
     }
     column->has_default = true;
     return TD_OK;
@@ -224,11 +225,11 @@ static td_status build_numeric(builder *to, const json_t *spec, const place *at,
                                td_column *column) {
     const json_t *fallback = json_object_get(spec, "default");
     TD_TRY(get_key(to, spec, "key", at, &column->key));
-    TD_TRY(get_dtype(spec, at, TD_DTYPE_FLOAT32, &column->dtype));
+    TD_TRY(get_dtype(spec, at, TD_ELEMENT_FLOAT32, &column->dtype));
     TD_TRY(numeric_shape(spec, at, column));
     if (!is_number_type(column->dtype)) {
         return td_tf_fail(TD_TF_VALUE, "dtype must be convertible to float. dtype: %s, key: %s",
-                          td_dtype_text(column->dtype), (const char *)column->key.data);
+                          td_element_text(column->dtype), (const char *)column->key.data);
     }
     TD_TRY(numeric_normalizer(spec, at, column));
     if (given(fallback)) {
@@ -297,7 +298,7 @@ static td_status build_identity(builder *to, const json_t *spec, const place *at
     TD_TRY(get_int(spec, "num_buckets", at, 0, &column->buckets));
     TD_TRY(get_int(spec, "default", at, 0, &column->id_default));
     column->has_default = given(json_object_get(spec, "default"));
-    column->dtype = TD_DTYPE_INT64;
+    column->dtype = TD_ELEMENT_INT64;
     if (column->buckets < 1) {
         return td_tf_fail(TD_TF_VALUE, "num_buckets %lld < 1, column_name %s",
                           (long long)column->buckets, (const char *)column->key.data);
@@ -331,7 +332,7 @@ static td_status list_tensor(const builder *to, const json_t *list, const place 
                              td_tensor *out) {
     int64_t n = (int64_t)json_array_size(list);
     bool numbers = json_is_integer(json_array_get(list, 0));
-    TD_TRY(td_tensor_take(to->pool, numbers ? TD_DTYPE_INT64 : TD_DTYPE_BYTES, 1, &n, out));
+    TD_TRY(td_tensor_take(to->pool, numbers ? TD_ELEMENT_INT64 : TD_ELEMENT_BYTES, 1, &n, out));
     for (size_t i = 0; i < (size_t)n; i++) {
         const json_t *value = json_array_get(list, i);
         if (numbers ? !json_is_integer(value) : !json_is_string(value)) {
@@ -361,10 +362,10 @@ static td_status build_vocab_list(builder *to, const json_t *spec, const place *
     TD_TRY(td_vocabulary_from_list(&keys, to->pool, &column->vocabulary));
     TD_TRY(out_of_vocabulary(spec, at, column, &oov));
     TD_TRY(string_or_int(column));
-    if ((keys.dtype == TD_DTYPE_BYTES) != (column->dtype == TD_DTYPE_BYTES)) {
+    if ((keys.dtype == TD_ELEMENT_BYTES) != (column->dtype == TD_ELEMENT_BYTES)) {
         return td_tf_fail(TD_TF_VALUE,
                           "dtype %s and vocabulary dtype %s do not match, column_name: %s",
-                          td_dtype_text(column->dtype), td_dtype_text(keys.dtype),
+                          td_element_text(column->dtype), td_element_text(keys.dtype),
                           (const char *)column->key.data);
     }
     column->buckets = td_vocabulary_size(column->vocabulary) + oov;
@@ -416,7 +417,7 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
     TD_TRY(get_key(to, spec, "key", at, &column->key));
     TD_TRY(file_contents(to, json_object_get(spec, "file"), at, &contents));
     TD_TRY(get_int(spec, "size", at, -1, &size));
-    TD_TRY(get_dtype(spec, at, TD_DTYPE_BYTES, &column->dtype));
+    TD_TRY(get_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
     if (given(json_object_get(spec, "size")) && size < 1) {
         return td_tf_fail(TD_TF_VALUE, "Invalid vocabulary_size in %s.",
                           (const char *)column->key.data);
@@ -447,7 +448,7 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
 static td_status build_hash(builder *to, const json_t *spec, const place *at, td_column *column) {
     TD_TRY(get_key(to, spec, "key", at, &column->key));
     TD_TRY(get_int(spec, "hash_bucket_size", at, 0, &column->buckets));
-    TD_TRY(get_dtype(spec, at, TD_DTYPE_BYTES, &column->dtype));
+    TD_TRY(get_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
     if (column->buckets < 1) {
         return td_tf_fail(TD_TF_VALUE,
                           "hash_bucket_size must be at least 1. hash_bucket_size: %lld, key: %s",
@@ -461,13 +462,13 @@ static td_status build_weighted(builder *to, const json_t *spec, const place *at
                                 td_column *column) {
     TD_TRY(build_source(to, spec, "categorical", at, column));
     TD_TRY(get_key(to, spec, "weight_key", at, &column->weight_key));
-    TD_TRY(get_dtype(spec, at, TD_DTYPE_FLOAT32, &column->dtype));
+    TD_TRY(get_dtype(spec, at, TD_ELEMENT_FLOAT32, &column->dtype));
     if (!td_column_is_categorical(column->source)) {
         return td_tf_fail(TD_TF_VALUE, "%s.categorical: expected a categorical column", at->text);
     }
     if (!is_number_type(column->dtype)) {
         return td_tf_fail(TD_TF_VALUE, "%s: dtype %s is not convertible to float.", at->text,
-                          td_dtype_text(column->dtype));
+                          td_element_text(column->dtype));
     }
     column->buckets = column->source->buckets;
     return make_name(to, column, "_weighted_by_", column->weight_key);
@@ -609,7 +610,7 @@ static td_status embedding_options(builder *to, const json_t *spec, const place 
         const int64_t shape[2] = {(int64_t)json_array_size(table), column->dimension};
         int64_t filled = 0;
         bool real = false;
-        TD_TRY(td_tensor_take(to->pool, TD_DTYPE_FLOAT32, 2, shape, &column->table));
+        TD_TRY(td_tensor_take(to->pool, TD_ELEMENT_FLOAT32, 2, shape, &column->table));
         if (!fill_nested(&column->table, 0, table, &filled, &real)) {
             return expected(at, "table", "a list of rows of as many numbers as the dimension");
         }

@@ -49,7 +49,7 @@ static td_status make_input(crosser *cross, const td_array *value, cross_input *
 
 /* Strings by their fingerprint (or the strong hash), integers as they are. */
 static uint64_t element(const crosser *cross, const cross_input *input, int64_t at) {
-    if (input->values->dtype != TD_DTYPE_BYTES) {
+    if (input->values->dtype != TD_ELEMENT_BYTES) {
         return (uint64_t)td_tensor_int(input->values, at);
     }
     td_span text = td_tensor_spans(input->values)[at];
@@ -76,7 +76,7 @@ static td_status joined(const crosser *cross, const int64_t *at, td_span *out) {
             td_text_append(&text, (const char *)cross->options->separator.data,
                            cross->options->separator.size);
         }
-        if (values->dtype == TD_DTYPE_BYTES) {
+        if (values->dtype == TD_ELEMENT_BYTES) {
             td_span part = td_tensor_spans(values)[at[i]];
             td_text_append(&text, (const char *)part.data, part.size);
         } else {
@@ -175,8 +175,9 @@ td_status td_sparse_cross(const td_array *inputs, int count, const td_cross_opti
         total += size;
         most = size > most ? size : most;
     }
-    TD_TRY(td_sparse_take(pool, options->mode == TD_CROSS_STRING ? TD_DTYPE_BYTES : TD_DTYPE_INT64,
-                          2, total, out));
+    TD_TRY(td_sparse_take(pool,
+                          options->mode == TD_CROSS_STRING ? TD_ELEMENT_BYTES : TD_ELEMENT_INT64, 2,
+                          total, out));
     out->dense_shape[0] = cross.rows;
     out->dense_shape[1] = most;
     int64_t to = 0;

@@ -20,17 +20,18 @@ static float log1p_float(float x) {
 
 static td_status normalize(const td_column *column, const td_tensor *given, td_pool *pool,
                            td_tensor *out) {
-    if (td_dtype_is_int(given->dtype) &&
+    if (td_element_is_int(given->dtype) &&
         (column->normalizer == TD_NORMALIZER_LOG1P ||
          column->normalizer_value != floor(column->normalizer_value))) {
         return td_tf_fail(TD_TF_TYPE, "column %s: its normalizer needs floats, the input is %s",
-                          (const char *)column->key.data, td_dtype_text(given->dtype));
+                          (const char *)column->key.data, td_element_text(given->dtype));
     }
-    td_dtype dtype = given->dtype == TD_DTYPE_FLOAT32 ? TD_DTYPE_FLOAT32 : TD_DTYPE_FLOAT64;
+    td_element_type dtype =
+        given->dtype == TD_ELEMENT_FLOAT32 ? TD_ELEMENT_FLOAT32 : TD_ELEMENT_FLOAT64;
     TD_TRY(td_tensor_take(pool, dtype, given->rank, given->shape, out));
     for (int64_t i = 0; i < given->count; i++) {
         double x = td_tensor_real(given, i), value = column->normalizer_value;
-        if (dtype == TD_DTYPE_FLOAT32) {
+        if (dtype == TD_ELEMENT_FLOAT32) {
             float a = (float)x, b = (float)value;
             ((float *)out->data)[i] = column->normalizer == TD_NORMALIZER_ADD   ? a + b
                                       : column->normalizer == TD_NORMALIZER_MUL ? a * b
@@ -45,17 +46,17 @@ static td_status normalize(const td_column *column, const td_tensor *given, td_p
 }
 
 td_status td_to_float32(const td_tensor *given, td_pool *pool, td_tensor *out) {
-    if (given->dtype == TD_DTYPE_BYTES) {
+    if (given->dtype == TD_ELEMENT_BYTES) {
         return td_tf_fail(TD_TF_UNIMPLEMENTED, "Cast string to float is not supported");
     }
-    if (given->dtype == TD_DTYPE_FLOAT32) {
+    if (given->dtype == TD_ELEMENT_FLOAT32) {
         *out = *given;
         return TD_OK;
     }
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, given->rank, given->shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, given->rank, given->shape, out));
     for (int64_t i = 0; i < given->count; i++) {
-        float value = given->dtype == TD_DTYPE_FLOAT64 ? (float)((const double *)given->data)[i]
-                                                       : (float)td_tensor_int(given, i);
+        float value = given->dtype == TD_ELEMENT_FLOAT64 ? (float)((const double *)given->data)[i]
+                                                         : (float)td_tensor_int(given, i);
         /* TensorFlow's threads flush what is below the smallest normal number. */
         ((float *)out->data)[i] = fpclassify(value) == FP_SUBNORMAL ? copysignf(0, value) : value;
     }
@@ -73,7 +74,7 @@ static td_status numeric_tensor(const td_column *column, const td_feature_map *f
                           (const char *)column->key.data);
     }
     td_tensor given = value.tensor;
-    if (column->normalizer != TD_NORMALIZER_NONE && given.dtype != TD_DTYPE_BYTES) {
+    if (column->normalizer != TD_NORMALIZER_NONE && given.dtype != TD_ELEMENT_BYTES) {
         TD_TRY(normalize(column, &value.tensor, pool, &given));
     }
     return td_to_float32(&given, pool, out);
@@ -81,15 +82,15 @@ static td_status numeric_tensor(const td_column *column, const td_feature_map *f
 
 td_status td_bucketize(const td_tensor *values, const float *boundaries, int64_t n, td_pool *pool,
                        td_tensor *out) {
-    if (values->dtype == TD_DTYPE_BYTES || values->dtype == TD_DTYPE_BOOL) {
-        return td_tf_fail(TD_TF_INVALID_ARGUMENT, "buckets of %s", td_dtype_tf(values->dtype));
+    if (values->dtype == TD_ELEMENT_BYTES || values->dtype == TD_ELEMENT_BOOL) {
+        return td_tf_fail(TD_TF_INVALID_ARGUMENT, "buckets of %s", td_element_tf(values->dtype));
     }
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT32, values->rank, values->shape, out));
-    bool wide = values->dtype == TD_DTYPE_FLOAT64;
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT32, values->rank, values->shape, out));
+    bool wide = values->dtype == TD_ELEMENT_FLOAT64;
     for (int64_t i = 0; i < values->count; i++) {
         /* Integers are compared as floats, as the boundaries are; NaN is below no boundary. */
         double x = wide ? td_tensor_real(values, i) : (double)(float)td_tensor_real(values, i);
-        if (values->dtype == TD_DTYPE_INT64) {
+        if (values->dtype == TD_ELEMENT_INT64) {
             x = (double)(float)((const int64_t *)values->data)[i];
         }
         int64_t low = 0, high = n;
@@ -120,7 +121,7 @@ static td_status bucketized_tensor(const td_column *column, const td_feature_map
     }
     memcpy(shape, buckets.shape, sizeof shape);
     shape[buckets.rank] = depth;
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, buckets.rank + 1, shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, buckets.rank + 1, shape, out));
     memset(out->data, 0, (size_t)out->count * sizeof(float));
     for (int64_t i = 0; i < buckets.count; i++) {
         ((float *)out->data)[i * depth + ((const int32_t *)buckets.data)[i]] = 1;
@@ -174,7 +175,7 @@ static td_status indicator_tensor(const td_column *column, const td_feature_map 
     int64_t shape[TD_RANK_MAX];
     memcpy(shape, sparse->dense_shape, sizeof shape);
     shape[sparse->rank - 1] = column->buckets;
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, sparse->rank, shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, sparse->rank, shape, out));
     memset(out->data, 0, (size_t)out->count * sizeof(float));
     for (int64_t i = 0; i < sparse->values.count; i++) {
         int64_t id = td_tensor_int(&sparse->values, i), row = 0;
@@ -203,7 +204,7 @@ static td_status embedding_tensor(const td_column *column, const td_feature_map 
 static td_status row_lengths(const td_sparse *sparse, int64_t group, td_pool *pool,
                              td_tensor *out) {
     int64_t rows = sparse->dense_shape[0];
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, 1, &rows, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, 1, &rows, out));
     int64_t *lengths = out->data;
     memset(lengths, 0, (size_t)rows * sizeof *lengths);
     for (int64_t i = 0; i < sparse->values.count; i++) {
@@ -217,14 +218,14 @@ static td_status row_lengths(const td_sparse *sparse, int64_t group, td_pool *po
 }
 
 static void fill_default(const td_column *column, td_tensor *out) {
-    size_t bytes = td_dtype_bytes(out->dtype);
+    size_t bytes = td_element_bytes(out->dtype);
     memset(out->data, 0, (size_t)out->count * bytes);
     for (int64_t i = 0; column->has_default && i < out->count; i++) {
-        if (out->dtype == TD_DTYPE_INT64) {
+        if (out->dtype == TD_ELEMENT_INT64) {
             ((int64_t *)out->data)[i] = td_tensor_int(&column->fallback, 0);
-        } else if (out->dtype == TD_DTYPE_INT32) {
+        } else if (out->dtype == TD_ELEMENT_INT32) {
             ((int32_t *)out->data)[i] = (int32_t)td_tensor_int(&column->fallback, 0);
-        } else if (out->dtype == TD_DTYPE_FLOAT64) {
+        } else if (out->dtype == TD_ELEMENT_FLOAT64) {
             ((double *)out->data)[i] = td_tensor_real(&column->fallback, 0);
         } else {
             ((float *)out->data)[i] = (float)td_tensor_real(&column->fallback, 0);
@@ -247,12 +248,12 @@ static td_status numeric_sequence(const td_column *column, const td_feature_map 
     TD_TRY(check_indices(sparse));
     td_tensor dense;
     TD_TRY(td_tensor_take(pool, sparse->values.dtype, sparse->rank, sparse->dense_shape, &dense));
-    if (dense.dtype == TD_DTYPE_BYTES) {
+    if (dense.dtype == TD_ELEMENT_BYTES) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "column %s: its input is a sequence of strings",
                           (const char *)column->key.data);
     }
     fill_default(column, &dense);
-    size_t bytes = td_dtype_bytes(dense.dtype);
+    size_t bytes = td_element_bytes(dense.dtype);
     for (int64_t i = 0; i < sparse->values.count; i++) {
         int64_t at = 0;
         for (int d = 0; d < sparse->rank; d++) {

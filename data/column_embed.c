@@ -33,7 +33,7 @@ td_status td_embedding_lookup(const td_tensor *table, const td_tensor *ids, doub
     }
     memcpy(shape, ids->shape, (size_t)ids->rank * sizeof *shape);
     memcpy(shape + ids->rank, table->shape + 1, (size_t)(table->rank - 1) * sizeof *shape);
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, ids->rank + table->rank - 1, shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, ids->rank + table->rank - 1, shape, out));
     for (int64_t i = 0; i < ids->count; i++) {
         int64_t id = td_tensor_int(ids, i);
         TD_TRY(check_id(id, i, table->shape[0]));
@@ -89,7 +89,7 @@ static td_status output_shape(const td_lookup *lookup, const td_ids *ids, td_poo
         shape[0] = sparse->values.count == 0 ? 0 : flat_row(sparse, sparse->values.count - 1) + 1;
     }
     shape[rank - 1] = lookup->table->shape[1];
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, rank, shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, rank, shape, out));
     *rows = td_shape_count(rank - 1, shape);
     memset(out->data, 0, (size_t)out->count * sizeof(float));
     return TD_OK;

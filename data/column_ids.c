@@ -45,15 +45,15 @@ td_status td_feature_get(const td_feature_map *features, td_span key, td_pool *p
 
 /* The cell that stands for nothing. */
 static bool is_ignored(const td_tensor *tensor, int64_t i) {
-    return tensor->dtype == TD_DTYPE_BYTES  ? td_tensor_spans(tensor)[i].size == 0
-           : td_dtype_is_int(tensor->dtype) ? td_tensor_int(tensor, i) == -1
-                                            : td_tensor_real(tensor, i) == 0;
+    return tensor->dtype == TD_ELEMENT_BYTES  ? td_tensor_spans(tensor)[i].size == 0
+           : td_element_is_int(tensor->dtype) ? td_tensor_int(tensor, i) == -1
+                                              : td_tensor_real(tensor, i) == 0;
 }
 
 /* Cells for which keep says so; zero: weights, where 0.0 stands for nothing. */
 static td_status sparse_of_dense(const td_tensor *dense, bool zero, td_pool *pool, td_sparse *out) {
     int64_t kept = 0;
-    size_t bytes = td_dtype_bytes(dense->dtype);
+    size_t bytes = td_element_bytes(dense->dtype);
     for (int64_t i = 0; i < dense->count; i++) {
         kept += zero ? td_tensor_real(dense, i) != 0 : !is_ignored(dense, i);
     }
@@ -88,11 +88,11 @@ td_status td_to_sparse(const td_array *value, td_pool *pool, td_sparse *out) {
 
 /* Integers of any width as int64. */
 static td_status as_int64(const td_tensor *values, td_pool *pool, td_tensor *out) {
-    if (values->dtype == TD_DTYPE_INT64) {
+    if (values->dtype == TD_ELEMENT_INT64) {
         *out = *values;
         return TD_OK;
     }
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, values->rank, values->shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, values->rank, values->shape, out));
     for (int64_t i = 0; i < values->count; i++) {
         ((int64_t *)out->data)[i] = td_tensor_int(values, i);
     }
@@ -100,14 +100,14 @@ static td_status as_int64(const td_tensor *values, td_pool *pool, td_tensor *out
 }
 
 static td_status identity_ids(const td_column *column, td_sparse *ids, td_pool *pool) {
-    if (!td_dtype_is_int(ids->values.dtype)) {
+    if (!td_element_is_int(ids->values.dtype)) {
         return td_tf_fail(TD_TF_VALUE, "Invalid input, not integer. key: %s dtype: %s",
-                          (const char *)column->key.data, td_dtype_tf(ids->values.dtype));
+                          (const char *)column->key.data, td_element_tf(ids->values.dtype));
     }
     td_tensor given;
     TD_TRY(as_int64(&ids->values, pool, &given));
     const int64_t *from = given.data;
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, 1, &given.count, &ids->values));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, 1, &given.count, &ids->values));
     int64_t *to = ids->values.data;
     for (int64_t i = 0; i < given.count; i++) {
         bool outside = from[i] < 0 || from[i] >= column->buckets;
@@ -117,23 +117,24 @@ static td_status identity_ids(const td_column *column, td_sparse *ids, td_pool *
 }
 
 static td_status check_key_type(const td_column *column, const td_tensor *values) {
-    if (values->dtype != TD_DTYPE_BYTES && !td_dtype_is_int(values->dtype)) {
+    if (values->dtype != TD_ELEMENT_BYTES && !td_element_is_int(values->dtype)) {
         return td_tf_fail(
             TD_TF_VALUE, "column_name: %s input_tensor dtype must be string or integer. dtype: %s.",
-            (const char *)column->key.data, td_dtype_tf(values->dtype));
+            (const char *)column->key.data, td_element_tf(values->dtype));
     }
-    if ((values->dtype == TD_DTYPE_BYTES) != (column->dtype == TD_DTYPE_BYTES)) {
+    if ((values->dtype == TD_ELEMENT_BYTES) != (column->dtype == TD_ELEMENT_BYTES)) {
         return td_tf_fail(
             TD_TF_VALUE,
             "Column dtype and SparseTensors dtype must be compatible. key: %s, column "
             "dtype: %s, tensor dtype: %s",
-            (const char *)column->key.data, td_dtype_tf(column->dtype), td_dtype_tf(values->dtype));
+            (const char *)column->key.data, td_element_tf(column->dtype),
+            td_element_tf(values->dtype));
     }
     return TD_OK;
 }
 
 static uint64_t fingerprint(const td_tensor *values, int64_t i) {
-    if (values->dtype == TD_DTYPE_BYTES) {
+    if (values->dtype == TD_ELEMENT_BYTES) {
         td_span text = td_tensor_spans(values)[i];
         return td_fingerprint64(text.data, text.size);
     }
@@ -147,10 +148,10 @@ static td_status vocabulary_ids(const td_column *column, td_sparse *ids, td_pool
     }
     td_tensor given = ids->values;
     int64_t size = td_vocabulary_size(column->vocabulary);
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, 1, &given.count, &ids->values));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, 1, &given.count, &ids->values));
     int64_t *to = ids->values.data;
     for (int64_t i = 0; i < given.count; i++) {
-        to[i] = given.dtype == TD_DTYPE_BYTES
+        to[i] = given.dtype == TD_ELEMENT_BYTES
                     ? td_vocabulary_find(column->vocabulary, td_tensor_spans(&given)[i])
                     : td_vocabulary_find_int(column->vocabulary, td_tensor_int(&given, i));
         if (to[i] < 0) {
@@ -164,7 +165,7 @@ static td_status vocabulary_ids(const td_column *column, td_sparse *ids, td_pool
 static td_status hash_ids(const td_column *column, td_sparse *ids, td_pool *pool) {
     TD_TRY(check_key_type(column, &ids->values));
     td_tensor given = ids->values;
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, 1, &given.count, &ids->values));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, 1, &given.count, &ids->values));
     for (int64_t i = 0; i < given.count; i++) {
         ((int64_t *)ids->values.data)[i] =
             (int64_t)(fingerprint(&given, i) % (uint64_t)column->buckets);
@@ -182,7 +183,7 @@ static td_status bucketized_ids(const td_column *column, const td_feature_map *f
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "Incompatible shapes: [%lld] vs. [%lld]",
                           (long long)buckets.count, (long long)(rows * width));
     }
-    TD_TRY(td_sparse_take(pool, TD_DTYPE_INT32, 2, buckets.count, out));
+    TD_TRY(td_sparse_take(pool, TD_ELEMENT_INT32, 2, buckets.count, out));
     for (int64_t i = 0; i < buckets.count; i++) {
         out->indices[2 * i] = i / width;
         out->indices[2 * i + 1] = i % width;
@@ -226,19 +227,19 @@ static td_status weights_of(const td_column *column, const td_feature_map *featu
     td_array value;
     TD_TRY(td_feature_get(features, column->weight_key, pool, &value));
     bool sparse = value.kind == TD_ARRAY_SPARSE;
-    td_dtype dtype = sparse ? value.sparse.values.dtype : value.tensor.dtype;
+    td_element_type dtype = sparse ? value.sparse.values.dtype : value.tensor.dtype;
     if (dtype != column->dtype) {
         return td_tf_fail(TD_TF_VALUE, "Bad dtype, expected %s, but got %s.",
-                          td_dtype_tf(column->dtype), td_dtype_tf(dtype));
+                          td_element_tf(column->dtype), td_element_tf(dtype));
     }
     out->weights = value.sparse;
     if (!sparse) {
         TD_TRY(sparse_of_dense(&value.tensor, true, pool, &out->weights));
     }
     out->static_counts = out->static_counts && sparse;
-    if (dtype != TD_DTYPE_FLOAT32) {
+    if (dtype != TD_ELEMENT_FLOAT32) {
         td_tensor given = out->weights.values;
-        TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, 1, &given.count, &out->weights.values));
+        TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, 1, &given.count, &out->weights.values));
         for (int64_t i = 0; i < given.count; i++) {
             ((float *)out->weights.values.data)[i] = (float)td_tensor_real(&given, i);
         }

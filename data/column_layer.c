@@ -27,7 +27,7 @@ static td_status check_batch(const td_column_list *sorted, const td_tensor *part
 /* Rows of the parts beside each other: rows x the sum of widths. */
 static void put_beside(const td_tensor *parts, const int64_t *widths, int count, int64_t rows,
                        td_tensor *out) {
-    size_t bytes = td_dtype_bytes(out->dtype);
+    size_t bytes = td_element_bytes(out->dtype);
     char *to = out->data;
     for (int64_t row = 0; row < rows; row++) {
         for (int i = 0; i < count; i++) {
@@ -76,7 +76,7 @@ td_status td_columns_dense(const td_column_list *sorted, const td_feature_map *f
     }
     TD_TRY(check_batch(sorted, layer.parts));
     const int64_t shape[2] = {layer.parts[0].shape[0], layer.width};
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, 2, shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, 2, shape, out));
     put_beside(layer.parts, layer.widths, sorted->count, shape[0], out);
     return TD_OK;
 }
@@ -138,7 +138,7 @@ td_status td_concatenate_context(const td_tensor *context, const td_tensor *sequ
     }
     const int64_t shape[3] = {rows, steps, width + more};
     TD_TRY(td_tensor_take(pool, sequence->dtype, 3, shape, out));
-    size_t bytes = td_dtype_bytes(sequence->dtype);
+    size_t bytes = td_element_bytes(sequence->dtype);
     char *to = out->data;
     for (int64_t i = 0; i < rows * steps; i++) {
         memcpy(to, (const char *)sequence->data + (size_t)(i * width) * bytes,
@@ -198,7 +198,7 @@ static td_status dense_sum(const td_tensor *part, const td_tensor *weights, int6
 
 static td_status start_sum(int64_t rows, int64_t units, td_pool *pool, td_tensor *out) {
     const int64_t shape[2] = {rows, units};
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, 2, shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, 2, shape, out));
     memset(out->data, 0, (size_t)out->count * sizeof(float));
     return TD_OK;
 }
@@ -214,7 +214,7 @@ static td_status column_sum(const td_column *column, const td_feature_map *featu
         td_tensor table = *weights;
         const int64_t shape[2] = {column->buckets, units};
         if (zero) {
-            TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, 2, shape, &table));
+            TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, 2, shape, &table));
             memset(table.data, 0, (size_t)table.count * sizeof(float));
         }
         td_lookup lookup = {&table, combiner, 0, true, -1};

@@ -92,7 +92,7 @@ static bool same_spec(const td_feature_spec *a, const td_feature_spec *b) {
            (a->fallback == NULL) == (b->fallback == NULL) &&
            (a->fallback == NULL ||
             memcmp(a->fallback->data, b->fallback->data,
-                   (size_t)a->fallback->count * td_dtype_bytes(a->dtype)) == 0);
+                   (size_t)a->fallback->count * td_element_bytes(a->dtype)) == 0);
 }
 
 static td_status add_spec(spec_list *list, td_feature_spec spec) {
@@ -127,7 +127,7 @@ static td_status add_column(spec_list *list, const td_column *column) {
         for (int i = 0; i < column->n_leaves; i++) {
             const td_cross_leaf *leaf = &column->leaves[i];
             spec = (td_feature_spec){
-                .key = leaf->key, .kind = TD_SPEC_VAR_LEN, .dtype = TD_DTYPE_BYTES};
+                .key = leaf->key, .kind = TD_SPEC_VAR_LEN, .dtype = TD_ELEMENT_BYTES};
             TD_TRY(leaf->column != NULL ? add_column(list, leaf->column) : add_spec(list, spec));
         }
         return TD_OK;

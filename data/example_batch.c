@@ -30,10 +30,10 @@ int td_parser_slot(const td_example_parser *parser, td_span key) {
 }
 
 static td_status check_feature(const td_parse_feature *feature, int64_t elements) {
-    if (feature->dtype != TD_DTYPE_BYTES && feature->dtype != TD_DTYPE_FLOAT32 &&
-        feature->dtype != TD_DTYPE_INT64) {
+    if (feature->dtype != TD_ELEMENT_BYTES && feature->dtype != TD_ELEMENT_FLOAT32 &&
+        feature->dtype != TD_ELEMENT_INT64) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "Invalid config dtype: %s",
-                          td_dtype_tf(feature->dtype));
+                          td_element_tf(feature->dtype));
     }
     if (elements < 0 || (elements == 0 && feature->kind == TD_PARSE_PADDED)) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT,
@@ -87,7 +87,7 @@ static td_status fill_parser(td_example_parser *parser, const td_parse_feature *
         TD_TRY(check_feature(feature, parser->elements[i]));
         if (feature->fallback != NULL) {
             int64_t values = feature->kind == TD_PARSE_PADDED ? 1 : parser->elements[i];
-            size_t bytes = (size_t)values * td_dtype_bytes(feature->dtype);
+            size_t bytes = (size_t)values * td_element_bytes(feature->dtype);
             feature->fallback =
                 values == 0 ? NULL : td_pool_copy(&parser->pool, feature->fallback, bytes);
         }

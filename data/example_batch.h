@@ -23,12 +23,12 @@ typedef enum td_parse_kind {
 typedef struct td_parse_feature {
     td_span key;
     td_parse_kind kind;
-    td_dtype dtype; /* bytes, float32 or int64 */
+    td_element_type dtype; /* bytes, float32 or int64 */
     int rank;
-    int64_t shape[TD_RANK_MAX]; /* FIXED, PADDED: of one example, without the rows */
-    const void *fallback;       /* FIXED: that many values, or NULL: the feature has to be there.
-                                 * PADDED: one value to pad with, or NULL: zero or "". */
-    td_dtype splits_dtype;      /* RAGGED */
+    int64_t shape[TD_RANK_MAX];   /* FIXED, PADDED: of one example, without the rows */
+    const void *fallback;         /* FIXED: that many values, or NULL: the feature has to be there.
+                                   * PADDED: one value to pad with, or NULL: zero or "". */
+    td_element_type splits_dtype; /* RAGGED */
 } td_parse_feature;
 
 typedef struct td_example_parser td_example_parser;

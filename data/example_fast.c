@@ -25,23 +25,23 @@ static inline bool short_packed(td_span value, uint8_t tag) {
 
 static inline bool fixed_value(const td_fast_slot *slot, int64_t example, td_span value) {
     char *row = slot->base + (size_t)example * slot->row_bytes;
-    if (slot->dtype == TD_DTYPE_FLOAT32 && short_packed(value, TD_TAG_LEN(2)) &&
+    if (slot->dtype == TD_ELEMENT_FLOAT32 && short_packed(value, TD_TAG_LEN(2)) &&
         value.size - 4 == slot->row_bytes) {
         copy_row(row, value.data + 4, slot->row_bytes);
         return true;
     }
-    if (slot->dtype == TD_DTYPE_INT64 && short_packed(value, TD_TAG_LEN(3))) {
+    if (slot->dtype == TD_ELEMENT_INT64 && short_packed(value, TD_TAG_LEN(3))) {
         td_wire in = {value.data + 4, value.data + value.size};
         return td_ints_packed(&in, (int64_t *)(void *)row, slot->elements) == slot->elements;
     }
-    td_dtype dtype;
+    td_element_type dtype;
     return td_feature_dtype(&value, &dtype) && dtype == slot->dtype &&
            td_list_values(dtype, value, row, slot->elements) == slot->elements;
 }
 
 static inline bool varying_value(const td_fast_slot *slot, td_column_buffer *column,
                                  td_span value) {
-    td_dtype dtype;
+    td_element_type dtype;
     if (!td_feature_dtype(&value, &dtype) || dtype != slot->dtype) {
         return false;
     }
@@ -49,7 +49,7 @@ static inline bool varying_value(const td_fast_slot *slot, td_column_buffer *col
     if (column->count + bound >= column->capacity && !td_column_reserve(column, dtype, bound)) {
         return false;
     }
-    char *to = (char *)column->data + (size_t)column->count * td_dtype_bytes(dtype);
+    char *to = (char *)column->data + (size_t)column->count * td_element_bytes(dtype);
     int64_t count = td_list_values(dtype, value, to, INT64_MAX / 8);
     if (count < 0 || (slot->elements > 1 && count % slot->elements != 0)) {
         return false;

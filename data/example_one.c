@@ -12,8 +12,8 @@ static td_status fail_key(const td_parse_feature *feature, const char *text, con
                       word[0] == '\0' ? "" : "_list slice was not parsed.");
 }
 
-static const char *list_word(td_dtype dtype) {
-    return dtype == TD_DTYPE_INT64 ? "int64" : dtype == TD_DTYPE_FLOAT32 ? "float" : "bytes";
+static const char *list_word(td_element_type dtype) {
+    return dtype == TD_ELEMENT_INT64 ? "int64" : dtype == TD_ELEMENT_FLOAT32 ? "float" : "bytes";
 }
 
 static td_status parse_fixed(const td_example_parser *parser, int slot, td_span list,
@@ -78,7 +78,7 @@ static td_status parse_varying(const td_example_parser *parser, int slot, td_spa
     TD_TRY(take_varying(parser, slot, count, pool, out));
     const td_tensor *values = out->kind == TD_ARRAY_SPARSE ? &out->sparse.values : &out->tensor;
     if (count > 0) {
-        memcpy(values->data, column->data, (size_t)count * td_dtype_bytes(feature->dtype));
+        memcpy(values->data, column->data, (size_t)count * td_element_bytes(feature->dtype));
     }
     return TD_OK;
 }
@@ -88,11 +88,11 @@ static td_status parse_match(const td_example_parser *parser, const td_match *ma
     td_slice *slice = &parser->slices[0];
     const td_parse_feature *feature = &parser->features[match->slot];
     td_span list = match->value;
-    td_dtype dtype;
+    td_element_type dtype;
     if (!td_feature_dtype(&list, &dtype)) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "Unsupported datatype.");
     }
-    if (dtype == TD_DTYPE_NONE || slice->seen[match->slot] == 0) {
+    if (dtype == TD_ELEMENT_NONE || slice->seen[match->slot] == 0) {
         return TD_OK;
     }
     slice->seen[match->slot] = 0;
@@ -102,7 +102,7 @@ static td_status parse_match(const td_example_parser *parser, const td_match *ma
         snprintf(text, sizeof text,
                  dense ? "Data types don't match. Data type: %s but expected type: %s"
                        : "Data types don't match. Actual type: %s, Expected type: %s",
-                 td_dtype_tf(dtype), td_dtype_tf(feature->dtype));
+                 td_element_tf(dtype), td_element_tf(feature->dtype));
         return fail_key(feature, text, "");
     }
     return feature->kind == TD_PARSE_FIXED
@@ -120,10 +120,10 @@ static td_status fill_missing(const td_example_parser *parser, int slot, td_pool
         return td_tf_fail(TD_TF_INVALID_ARGUMENT,
                           "Feature: %.*s (data type: %s) is required but could not be found.",
                           (int)(feature->key.size < 200 ? feature->key.size : 200),
-                          (const char *)feature->key.data, td_dtype_tf(feature->dtype));
+                          (const char *)feature->key.data, td_element_tf(feature->dtype));
     }
     memcpy(out->tensor.data, feature->fallback,
-           (size_t)parser->elements[slot] * td_dtype_bytes(feature->dtype));
+           (size_t)parser->elements[slot] * td_element_bytes(feature->dtype));
     return TD_OK;
 }
 

@@ -5,11 +5,11 @@
 #include "data/tf_error.h"
 
 /* Numbers are kept in 64 bits and wrapped to what the splits' type holds after every step. */
-static int64_t wrap(td_dtype dtype, int64_t value) {
-    return dtype == TD_DTYPE_INT32 ? (int64_t)(int32_t)(uint32_t)(uint64_t)value : value;
+static int64_t wrap(td_element_type dtype, int64_t value) {
+    return dtype == TD_ELEMENT_INT32 ? (int64_t)(int32_t)(uint32_t)(uint64_t)value : value;
 }
 
-static int64_t add(td_dtype dtype, int64_t a, int64_t b) {
+static int64_t add(td_element_type dtype, int64_t a, int64_t b) {
     return wrap(dtype, (int64_t)((uint64_t)a + (uint64_t)b));
 }
 
@@ -39,7 +39,7 @@ static td_status check_splits(const td_splits *splits, int64_t rows, const char 
 }
 
 /* Splits from one number a row, in the form the partition's kind gives them. */
-static td_status splits_from(td_partition_kind kind, td_dtype dtype, const int64_t *numbers,
+static td_status splits_from(td_partition_kind kind, td_element_type dtype, const int64_t *numbers,
                              int64_t n, int64_t rows, td_pool *pool, td_splits *out) {
     TD_TRY(td_splits_take(pool, n + 1, out));
     if (kind == TD_ROW_STARTS) {
@@ -113,7 +113,7 @@ static td_status reshape(td_tensor *values, int64_t length) {
 }
 
 /* Splits 0, length, 2 * length, ... over the rows below. */
-static td_status uniform_splits(td_dtype dtype, int64_t rows, int64_t length, bool validate,
+static td_status uniform_splits(td_element_type dtype, int64_t rows, int64_t length, bool validate,
                                 td_pool *pool, td_splits *out) {
     if (length <= 0) {
         return td_tf_fail(TD_TF_VALUE, "nrows must be specified if uniform_row_length==0");
@@ -148,7 +148,7 @@ static td_status uniform_batch(td_ragged *value, int64_t length, bool validate, 
 
 /* Ids are counted from 0 in every row of the batch; here they go on through the batch. */
 static td_status ids_batch(td_ragged *value, const td_ragged *given, bool validate, td_pool *pool) {
-    td_dtype dtype = value->splits_dtype;
+    td_element_type dtype = value->splits_dtype;
     const td_splits *rows = &given->splits[0];
     const int64_t *ids = given->values.data;
     int64_t n = rows->count - 1;
@@ -181,7 +181,7 @@ static td_status ids_batch(td_ragged *value, const td_ragged *given, bool valida
  * need; RowSplits without the first of each row are limits. */
 static td_status numbers_batch(td_ragged *value, td_partition_kind kind, const td_ragged *given,
                                bool validate, td_pool *pool) {
-    td_dtype dtype = value->splits_dtype;
+    td_element_type dtype = value->splits_dtype;
     const td_splits *rows = &given->splits[0];
     const int64_t *from = given->values.data;
     int64_t n = rows->count - 1, count = 0;
@@ -222,7 +222,7 @@ td_status td_ragged_partition_batch(td_ragged *value, const td_partition *partit
 }
 
 /* A tensor becomes a ragged value of no levels, to which the first partition adds one. */
-static void make_ragged(td_array *value, td_dtype splits_dtype) {
+static void make_ragged(td_array *value, td_element_type splits_dtype) {
     if (value->kind == TD_ARRAY_TENSOR) {
         td_tensor values = value->tensor;
         *value = (td_array){.kind = TD_ARRAY_RAGGED,
@@ -231,8 +231,8 @@ static void make_ragged(td_array *value, td_dtype splits_dtype) {
 }
 
 td_status td_ragged_partition_one(td_array *value, const td_partition *partition,
-                                  const td_tensor *given, td_dtype splits_dtype, bool validate,
-                                  td_pool *pool) {
+                                  const td_tensor *given, td_element_type splits_dtype,
+                                  bool validate, td_pool *pool) {
     td_splits splits;
     if (partition->kind == TD_UNIFORM_ROW_LENGTH) {
         if (value->kind == TD_ARRAY_TENSOR) {

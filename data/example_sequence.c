@@ -41,10 +41,10 @@ static td_status fail_list(const sequence_job *job, const found_feature *feature
 
 /* The values of one Feature inside the current bound. Unlike in an Example, what a packed chunk
  * leaves over is met again by the caller. -1 when the list is of another type or broken. */
-static int64_t read_values(td_dtype dtype, td_wire *in, void *out, int64_t room) {
-    static const uint8_t tags[TD_DTYPE_COUNT] = {[TD_DTYPE_BYTES] = TD_TAG_LEN(1),
-                                                 [TD_DTYPE_FLOAT32] = TD_TAG_LEN(2),
-                                                 [TD_DTYPE_INT64] = TD_TAG_LEN(3)};
+static int64_t read_values(td_element_type dtype, td_wire *in, void *out, int64_t room) {
+    static const uint8_t tags[TD_ELEMENT_COUNT] = {[TD_ELEMENT_BYTES] = TD_TAG_LEN(1),
+                                                   [TD_ELEMENT_FLOAT32] = TD_TAG_LEN(2),
+                                                   [TD_ELEMENT_INT64] = TD_TAG_LEN(3)};
     uint32_t length;
     if (!td_wire_expect(in, tags[dtype]) || !td_wire_varint32(in, &length)) {
         return -1;
@@ -55,7 +55,7 @@ static int64_t read_values(td_dtype dtype, td_wire *in, void *out, int64_t room)
     const uint8_t *outer = td_wire_limit(in, length);
     int64_t count = -1;
     uint8_t first = in->at < in->end ? *in->at : 0;
-    if (dtype == TD_DTYPE_BYTES) {
+    if (dtype == TD_ELEMENT_BYTES) {
         count = td_bytes_all(in, out, room);
     } else if (first == TD_TAG_LEN(1)) {
         in->at++;
@@ -63,7 +63,7 @@ static int64_t read_values(td_dtype dtype, td_wire *in, void *out, int64_t room)
             return -1;
         }
         const uint8_t *list_end = td_wire_limit(in, length);
-        if (dtype == TD_DTYPE_INT64) {
+        if (dtype == TD_ELEMENT_INT64) {
             count = td_ints_packed(in, out, room);
         } else if ((in->end - in->at) % 4 == 0) {
             count = (in->end - in->at) / 4;
@@ -71,9 +71,9 @@ static int64_t read_values(td_dtype dtype, td_wire *in, void *out, int64_t room)
             in->at = in->end;
         }
         in->end = list_end;
-    } else if (dtype == TD_DTYPE_INT64 && first == TD_TAG_VARINT(1)) {
+    } else if (dtype == TD_ELEMENT_INT64 && first == TD_TAG_VARINT(1)) {
         count = td_ints_unpacked(in, out, room);
-    } else if (dtype == TD_DTYPE_FLOAT32 && first == TD_TAG_I32(1)) {
+    } else if (dtype == TD_ELEMENT_FLOAT32 && first == TD_TAG_I32(1)) {
         count = td_floats_unpacked(in, out, room);
     }
     in->end = outer;
@@ -155,7 +155,7 @@ static td_status count_context(const sequence_job *job, found_feature *feature) 
                               "Name: %.*s, Context feature: %.*s.  Data types don't match. "
                               "Expected type: %s",
                               name_bytes(name), (const char *)name.data, name_bytes(spec->key),
-                              (const char *)spec->key.data, td_dtype_tf(spec->dtype));
+                              (const char *)spec->key.data, td_element_tf(spec->dtype));
         }
         feature->total += count;
         feature->most = count > feature->most ? count : feature->most;
@@ -181,8 +181,9 @@ static td_status read_list(const sequence_job *job, const found_feature *feature
         if (length >= 2) {
             const uint8_t *outer = length > 2 ? td_wire_limit(&in, length) : in.end;
             const uint8_t *start = in.at;
-            count = read_values(spec->dtype, &in,
-                                out + (size_t)*values * td_dtype_bytes(spec->dtype), INT64_MAX / 8);
+            count =
+                read_values(spec->dtype, &in, out + (size_t)*values * td_element_bytes(spec->dtype),
+                            INT64_MAX / 8);
             if (count < 0 || (length == 2 && in.at - start != 2)) {
                 td_span name = name_of(job, record);
                 return td_tf_fail(TD_TF_INVALID_ARGUMENT,
@@ -190,7 +191,7 @@ static td_status read_list(const sequence_job *job, const found_feature *feature
                                   "match. Expected type: %s",
                                   name_bytes(name), (const char *)name.data, name_bytes(spec->key),
                                   (const char *)spec->key.data, (long long)*rows,
-                                  td_dtype_tf(spec->dtype));
+                                  td_element_tf(spec->dtype));
             }
             in.end = outer;
         }
@@ -236,7 +237,7 @@ static td_status give_fixed(const sequence_job *job, const found_feature *featur
     memcpy(shape + (job->batch ? 1 : 0), spec->shape, (size_t)spec->rank * sizeof *shape);
     out->kind = TD_ARRAY_TENSOR;
     TD_TRY(td_tensor_take(job->pool, spec->dtype, rank, shape, &out->tensor));
-    size_t row_bytes = (size_t)elements * td_dtype_bytes(spec->dtype);
+    size_t row_bytes = (size_t)elements * td_element_bytes(spec->dtype);
     for (int64_t i = 0; i < job->n; i++) {
         char *row = (char *)out->tensor.data + (size_t)i * row_bytes;
         int64_t count = 0;
@@ -246,7 +247,7 @@ static td_status give_fixed(const sequence_job *job, const found_feature *featur
                                   "Feature: %.*s (data type: %s) is required but could not be "
                                   "found.",
                                   name_bytes(spec->key), (const char *)spec->key.data,
-                                  td_dtype_tf(spec->dtype));
+                                  td_element_tf(spec->dtype));
             }
             memcpy(row, spec->fallback, row_bytes);
             count = elements;
@@ -281,7 +282,7 @@ static td_status give_varying(const sequence_job *job, const found_feature *feat
         if (feature->value[i].size > 0) {
             count =
                 read_values(spec->dtype, &in,
-                            (char *)sparse.values.data + (size_t)at * td_dtype_bytes(spec->dtype),
+                            (char *)sparse.values.data + (size_t)at * td_element_bytes(spec->dtype),
                             feature->total - at);
         }
         for (int64_t j = 0; j < count; j++, at++) {
@@ -365,7 +366,7 @@ static td_status take_padded(const sequence_job *job, const found_feature *featu
     memcpy(shape + 2, spec->shape, (size_t)spec->rank * sizeof *shape);
     out->kind = TD_ARRAY_TENSOR;
     TD_TRY(td_tensor_take(job->pool, spec->dtype, rank, shape + skip, &out->tensor));
-    return td_tensor_take(job->pool, TD_DTYPE_INT64, job->batch ? 1 : 0, &job->n, lengths);
+    return td_tensor_take(job->pool, TD_ELEMENT_INT64, job->batch ? 1 : 0, &job->n, lengths);
 }
 
 static td_status give_padded(const sequence_job *job, const found_feature *feature, td_array *out,
@@ -373,7 +374,7 @@ static td_status give_padded(const sequence_job *job, const found_feature *featu
     const td_parse_feature *spec = feature->spec;
     int64_t elements = td_shape_count(spec->rank, spec->shape);
     TD_TRY(take_padded(job, feature, elements, out, lengths));
-    size_t bytes = td_dtype_bytes(spec->dtype);
+    size_t bytes = td_element_bytes(spec->dtype);
     const td_span empty = {(const uint8_t *)"", 0};
     for (int64_t i = 0; i < job->n; i++) {
         char *row = (char *)out->tensor.data + (size_t)(i * feature->most) * bytes;
@@ -388,7 +389,7 @@ static td_status give_padded(const sequence_job *job, const found_feature *featu
         }
         ((int64_t *)lengths->data)[i] = rows;
         for (int64_t j = values; j < feature->most; j++) {
-            if (spec->dtype == TD_DTYPE_BYTES) {
+            if (spec->dtype == TD_ELEMENT_BYTES) {
                 ((td_span *)(void *)row)[j] = empty;
             } else {
                 memset(row + (size_t)j * bytes, 0, bytes);
@@ -430,7 +431,8 @@ static td_status give_list(const sequence_job *job, const found_feature *feature
     for (int64_t i = 0; i < job->n; i++) {
         int64_t values, rows;
         list.record = i;
-        char *to = (char *)list.sparse.values.data + (size_t)list.at * td_dtype_bytes(spec->dtype);
+        char *to =
+            (char *)list.sparse.values.data + (size_t)list.at * td_element_bytes(spec->dtype);
         TD_TRY(read_list(job, feature, i, to, &values, &rows, add_step, &list));
         outer.data[i + 1] = list.row;
     }
@@ -461,10 +463,10 @@ static td_status prepare(const sequence_job *job, const td_parse_feature *specs,
         (*out)[i].value = td_pool_take_zero(job->pool, (size_t)job->n * sizeof *(*out)[i].value);
         (*out)[i].present = td_pool_take_zero(job->pool, (size_t)job->n * sizeof(bool));
         ok = (*out)[i].value != NULL && (*out)[i].present != NULL;
-        if (specs[i].dtype != TD_DTYPE_BYTES && specs[i].dtype != TD_DTYPE_FLOAT32 &&
-            specs[i].dtype != TD_DTYPE_INT64) {
+        if (specs[i].dtype != TD_ELEMENT_BYTES && specs[i].dtype != TD_ELEMENT_FLOAT32 &&
+            specs[i].dtype != TD_ELEMENT_INT64) {
             return td_tf_fail(TD_TF_INVALID_ARGUMENT, "Invalid config dtype: %s",
-                              td_dtype_tf(specs[i].dtype));
+                              td_element_tf(specs[i].dtype));
         }
     }
     return ok ? TD_OK : td_tf_no_memory("a batch of SequenceExamples");

@@ -55,9 +55,9 @@ void td_slice_destroy(td_slice *slice, int features) {
     td_free(slice->guesses);
 }
 
-bool td_column_reserve(td_column_buffer *column, td_dtype dtype, int64_t more) {
+bool td_column_reserve(td_column_buffer *column, td_element_type dtype, int64_t more) {
     return grow(&column->data, &column->capacity, column->count + more + 1,
-                td_dtype_bytes(dtype)); /* never a null pointer, which nothing may be added to */
+                td_element_bytes(dtype)); /* never a null pointer, which nothing may be added to */
 }
 
 static __attribute__((noinline)) bool no_memory(td_slice *slice) {
@@ -155,8 +155,8 @@ static void fail_at(const td_batch *batch, td_slice *slice, int64_t example, td_
              text);
 }
 
-static const char *type_word(td_dtype dtype) {
-    return dtype == TD_DTYPE_INT64 ? "int64" : dtype == TD_DTYPE_FLOAT32 ? "float" : "bytes";
+static const char *type_word(td_element_type dtype) {
+    return dtype == TD_ELEMENT_INT64 ? "int64" : dtype == TD_ELEMENT_FLOAT32 ? "float" : "bytes";
 }
 
 /* "[?,2,1]" with rows, "[2,1]" without. */
@@ -172,14 +172,14 @@ static void shape_text(const td_parse_feature *feature, bool rows, char *out, si
 }
 
 static void wrong_type(const td_batch *batch, td_slice *slice, int64_t example,
-                       const td_parse_feature *feature, td_dtype found) {
+                       const td_parse_feature *feature, td_element_type found) {
     char text[200];
     if (feature->kind == TD_PARSE_FIXED || feature->kind == TD_PARSE_PADDED) {
         snprintf(text, sizeof text, "Data types don't match. Data type: %s but expected type: %s",
-                 td_dtype_tf(found), td_dtype_tf(feature->dtype));
+                 td_element_tf(found), td_element_tf(feature->dtype));
     } else {
         snprintf(text, sizeof text, "Data types don't match. Expected type: %s, Actual type: %s",
-                 td_dtype_tf(feature->dtype), td_dtype_tf(found));
+                 td_element_tf(feature->dtype), td_element_tf(found));
     }
     fail_at(batch, slice, example, feature->key, text);
 }
@@ -202,7 +202,7 @@ static bool parse_fixed(const td_example_parser *parser, const td_batch *batch, 
     const td_parse_feature *feature = &parser->features[slot];
     int64_t elements = parser->elements[slot];
     char *row = (char *)batch->out[slot].tensor.data +
-                (size_t)(example * elements) * td_dtype_bytes(feature->dtype);
+                (size_t)(example * elements) * td_element_bytes(feature->dtype);
     int64_t count = td_list_values(feature->dtype, list, row, elements);
     if (count == elements) {
         return true;
@@ -222,7 +222,7 @@ static bool parse_varying(const td_example_parser *parser, const td_batch *batch
     if (!td_column_reserve(column, feature->dtype, td_list_bound(feature->dtype, list.size))) {
         return no_memory(slice);
     }
-    char *to = (char *)column->data + (size_t)column->count * td_dtype_bytes(feature->dtype);
+    char *to = (char *)column->data + (size_t)column->count * td_element_bytes(feature->dtype);
     int64_t count = td_list_values(feature->dtype, list, to, INT64_MAX / 8);
     if (count < 0) {
         fail_at(batch, slice, example, feature->key, "Can't parse serialized Example.");
@@ -240,18 +240,18 @@ static bool parse_match(const td_example_parser *parser, const td_batch *batch, 
                         int64_t example, const td_match *match) {
     const td_parse_feature *feature = &parser->features[match->slot];
     td_span list = match->value;
-    td_dtype dtype;
+    td_element_type dtype;
     if (!td_feature_dtype(&list, &dtype)) {
         slice->failed = TD_TF_INVALID_ARGUMENT;
         snprintf(slice->message, sizeof slice->message, "Unsupported datatype.");
         return false;
     }
     bool dense = feature->kind == TD_PARSE_FIXED || feature->kind == TD_PARSE_PADDED;
-    if (slice->seen[match->slot] == example || (dense && dtype == TD_DTYPE_NONE)) {
+    if (slice->seen[match->slot] == example || (dense && dtype == TD_ELEMENT_NONE)) {
         return true;
     }
     slice->seen[match->slot] = example;
-    if (dtype == TD_DTYPE_NONE) {
+    if (dtype == TD_ELEMENT_NONE) {
         return true;
     }
     if (dtype != feature->dtype) {
@@ -298,7 +298,7 @@ static void prepare_fast(const td_example_parser *parser, const td_batch *batch,
                                            .fixed = fixed,
                                            .elements = parser->elements[slot],
                                            .row_bytes = (size_t)parser->elements[slot] *
-                                                        td_dtype_bytes(feature->dtype),
+                                                        td_element_bytes(feature->dtype),
                                            .base = fixed ? batch->out[slot].tensor.data : NULL};
     }
 }
@@ -323,10 +323,10 @@ static bool finish_example(const td_example_parser *parser, const td_batch *batc
                      "found.",
                      (int)(name.size < 200 ? name.size : 200), (const char *)name.data,
                      (int)(feature->key.size < 100 ? feature->key.size : 100),
-                     (const char *)feature->key.data, td_dtype_tf(feature->dtype));
+                     (const char *)feature->key.data, td_element_tf(feature->dtype));
             return false;
         }
-        size_t bytes = (size_t)parser->elements[slot] * td_dtype_bytes(feature->dtype);
+        size_t bytes = (size_t)parser->elements[slot] * td_element_bytes(feature->dtype);
         memcpy((char *)batch->out[slot].tensor.data + (size_t)example * bytes, feature->fallback,
                bytes);
     }
@@ -417,10 +417,10 @@ td_status td_slice_take(const td_example_parser *parser, int slot, int64_t n, in
     return TD_OK;
 }
 
-static void fill_default(td_dtype dtype, const void *fallback, char *to, int64_t count) {
-    size_t bytes = td_dtype_bytes(dtype);
+static void fill_default(td_element_type dtype, const void *fallback, char *to, int64_t count) {
+    size_t bytes = td_element_bytes(dtype);
     const td_span empty = {(const uint8_t *)"", 0};
-    if (fallback == NULL && dtype != TD_DTYPE_BYTES) {
+    if (fallback == NULL && dtype != TD_ELEMENT_BYTES) {
         memset(to, 0, (size_t)count * bytes);
         return;
     }
@@ -431,7 +431,7 @@ static void fill_default(td_dtype dtype, const void *fallback, char *to, int64_t
 
 static void merge_padded(const td_parse_feature *feature, const td_slice *slice,
                          const td_column_buffer *column, const td_tensor *out) {
-    size_t bytes = td_dtype_bytes(feature->dtype);
+    size_t bytes = td_element_bytes(feature->dtype);
     int64_t row_values = out->shape[0] == 0 ? 0 : out->count / out->shape[0], from = 0;
     for (int64_t i = 0; i < slice->last - slice->first; i++) {
         char *row = (char *)out->data + (size_t)((slice->first + i) * row_values) * bytes;
@@ -458,7 +458,7 @@ void td_slice_merge(const td_example_parser *parser, const td_slice *slice, int 
     }
     bool sparse = feature->kind == TD_PARSE_SPARSE;
     const td_tensor *values = sparse ? &out[slot].sparse.values : &out[slot].ragged.values;
-    size_t bytes = td_dtype_bytes(feature->dtype);
+    size_t bytes = td_element_bytes(feature->dtype);
     if (column->count > 0) {
         memcpy((char *)values->data + (size_t)column->start * bytes, column->data,
                (size_t)column->count * bytes);

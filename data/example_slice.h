@@ -33,7 +33,7 @@ typedef struct td_guess {
 
 /* What parsing needs of a feature, close together. */
 typedef struct td_fast_slot {
-    td_dtype dtype;
+    td_element_type dtype;
     bool fixed;
     int64_t elements;
     size_t row_bytes;
@@ -131,7 +131,7 @@ bool td_slice_fast(const td_example_parser *parser, td_slice *slice, int64_t exa
                    td_span record);
 
 /* Room for that many more values; false when memory runs out. */
-bool td_column_reserve(td_column_buffer *column, td_dtype dtype, int64_t more);
+bool td_column_reserve(td_column_buffer *column, td_element_type dtype, int64_t more);
 
 /* Parses [first, last); a failure is left in the slice. */
 void td_slice_parse(const td_example_parser *parser, const td_batch *batch, td_slice *slice);

@@ -30,14 +30,14 @@ static int find_raw(const td_spec_plan *plan, td_span key, bool dense) {
 }
 
 /* Asks for a stored feature that varies in length; several results may share one. */
-static td_status add_varying(td_spec_plan *plan, td_span key, td_parse_kind kind, td_dtype dtype,
-                             td_dtype splits_dtype) {
+static td_status add_varying(td_spec_plan *plan, td_span key, td_parse_kind kind,
+                             td_element_type dtype, td_element_type splits_dtype) {
     int at = find_raw(plan, key, false);
     if (at >= 0 && plan->raw[at].kind == kind) {
         return plan->raw[at].dtype == dtype
                    ? TD_OK
                    : td_tf_fail(TD_TF_VALUE, "Conflicting type %s vs %s for feature %.*s.",
-                                td_dtype_tf(plan->raw[at].dtype), td_dtype_tf(dtype),
+                                td_element_tf(plan->raw[at].dtype), td_element_tf(dtype),
                                 key_bytes(key), key_text(key));
     }
     if (at >= 0 || find_raw(plan, key, true) >= 0) {
@@ -98,36 +98,36 @@ static td_status add_dense(td_spec_plan *plan, const td_feature_spec *spec, bool
 }
 
 static td_status add_spec(td_spec_plan *plan, const td_feature_spec *spec, bool sequence) {
-    if (spec->dtype != TD_DTYPE_BYTES && spec->dtype != TD_DTYPE_FLOAT32 &&
-        spec->dtype != TD_DTYPE_INT64) {
+    if (spec->dtype != TD_ELEMENT_BYTES && spec->dtype != TD_ELEMENT_FLOAT32 &&
+        spec->dtype != TD_ELEMENT_INT64) {
         return td_tf_fail(
             TD_TF_INVALID_ARGUMENT,
             "Value for attr of %s is not in the list of allowed values: float, int64, "
             "string",
-            td_dtype_tf(spec->dtype));
+            td_element_tf(spec->dtype));
     }
     switch (spec->kind) {
     case TD_SPEC_FIXED_LEN:
     case TD_SPEC_FIXED_LEN_SEQUENCE:
         return add_dense(plan, spec, sequence);
     case TD_SPEC_VAR_LEN:
-        return add_varying(plan, spec->key, TD_PARSE_SPARSE, spec->dtype, TD_DTYPE_INT64);
+        return add_varying(plan, spec->key, TD_PARSE_SPARSE, spec->dtype, TD_ELEMENT_INT64);
     case TD_SPEC_SPARSE:
         if (spec->n_index == 0) {
             return td_tf_fail(TD_TF_VALUE, "Missing index_key for SparseFeature %.*s.",
                               key_bytes(spec->key), key_text(spec->key));
         }
         for (int i = 0; i < spec->n_index; i++) {
-            TD_TRY(add_varying(plan, spec->index_key[i], TD_PARSE_SPARSE, TD_DTYPE_INT64,
-                               TD_DTYPE_INT64));
+            TD_TRY(add_varying(plan, spec->index_key[i], TD_PARSE_SPARSE, TD_ELEMENT_INT64,
+                               TD_ELEMENT_INT64));
         }
-        return add_varying(plan, spec->value_key, TD_PARSE_SPARSE, spec->dtype, TD_DTYPE_INT64);
+        return add_varying(plan, spec->value_key, TD_PARSE_SPARSE, spec->dtype, TD_ELEMENT_INT64);
     case TD_SPEC_RAGGED:
         TD_TRY(
             add_varying(plan, spec->value_key, TD_PARSE_RAGGED, spec->dtype, spec->splits_dtype));
         for (int i = 0; i < spec->n_partitions; i++) {
             if (spec->partitions[i].kind != TD_UNIFORM_ROW_LENGTH) {
-                TD_TRY(add_varying(plan, spec->partitions[i].key, TD_PARSE_RAGGED, TD_DTYPE_INT64,
+                TD_TRY(add_varying(plan, spec->partitions[i].key, TD_PARSE_RAGGED, TD_ELEMENT_INT64,
                                    spec->splits_dtype));
             }
         }
@@ -173,7 +173,7 @@ static int compare_rows(const void *a, const void *b) {
 
 static td_status reorder(td_sparse *sparse, td_pool *pool) {
     int64_t n = sparse->values.count;
-    size_t bytes = td_dtype_bytes(sparse->values.dtype);
+    size_t bytes = td_element_bytes(sparse->values.dtype);
     sort_row *rows = td_pool_take(pool, (size_t)n * sizeof *rows);
     td_sparse sorted = *sparse;
     TD_TRY(td_sparse_take(pool, sparse->values.dtype, sparse->rank, n, &sorted));

@@ -36,7 +36,7 @@ enum { TD_INDEX_KEYS_MAX = TD_RANK_MAX - 1, TD_PARTITIONS_MAX = TD_RAGGED_DEPTH_
 typedef struct td_feature_spec {
     td_span key; /* of the result */
     td_spec_kind kind;
-    td_dtype dtype;
+    td_element_type dtype;
     int rank;
     int64_t shape[TD_RANK_MAX]; /* -1: not known, which is refused */
     bool allow_missing;         /* FIXED_LEN_SEQUENCE */
@@ -48,7 +48,7 @@ typedef struct td_feature_spec {
     td_span value_key; /* SPARSE, RAGGED */
     int n_partitions;  /* RAGGED, outermost first */
     td_partition partitions[TD_PARTITIONS_MAX];
-    td_dtype splits_dtype;
+    td_element_type splits_dtype;
     bool validate;
 } td_feature_spec;
 
@@ -75,7 +75,7 @@ td_status td_ragged_partition_batch(td_ragged *value, const td_partition *partit
                                     const td_ragged *given, bool validate, td_pool *pool);
 /* The same for one record, whose values and partition are plain lists. */
 td_status td_ragged_partition_one(td_array *value, const td_partition *partition,
-                                  const td_tensor *given, td_dtype splits_dtype, bool validate,
-                                  td_pool *pool);
+                                  const td_tensor *given, td_element_type splits_dtype,
+                                  bool validate, td_pool *pool);
 
 #endif

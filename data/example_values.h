@@ -13,20 +13,20 @@
 
 /* The type a feature declares by its first byte; NONE for an empty feature. False for a byte that
  * is none of the three. On success the byte is taken. */
-static inline bool td_feature_dtype(td_span *feature, td_dtype *out) {
-    *out = TD_DTYPE_NONE;
+static inline bool td_feature_dtype(td_span *feature, td_element_type *out) {
+    *out = TD_ELEMENT_NONE;
     if (feature->size == 0) {
         return true;
     }
     switch (feature->data[0]) {
     case TD_TAG_LEN(1):
-        *out = TD_DTYPE_BYTES;
+        *out = TD_ELEMENT_BYTES;
         break;
     case TD_TAG_LEN(2):
-        *out = TD_DTYPE_FLOAT32;
+        *out = TD_ELEMENT_FLOAT32;
         break;
     case TD_TAG_LEN(3):
-        *out = TD_DTYPE_INT64;
+        *out = TD_ELEMENT_INT64;
         break;
     default:
         return false;
@@ -47,10 +47,10 @@ static inline bool td_list_open(td_span list, td_wire *out) {
 }
 
 /* The most values a list of this type can hold in so many bytes. */
-static inline int64_t td_list_bound(td_dtype dtype, size_t bytes) {
-    return (int64_t)(dtype == TD_DTYPE_FLOAT32 ? bytes / 4
-                     : dtype == TD_DTYPE_BYTES ? bytes / 2
-                                               : bytes);
+static inline int64_t td_list_bound(td_element_type dtype, size_t bytes) {
+    return (int64_t)(dtype == TD_ELEMENT_FLOAT32 ? bytes / 4
+                     : dtype == TD_ELEMENT_BYTES ? bytes / 2
+                                                 : bytes);
 }
 
 /* Floats without a length of their own: a tag and four bytes each. */
@@ -187,11 +187,11 @@ static inline int64_t td_list_spans(td_span list, td_span *out, int64_t room) {
     return td_list_open(list, &in) ? td_bytes_all(&in, out, room) : -1;
 }
 
-static inline int64_t td_list_values(td_dtype dtype, td_span list, void *out, int64_t room) {
+static inline int64_t td_list_values(td_element_type dtype, td_span list, void *out, int64_t room) {
     switch (dtype) {
-    case TD_DTYPE_FLOAT32:
+    case TD_ELEMENT_FLOAT32:
         return td_list_floats(list, out, room);
-    case TD_DTYPE_INT64:
+    case TD_ELEMENT_INT64:
         return td_list_ints(list, out, room);
     default:
         return td_list_spans(list, out, room);

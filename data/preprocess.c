@@ -9,7 +9,7 @@
 #include "data/tf_error.h"
 
 static void add_to(td_tensor *out, int64_t at, double value, bool once) {
-    if (out->dtype == TD_DTYPE_INT64) {
+    if (out->dtype == TD_ELEMENT_INT64) {
         int64_t *cell = (int64_t *)out->data + at;
         *cell = once ? 1 : *cell + (int64_t)value;
     } else {
@@ -37,7 +37,8 @@ static int encoded_shape(const td_tensor *ids, td_encoding encoding, int64_t dep
 }
 
 td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t depth,
-                        const td_tensor *weights, td_dtype dtype, td_pool *pool, td_tensor *out) {
+                        const td_tensor *weights, td_element_type dtype, td_pool *pool,
+                        td_tensor *out) {
     int64_t shape[TD_RANK_MAX], group;
     int rank = encoded_shape(ids, encoding, depth, shape, &group);
     if (rank > TD_RANK_MAX || (weights != NULL && weights->count != ids->count)) {
@@ -45,7 +46,7 @@ td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t dept
                           ids->rank, (long long)ids->count);
     }
     TD_TRY(td_tensor_take(pool, dtype, rank, shape, out));
-    memset(out->data, 0, (size_t)out->count * td_dtype_bytes(dtype));
+    memset(out->data, 0, (size_t)out->count * td_element_bytes(dtype));
     for (int64_t i = 0; i < ids->count; i++) {
         int64_t id = td_tensor_int(ids, i);
         if (id >= 0 && id < depth) {
@@ -57,8 +58,8 @@ td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t dept
     return TD_OK;
 }
 
-static td_status finish(const td_tensor *ids, td_encoding encoding, int64_t depth, td_dtype dtype,
-                        td_pool *pool, td_tensor *out) {
+static td_status finish(const td_tensor *ids, td_encoding encoding, int64_t depth,
+                        td_element_type dtype, td_pool *pool, td_tensor *out) {
     if (encoding == TD_ENCODE_INT) {
         *out = *ids;
         return TD_OK;
@@ -76,23 +77,23 @@ td_status td_hashing_apply(const td_hashing *layer, const td_tensor *input, td_p
             (long long)layer->bins);
     }
     td_tensor given = *input, text, ids;
-    if (input->dtype == TD_DTYPE_FLOAT32 || input->dtype == TD_DTYPE_FLOAT64) {
-        TD_TRY(td_cast(input, TD_DTYPE_INT64, pool, &given));
+    if (input->dtype == TD_ELEMENT_FLOAT32 || input->dtype == TD_ELEMENT_FLOAT64) {
+        TD_TRY(td_cast(input, TD_ELEMENT_INT64, pool, &given));
     }
     TD_TRY(td_as_string(&given, pool, &text));
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, input->rank, input->shape, &ids));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, input->rank, input->shape, &ids));
     bool shifted = layer->masked && layer->bins > 1;
     uint64_t bins = (uint64_t)(shifted ? layer->bins - 1 : layer->bins);
     for (int64_t i = 0; i < input->count; i++) {
         td_span word = td_tensor_spans(&text)[i];
         uint64_t hash = layer->salted ? td_siphash(layer->salt, word.data, word.size)
                                       : td_fingerprint64(word.data, word.size);
-        bool is_mask = layer->masked && (given.dtype == TD_DTYPE_BYTES
+        bool is_mask = layer->masked && (given.dtype == TD_ELEMENT_BYTES
                                              ? td_span_equal(word, layer->mask_text)
                                              : td_tensor_int(&given, i) == layer->mask_int);
         ((int64_t *)ids.data)[i] = is_mask ? 0 : (int64_t)(hash % bins) + (shifted ? 1 : 0);
     }
-    return finish(&ids, layer->encoding, layer->bins, TD_DTYPE_FLOAT32, pool, out);
+    return finish(&ids, layer->encoding, layer->bins, TD_ELEMENT_FLOAT32, pool, out);
 }
 
 td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_tensor *inputs,
@@ -107,7 +108,7 @@ td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_
     }
     for (int i = 0; i < count; i++) {
         if (inputs[i].rank > 2 || (inputs[i].rank == 2 && inputs[i].shape[1] != 1) ||
-            (inputs[i].dtype != TD_DTYPE_BYTES && !td_dtype_is_int(inputs[i].dtype))) {
+            (inputs[i].dtype != TD_ELEMENT_BYTES && !td_element_is_int(inputs[i].dtype))) {
             return td_tf_fail(
                 TD_TF_VALUE,
                 "All `HashedCrossing` inputs should have shape `()`, `(batch_size)` or "
@@ -124,9 +125,9 @@ td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_
     td_sparse crossed;
     TD_TRY(td_sparse_cross(values, count, &options, pool, &crossed));
     td_tensor ids = inputs[0];
-    ids.dtype = TD_DTYPE_INT64;
+    ids.dtype = TD_ELEMENT_INT64;
     ids.data = crossed.values.data;
-    return finish(&ids, encoding, bins, TD_DTYPE_FLOAT32, pool, out);
+    return finish(&ids, encoding, bins, TD_ELEMENT_FLOAT32, pool, out);
 }
 
 td_status td_discretization_apply(const float *boundaries, int64_t n, td_encoding encoding,
@@ -134,7 +135,7 @@ td_status td_discretization_apply(const float *boundaries, int64_t n, td_encodin
     td_tensor numbers, ids;
     TD_TRY(td_to_float32(input, pool, &numbers));
     TD_TRY(td_bucketize(&numbers, boundaries, n, pool, &ids));
-    return finish(&ids, encoding, n + 1, TD_DTYPE_FLOAT32, pool, out);
+    return finish(&ids, encoding, n + 1, TD_ELEMENT_FLOAT32, pool, out);
 }
 
 /* Where ids of words start: behind the mask's, when it has one, and those of unknown words. */
@@ -143,7 +144,7 @@ static int64_t oov_start(const td_token_lookup *layer) {
 }
 
 static bool is_mask(const td_token_lookup *layer, const td_tensor *input, int64_t i) {
-    return layer->masked && (input->dtype == TD_DTYPE_BYTES
+    return layer->masked && (input->dtype == TD_ELEMENT_BYTES
                                  ? td_span_equal(td_tensor_spans(input)[i], layer->mask_text)
                                  : td_tensor_int(input, i) == layer->mask_int);
 }
@@ -153,7 +154,7 @@ static int64_t oov_id(const td_token_lookup *layer, const td_tensor *input, int6
     if (layer->oov == 1) {
         return 0;
     }
-    if (input->dtype == TD_DTYPE_BYTES) {
+    if (input->dtype == TD_ELEMENT_BYTES) {
         td_span word = td_tensor_spans(input)[i];
         return (int64_t)(td_fingerprint64(word.data, word.size) % (uint64_t)layer->oov);
     }
@@ -165,7 +166,7 @@ static td_status look_up(const td_token_lookup *layer, const td_tensor *input, t
                          td_tensor *ids) {
     td_vocabulary *words;
     TD_TRY(td_vocabulary_from_list(&layer->vocabulary, pool, &words));
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_INT64, input->rank, input->shape, ids));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, input->rank, input->shape, ids));
     int64_t start = oov_start(layer);
     for (int64_t i = 0; i < input->count; i++) {
         int64_t *to = (int64_t *)ids->data + i;
@@ -173,7 +174,7 @@ static td_status look_up(const td_token_lookup *layer, const td_tensor *input, t
             *to = layer->encoding == TD_ENCODE_INT ? 0 : -1;
             continue;
         }
-        int64_t row = input->dtype == TD_DTYPE_BYTES
+        int64_t row = input->dtype == TD_ELEMENT_BYTES
                           ? td_vocabulary_find(words, td_tensor_spans(input)[i])
                           : td_vocabulary_find_int(words, td_tensor_int(input, i));
         if (row < 0 && layer->oov == 0) {
@@ -203,9 +204,9 @@ static void weigh(const td_token_lookup *layer, td_tensor *counts) {
 
 td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
                                 td_tensor *out) {
-    if ((input->dtype == TD_DTYPE_BYTES) != (layer->vocabulary.dtype == TD_DTYPE_BYTES)) {
+    if ((input->dtype == TD_ELEMENT_BYTES) != (layer->vocabulary.dtype == TD_ELEMENT_BYTES)) {
         return td_tf_fail(TD_TF_VALUE, "a vocabulary of %s, input of %s",
-                          td_dtype_tf(layer->vocabulary.dtype), td_dtype_tf(input->dtype));
+                          td_element_tf(layer->vocabulary.dtype), td_element_tf(input->dtype));
     }
     td_tensor ids;
     TD_TRY(look_up(layer, input, pool, &ids));
@@ -214,7 +215,7 @@ td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *i
         return td_tf_fail(TD_TF_VALUE, "`idf_weights` must be set if output_mode is 'tf_idf'.");
     }
     TD_TRY(finish(&ids, layer->encoding, layer->vocabulary.count + layer->oov,
-                  weighed ? TD_DTYPE_FLOAT32 : TD_DTYPE_INT64, pool, out));
+                  weighed ? TD_ELEMENT_FLOAT32 : TD_ELEMENT_INT64, pool, out));
     if (weighed) {
         weigh(layer, out);
     }
@@ -231,7 +232,7 @@ td_status td_normalization_apply(const float *mean, const float *variance, int64
                           "dimension",
                           (long long)n);
     }
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_FLOAT32, numbers.rank, numbers.shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, numbers.rank, numbers.shape, out));
     for (int64_t i = 0; i < numbers.count; i++) {
         float x = ((const float *)numbers.data)[i], m = mean[i % n];
         float deviation = fmaxf(sqrtf(variance[i % n]), 1e-7f);

@@ -19,7 +19,8 @@ typedef enum td_encoding {
 /* ids of any shape to one-hot rows, or to one row for the last dimension; ids outside [0, depth)
  * count nowhere. weights: as many numbers as ids, or NULL. dtype: float32 or int64. */
 td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t depth,
-                        const td_tensor *weights, td_dtype dtype, td_pool *pool, td_tensor *out);
+                        const td_tensor *weights, td_element_type dtype, td_pool *pool,
+                        td_tensor *out);
 
 typedef struct td_hashing {
     int64_t bins;

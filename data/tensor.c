@@ -5,47 +5,47 @@
 
 #include "data/tf_error.h"
 
-const char *td_dtype_text(td_dtype dtype) {
-    static const char *const names[TD_DTYPE_COUNT] = {
+const char *td_element_text(td_element_type dtype) {
+    static const char *const names[TD_ELEMENT_COUNT] = {
 #define NAME(name, text, tf, type) [name] = text,
-        TD_DTYPE_MAP(NAME)
+        TD_ELEMENT_MAP(NAME)
 #undef NAME
     };
     return names[dtype];
 }
 
-const char *td_dtype_tf(td_dtype dtype) {
-    static const char *const names[TD_DTYPE_COUNT] = {
+const char *td_element_tf(td_element_type dtype) {
+    static const char *const names[TD_ELEMENT_COUNT] = {
 #define NAME(name, text, tf, type) [name] = tf,
-        TD_DTYPE_MAP(NAME)
+        TD_ELEMENT_MAP(NAME)
 #undef NAME
     };
     return names[dtype];
 }
 
-size_t td_dtype_bytes(td_dtype dtype) {
-    static const size_t bytes[TD_DTYPE_COUNT] = {
+size_t td_element_bytes(td_element_type dtype) {
+    static const size_t bytes[TD_ELEMENT_COUNT] = {
 #define BYTES(name, text, tf, type) [name] = sizeof(type),
-        TD_DTYPE_MAP(BYTES)
+        TD_ELEMENT_MAP(BYTES)
 #undef BYTES
     };
     return bytes[dtype];
 }
 
-td_dtype td_dtype_find(const char *text) {
+td_element_type td_element_find(const char *text) {
     if (strcmp(text, "string") == 0) {
-        return TD_DTYPE_BYTES;
+        return TD_ELEMENT_BYTES;
     }
-    for (int dtype = TD_DTYPE_NONE + 1; dtype < TD_DTYPE_COUNT; dtype++) {
-        if (strcmp(text, td_dtype_text((td_dtype)dtype)) == 0) {
-            return (td_dtype)dtype;
+    for (int dtype = TD_ELEMENT_NONE + 1; dtype < TD_ELEMENT_COUNT; dtype++) {
+        if (strcmp(text, td_element_text((td_element_type)dtype)) == 0) {
+            return (td_element_type)dtype;
         }
     }
-    return TD_DTYPE_NONE;
+    return TD_ELEMENT_NONE;
 }
 
-bool td_dtype_is_int(td_dtype dtype) {
-    return dtype == TD_DTYPE_INT32 || dtype == TD_DTYPE_INT64 || dtype == TD_DTYPE_UINT8;
+bool td_element_is_int(td_element_type dtype) {
+    return dtype == TD_ELEMENT_INT32 || dtype == TD_ELEMENT_INT64 || dtype == TD_ELEMENT_UINT8;
 }
 
 int64_t td_shape_count(int rank, const int64_t *shape) {
@@ -63,7 +63,7 @@ int64_t td_shape_count(int rank, const int64_t *shape) {
     return empty ? 0 : count;
 }
 
-td_status td_tensor_take(td_pool *pool, td_dtype dtype, int rank, const int64_t *shape,
+td_status td_tensor_take(td_pool *pool, td_element_type dtype, int rank, const int64_t *shape,
                          td_tensor *out) {
     TD_ASSERT(rank <= TD_RANK_MAX);
     td_tensor tensor = {.dtype = dtype, .rank = rank};
@@ -73,7 +73,7 @@ td_status td_tensor_take(td_pool *pool, td_dtype dtype, int rank, const int64_t 
     tensor.count = td_shape_count(rank, shape);
     size_t bytes;
     if (tensor.count < 0 ||
-        __builtin_mul_overflow((size_t)tensor.count, td_dtype_bytes(dtype), &bytes)) {
+        __builtin_mul_overflow((size_t)tensor.count, td_element_bytes(dtype), &bytes)) {
         return td_tf_no_memory("a tensor larger than memory");
     }
     tensor.data = td_pool_take(pool, bytes);
@@ -84,7 +84,8 @@ td_status td_tensor_take(td_pool *pool, td_dtype dtype, int rank, const int64_t 
     return TD_OK;
 }
 
-td_status td_sparse_take(td_pool *pool, td_dtype dtype, int rank, int64_t nnz, td_sparse *out) {
+td_status td_sparse_take(td_pool *pool, td_element_type dtype, int rank, int64_t nnz,
+                         td_sparse *out) {
     TD_ASSERT(rank >= 0 && rank <= TD_RANK_MAX);
     td_sparse sparse = {.rank = rank};
     TD_TRY(td_tensor_take(pool, dtype, 1, &nnz, &sparse.values));
@@ -104,17 +105,17 @@ td_status td_splits_take(td_pool *pool, int64_t count, td_splits *out) {
 
 int64_t td_tensor_int(const td_tensor *tensor, int64_t i) {
     switch (tensor->dtype) {
-    case TD_DTYPE_INT64:
+    case TD_ELEMENT_INT64:
         return ((const int64_t *)tensor->data)[i];
-    case TD_DTYPE_INT32:
+    case TD_ELEMENT_INT32:
         return ((const int32_t *)tensor->data)[i];
-    case TD_DTYPE_UINT8:
+    case TD_ELEMENT_UINT8:
         return ((const uint8_t *)tensor->data)[i];
-    case TD_DTYPE_BOOL:
+    case TD_ELEMENT_BOOL:
         return ((const bool *)tensor->data)[i];
-    case TD_DTYPE_FLOAT32:
+    case TD_ELEMENT_FLOAT32:
         return (int64_t)((const float *)tensor->data)[i];
-    case TD_DTYPE_FLOAT64:
+    case TD_ELEMENT_FLOAT64:
         return (int64_t)((const double *)tensor->data)[i];
     default:
         return 0;
@@ -122,10 +123,10 @@ int64_t td_tensor_int(const td_tensor *tensor, int64_t i) {
 }
 
 double td_tensor_real(const td_tensor *tensor, int64_t i) {
-    if (tensor->dtype == TD_DTYPE_FLOAT32) {
+    if (tensor->dtype == TD_ELEMENT_FLOAT32) {
         return (double)((const float *)tensor->data)[i];
     }
-    if (tensor->dtype == TD_DTYPE_FLOAT64) {
+    if (tensor->dtype == TD_ELEMENT_FLOAT64) {
         return ((const double *)tensor->data)[i];
     }
     return (double)td_tensor_int(tensor, i);

@@ -16,33 +16,33 @@
 enum { TD_RANK_MAX = 8, TD_RAGGED_DEPTH_MAX = 8 };
 
 /*      name              short      TensorFlow's  C type */
-#define TD_DTYPE_MAP(X)                                                                            \
-    X(TD_DTYPE_NONE, "none", "invalid", char)                                                      \
-    X(TD_DTYPE_BYTES, "bytes", "string", td_span)                                                  \
-    X(TD_DTYPE_FLOAT32, "float32", "float", float)                                                 \
-    X(TD_DTYPE_FLOAT64, "float64", "double", double)                                               \
-    X(TD_DTYPE_INT32, "int32", "int32", int32_t)                                                   \
-    X(TD_DTYPE_INT64, "int64", "int64", int64_t)                                                   \
-    X(TD_DTYPE_BOOL, "bool", "bool", bool)                                                         \
-    X(TD_DTYPE_UINT8, "uint8", "uint8", uint8_t)
+#define TD_ELEMENT_MAP(X)                                                                          \
+    X(TD_ELEMENT_NONE, "none", "invalid", char)                                                    \
+    X(TD_ELEMENT_BYTES, "bytes", "string", td_span)                                                \
+    X(TD_ELEMENT_FLOAT32, "float32", "float", float)                                               \
+    X(TD_ELEMENT_FLOAT64, "float64", "double", double)                                             \
+    X(TD_ELEMENT_INT32, "int32", "int32", int32_t)                                                 \
+    X(TD_ELEMENT_INT64, "int64", "int64", int64_t)                                                 \
+    X(TD_ELEMENT_BOOL, "bool", "bool", bool)                                                       \
+    X(TD_ELEMENT_UINT8, "uint8", "uint8", uint8_t)
 
-typedef enum td_dtype {
-#define TD_DTYPE_ENUM(name, text, tf, type) name,
-    TD_DTYPE_MAP(TD_DTYPE_ENUM)
-#undef TD_DTYPE_ENUM
-        TD_DTYPE_COUNT
-} td_dtype;
+typedef enum td_element_type {
+#define TD_ELEMENT_ENUM(name, text, tf, type) name,
+    TD_ELEMENT_MAP(TD_ELEMENT_ENUM)
+#undef TD_ELEMENT_ENUM
+        TD_ELEMENT_COUNT
+} td_element_type;
 
-const char *td_dtype_text(td_dtype dtype);
-const char *td_dtype_tf(td_dtype dtype); /* as TensorFlow's messages call it */
-size_t td_dtype_bytes(td_dtype dtype);
-/* TD_DTYPE_NONE for a name that is not in the table; "string" is bytes. */
-td_dtype td_dtype_find(const char *text);
-bool td_dtype_is_int(td_dtype dtype);
+const char *td_element_text(td_element_type dtype);
+const char *td_element_tf(td_element_type dtype); /* as TensorFlow's messages call it */
+size_t td_element_bytes(td_element_type dtype);
+/* TD_ELEMENT_NONE for a name that is not in the table; "string" is bytes. */
+td_element_type td_element_find(const char *text);
+bool td_element_is_int(td_element_type dtype);
 
 /* Row-major. count is the product of shape. */
 typedef struct td_tensor {
-    td_dtype dtype;
+    td_element_type dtype;
     int rank;
     int64_t shape[TD_RANK_MAX];
     int64_t count;
@@ -66,7 +66,8 @@ typedef struct td_splits {
  * innermost of values. */
 typedef struct td_ragged {
     int depth;
-    td_dtype splits_dtype; /* TD_DTYPE_INT32 or TD_DTYPE_INT64, what the numbers are limited to */
+    td_element_type
+        splits_dtype; /* TD_ELEMENT_INT32 or TD_ELEMENT_INT64, what the numbers are limited to */
     td_splits splits[TD_RAGGED_DEPTH_MAX];
     td_tensor values;
 } td_ragged;
@@ -88,10 +89,11 @@ typedef struct td_array {
 } td_array;
 
 /* Takes memory for dtype and shape; the values are not set. */
-td_status td_tensor_take(td_pool *pool, td_dtype dtype, int rank, const int64_t *shape,
+td_status td_tensor_take(td_pool *pool, td_element_type dtype, int rank, const int64_t *shape,
                          td_tensor *out);
 /* nnz values of rank dimensions; indices, values and dense_shape are not set. */
-td_status td_sparse_take(td_pool *pool, td_dtype dtype, int rank, int64_t nnz, td_sparse *out);
+td_status td_sparse_take(td_pool *pool, td_element_type dtype, int rank, int64_t nnz,
+                         td_sparse *out);
 td_status td_splits_take(td_pool *pool, int64_t count, td_splits *out);
 
 /* The number of elements of a shape; -1 when it does not fit or a dimension is negative. */

@@ -10,21 +10,21 @@
 #include "data/tf_error.h"
 
 static int format_one(const td_tensor *values, int64_t i, char *out, size_t bytes) {
-    if (values->dtype == TD_DTYPE_BOOL) {
+    if (values->dtype == TD_ELEMENT_BOOL) {
         return snprintf(out, bytes, "%s", td_tensor_int(values, i) ? "true" : "false");
     }
-    if (values->dtype == TD_DTYPE_FLOAT32 || values->dtype == TD_DTYPE_FLOAT64) {
+    if (values->dtype == TD_ELEMENT_FLOAT32 || values->dtype == TD_ELEMENT_FLOAT64) {
         return snprintf(out, bytes, "%f", td_tensor_real(values, i));
     }
     return td_decimal(td_tensor_int(values, i), out);
 }
 
 td_status td_as_string(const td_tensor *values, td_pool *pool, td_tensor *out) {
-    if (values->dtype == TD_DTYPE_BYTES) {
+    if (values->dtype == TD_ELEMENT_BYTES) {
         *out = *values;
         return TD_OK;
     }
-    TD_TRY(td_tensor_take(pool, TD_DTYPE_BYTES, values->rank, values->shape, out));
+    TD_TRY(td_tensor_take(pool, TD_ELEMENT_BYTES, values->rank, values->shape, out));
     for (int64_t i = 0; i < values->count; i++) {
         char text[400];
         int n = format_one(values, i, text, sizeof text);
@@ -58,9 +58,9 @@ static bool trimmed(td_span text, char *out, size_t bytes) {
     return true;
 }
 
-static bool parse_real(const char *text, td_dtype dtype, void *out) {
+static bool parse_real(const char *text, td_element_type dtype, void *out) {
     char *end;
-    if (dtype == TD_DTYPE_FLOAT32) {
+    if (dtype == TD_ELEMENT_FLOAT32) {
         *(float *)out = strtof(text, &end);
     } else {
         *(double *)out = strtod(text, &end);
@@ -68,7 +68,7 @@ static bool parse_real(const char *text, td_dtype dtype, void *out) {
     return end != text && *end == '\0';
 }
 
-static bool parse_int(const char *text, td_dtype dtype, void *out) {
+static bool parse_int(const char *text, td_element_type dtype, void *out) {
     const char *digits = text + (text[0] == '-' || text[0] == '+');
     if (*digits < '0' || *digits > '9') {
         return false;
@@ -77,7 +77,7 @@ static bool parse_int(const char *text, td_dtype dtype, void *out) {
     errno = 0;
     long long value = strtoll(text, &end, 10);
     bool ok = errno == 0 && *end == '\0';
-    if (dtype == TD_DTYPE_INT32) {
+    if (dtype == TD_ELEMENT_INT32) {
         ok = ok && value >= INT32_MIN && value <= INT32_MAX;
         *(int32_t *)out = (int32_t)value;
     } else {
@@ -86,9 +86,9 @@ static bool parse_int(const char *text, td_dtype dtype, void *out) {
     return ok;
 }
 
-td_status td_to_number(td_span text, td_dtype dtype, void *out) {
+td_status td_to_number(td_span text, td_element_type dtype, void *out) {
     char digits[1024];
-    bool real = dtype == TD_DTYPE_FLOAT32 || dtype == TD_DTYPE_FLOAT64;
+    bool real = dtype == TD_ELEMENT_FLOAT32 || dtype == TD_ELEMENT_FLOAT64;
     bool ok = trimmed(text, digits, sizeof digits) &&
               (real ? parse_real(digits, dtype, out) : parse_int(digits, dtype, out));
     return ok ? TD_OK
@@ -103,30 +103,30 @@ static int64_t real_to_int(double value) {
                                                                             : INT64_MIN;
 }
 
-static double flushed(double value, td_dtype to) {
-    return to == TD_DTYPE_FLOAT32 && fpclassify((float)value) == FP_SUBNORMAL ? copysign(0, value)
-                                                                              : value;
+static double flushed(double value, td_element_type to) {
+    return to == TD_ELEMENT_FLOAT32 && fpclassify((float)value) == FP_SUBNORMAL ? copysign(0, value)
+                                                                                : value;
 }
 
 static void cast_one(const td_tensor *values, int64_t i, td_tensor *out) {
-    bool real = values->dtype == TD_DTYPE_FLOAT32 || values->dtype == TD_DTYPE_FLOAT64;
+    bool real = values->dtype == TD_ELEMENT_FLOAT32 || values->dtype == TD_ELEMENT_FLOAT64;
     double x = real ? td_tensor_real(values, i) : 0;
     int64_t n = real ? real_to_int(x) : td_tensor_int(values, i);
     switch (out->dtype) {
-    case TD_DTYPE_FLOAT32:
+    case TD_ELEMENT_FLOAT32:
         ((float *)out->data)[i] = real ? (float)flushed(x, out->dtype) : (float)n;
         break;
-    case TD_DTYPE_FLOAT64:
+    case TD_ELEMENT_FLOAT64:
         ((double *)out->data)[i] = real ? x : (double)n;
         break;
-    case TD_DTYPE_INT32:
+    case TD_ELEMENT_INT32:
         ((int32_t *)out->data)[i] =
             real ? (x > -2147483649.0 && x < 2147483648.0 ? (int32_t)x : INT32_MIN) : (int32_t)n;
         break;
-    case TD_DTYPE_INT64:
+    case TD_ELEMENT_INT64:
         ((int64_t *)out->data)[i] = n;
         break;
-    case TD_DTYPE_UINT8:
+    case TD_ELEMENT_UINT8:
         ((uint8_t *)out->data)[i] = (uint8_t)n;
         break;
     default:
@@ -134,14 +134,14 @@ static void cast_one(const td_tensor *values, int64_t i, td_tensor *out) {
     }
 }
 
-td_status td_cast(const td_tensor *values, td_dtype to, td_pool *pool, td_tensor *out) {
+td_status td_cast(const td_tensor *values, td_element_type to, td_pool *pool, td_tensor *out) {
     if (values->dtype == to) {
         *out = *values;
         return TD_OK;
     }
-    if (values->dtype == TD_DTYPE_BYTES || to == TD_DTYPE_BYTES || to == TD_DTYPE_NONE) {
+    if (values->dtype == TD_ELEMENT_BYTES || to == TD_ELEMENT_BYTES || to == TD_ELEMENT_NONE) {
         return td_tf_fail(TD_TF_UNIMPLEMENTED, "Cast %s to %s is not supported",
-                          td_dtype_tf(values->dtype), td_dtype_tf(to));
+                          td_element_tf(values->dtype), td_element_tf(to));
     }
     TD_TRY(td_tensor_take(pool, to, values->rank, values->shape, out));
     for (int64_t i = 0; i < values->count; i++) {

@@ -9,8 +9,8 @@
 /* Decimal digits of integers, "true" and "false", six decimals of floats; bytes pass. */
 td_status td_as_string(const td_tensor *values, td_pool *pool, td_tensor *out);
 /* One text: blanks around it are skipped, all of the rest has to be a number of the type. */
-td_status td_to_number(td_span text, td_dtype dtype, void *out);
+td_status td_to_number(td_span text, td_element_type dtype, void *out);
 /* Truncation towards zero, wrapping integers, and floats below the smallest normal one as zero. */
-td_status td_cast(const td_tensor *values, td_dtype to, td_pool *pool, td_tensor *out);
+td_status td_cast(const td_tensor *values, td_element_type to, td_pool *pool, td_tensor *out);
 
 #endif

@@ -68,7 +68,7 @@ static bool add(td_vocabulary *vocabulary, td_span text, int64_t number) {
 }
 
 td_status td_vocabulary_from_list(const td_tensor *keys, td_pool *pool, td_vocabulary **out) {
-    bool numbers = keys->dtype != TD_DTYPE_BYTES;
+    bool numbers = keys->dtype != TD_ELEMENT_BYTES;
     TD_TRY(create(numbers, keys->count, pool, out));
     for (int64_t i = 0; i < keys->count; i++) {
         td_span text = {NULL, 0};
@@ -194,11 +194,12 @@ static int64_t count_records(td_span contents) {
     return records;
 }
 
-td_status td_vocabulary_from_file(td_span contents, td_vocabulary_format format, td_dtype dtype,
-                                  int64_t size, td_pool *pool, td_vocabulary **out) {
+td_status td_vocabulary_from_file(td_span contents, td_vocabulary_format format,
+                                  td_element_type dtype, int64_t size, td_pool *pool,
+                                  td_vocabulary **out) {
     bool text = format == TD_VOCABULARY_TEXT;
     int64_t most = text ? count_lines(contents) : count_records(contents);
-    TD_TRY(create(dtype != TD_DTYPE_BYTES, most, pool, out));
+    TD_TRY(create(dtype != TD_ELEMENT_BYTES, most, pool, out));
     TD_TRY(text ? read_lines(contents, size, *out) : read_records(contents, size, pool, *out));
     if (size >= 0 && (*out)->size < size) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT,

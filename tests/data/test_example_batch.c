@@ -18,14 +18,15 @@ static const char *const keys[FEATURES] = {"dense", "ints", "list", "words", "ro
 static td_parse_feature feature_of(int i) {
     static const td_parse_kind kinds[FEATURES] = {TD_PARSE_FIXED, TD_PARSE_FIXED, TD_PARSE_SPARSE,
                                                   TD_PARSE_RAGGED, TD_PARSE_PADDED};
-    static const td_dtype dtypes[FEATURES] = {TD_DTYPE_FLOAT32, TD_DTYPE_INT64, TD_DTYPE_FLOAT32,
-                                              TD_DTYPE_BYTES, TD_DTYPE_INT64};
+    static const td_element_type dtypes[FEATURES] = {TD_ELEMENT_FLOAT32, TD_ELEMENT_INT64,
+                                                     TD_ELEMENT_FLOAT32, TD_ELEMENT_BYTES,
+                                                     TD_ELEMENT_INT64};
     return (td_parse_feature){.key = td_span_text(keys[i]),
                               .kind = kinds[i],
                               .dtype = dtypes[i],
                               .rank = i < 2 || i == 4,
                               .shape = {i == 0 ? 3 : 2},
-                              .splits_dtype = TD_DTYPE_INT64};
+                              .splits_dtype = TD_ELEMENT_INT64};
 }
 
 static td_example_parser *make_parser(void) {
@@ -68,11 +69,11 @@ static void make_record(uint64_t id, bool extra, td_text *out) {
 static bool same_tensor(const td_tensor *a, const td_tensor *b) {
     bool same = a->dtype == b->dtype && a->rank == b->rank && a->count == b->count &&
                 memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0;
-    for (int64_t i = 0; same && a->dtype == TD_DTYPE_BYTES && i < a->count; i++) {
+    for (int64_t i = 0; same && a->dtype == TD_ELEMENT_BYTES && i < a->count; i++) {
         same = td_span_equal(td_tensor_spans(a)[i], td_tensor_spans(b)[i]);
     }
-    return same && (a->dtype == TD_DTYPE_BYTES || a->count == 0 ||
-                    memcmp(a->data, b->data, (size_t)a->count * td_dtype_bytes(a->dtype)) == 0);
+    return same && (a->dtype == TD_ELEMENT_BYTES || a->count == 0 ||
+                    memcmp(a->data, b->data, (size_t)a->count * td_element_bytes(a->dtype)) == 0);
 }
 
 static bool same_array(const td_array *a, const td_array *b) {

@@ -14,9 +14,9 @@ static void evaluate(const td_column_list *list, td_pool *pool) {
                                      {(const uint8_t *)"zz", 2}};
     const td_span keys[3] = {td_span_text("x"), td_span_text("a"), td_span_text("w")};
     td_array values[3] = {
-        {.kind = TD_ARRAY_TENSOR, .tensor = {TD_DTYPE_FLOAT32, 2, {2, 2}, 4, NULL}},
-        {.kind = TD_ARRAY_TENSOR, .tensor = {TD_DTYPE_INT64, 2, {2, 2}, 4, NULL}},
-        {.kind = TD_ARRAY_TENSOR, .tensor = {TD_DTYPE_BYTES, 2, {2, 2}, 4, NULL}}};
+        {.kind = TD_ARRAY_TENSOR, .tensor = {TD_ELEMENT_FLOAT32, 2, {2, 2}, 4, NULL}},
+        {.kind = TD_ARRAY_TENSOR, .tensor = {TD_ELEMENT_INT64, 2, {2, 2}, 4, NULL}},
+        {.kind = TD_ARRAY_TENSOR, .tensor = {TD_ELEMENT_BYTES, 2, {2, 2}, 4, NULL}}};
     values[0].tensor.data = (void *)(uintptr_t)numbers;
     values[1].tensor.data = (void *)(uintptr_t)ids;
     values[2].tensor.data = (void *)(uintptr_t)words;

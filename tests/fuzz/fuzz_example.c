@@ -10,18 +10,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const struct {
     const char *key;
     td_parse_kind kind;
-    td_dtype dtype;
+    td_element_type dtype;
     int rank;
     int64_t shape[2];
 } wanted[] = {
-    {"a", TD_PARSE_FIXED, TD_DTYPE_INT64, 1, {2}},
-    {"b", TD_PARSE_SPARSE, TD_DTYPE_INT64, 0, {0}},
-    {"c", TD_PARSE_RAGGED, TD_DTYPE_FLOAT32, 0, {0}},
-    {"f", TD_PARSE_FIXED, TD_DTYPE_FLOAT32, 0, {0}},
-    {"i", TD_PARSE_PADDED, TD_DTYPE_INT64, 1, {2}},
-    {"s", TD_PARSE_SPARSE, TD_DTYPE_BYTES, 0, {0}},
-    {"v", TD_PARSE_PADDED, TD_DTYPE_FLOAT32, 0, {0}},
-    {"w", TD_PARSE_FIXED, TD_DTYPE_BYTES, 0, {0}},
+    {"a", TD_PARSE_FIXED, TD_ELEMENT_INT64, 1, {2}},
+    {"b", TD_PARSE_SPARSE, TD_ELEMENT_INT64, 0, {0}},
+    {"c", TD_PARSE_RAGGED, TD_ELEMENT_FLOAT32, 0, {0}},
+    {"f", TD_PARSE_FIXED, TD_ELEMENT_FLOAT32, 0, {0}},
+    {"i", TD_PARSE_PADDED, TD_ELEMENT_INT64, 1, {2}},
+    {"s", TD_PARSE_SPARSE, TD_ELEMENT_BYTES, 0, {0}},
+    {"v", TD_PARSE_PADDED, TD_ELEMENT_FLOAT32, 0, {0}},
+    {"w", TD_PARSE_FIXED, TD_ELEMENT_BYTES, 0, {0}},
 };
 enum { WANTED = sizeof wanted / sizeof wanted[0] };
 
@@ -37,11 +37,11 @@ static td_example_parser *make_parser(void) {
                                          .dtype = wanted[i].dtype,
                                          .rank = wanted[i].rank,
                                          .shape = {wanted[i].shape[0], wanted[i].shape[1]},
-                                         .splits_dtype = TD_DTYPE_INT64};
+                                         .splits_dtype = TD_ELEMENT_INT64};
         if (wanted[i].kind == TD_PARSE_FIXED) {
-            features[i].fallback = wanted[i].dtype == TD_DTYPE_INT64     ? (const void *)ints
-                                   : wanted[i].dtype == TD_DTYPE_FLOAT32 ? (const void *)&one
-                                                                         : (const void *)&word;
+            features[i].fallback = wanted[i].dtype == TD_ELEMENT_INT64     ? (const void *)ints
+                                   : wanted[i].dtype == TD_ELEMENT_FLOAT32 ? (const void *)&one
+                                                                           : (const void *)&word;
         }
     }
     if (td_example_parser_create(features, WANTED, &parser) != TD_OK) {

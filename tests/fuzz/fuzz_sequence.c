@@ -5,23 +5,23 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static td_feature_spec spec(const char *key, td_spec_kind kind, td_dtype dtype) {
+static td_feature_spec spec(const char *key, td_spec_kind kind, td_element_type dtype) {
     return (td_feature_spec){.key = td_span_text(key),
                              .kind = kind,
                              .dtype = dtype,
                              .allow_missing = true,
                              .value_key = td_span_text(key),
-                             .splits_dtype = TD_DTYPE_INT32};
+                             .splits_dtype = TD_ELEMENT_INT32};
 }
 
 static void run(const td_span *records, int64_t n, bool batch, bool validate) {
     td_pool pool = {0};
-    td_feature_spec context[3] = {spec("ctx", TD_SPEC_VAR_LEN, TD_DTYPE_INT64),
-                                  spec("v", TD_SPEC_RAGGED, TD_DTYPE_INT64),
-                                  spec("name", TD_SPEC_VAR_LEN, TD_DTYPE_BYTES)};
-    td_feature_spec lists[3] = {spec("a", TD_SPEC_FIXED_LEN_SEQUENCE, TD_DTYPE_INT64),
-                                spec("b", TD_SPEC_RAGGED, TD_DTYPE_FLOAT32),
-                                spec("s", TD_SPEC_VAR_LEN, TD_DTYPE_BYTES)};
+    td_feature_spec context[3] = {spec("ctx", TD_SPEC_VAR_LEN, TD_ELEMENT_INT64),
+                                  spec("v", TD_SPEC_RAGGED, TD_ELEMENT_INT64),
+                                  spec("name", TD_SPEC_VAR_LEN, TD_ELEMENT_BYTES)};
+    td_feature_spec lists[3] = {spec("a", TD_SPEC_FIXED_LEN_SEQUENCE, TD_ELEMENT_INT64),
+                                spec("b", TD_SPEC_RAGGED, TD_ELEMENT_FLOAT32),
+                                spec("s", TD_SPEC_VAR_LEN, TD_ELEMENT_BYTES)};
     static const char *const keys[] = {"splits", "lengths", "starts", "limits", "ids"};
     context[1].n_partitions = 3;
     context[1].validate = validate;

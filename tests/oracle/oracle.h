@@ -81,7 +81,7 @@ uint64_t oracle_u64(const json_t *value); /* a number, or its digits as text */
 td_tensor oracle_tensor(const oracle_case *item, const json_t *value);
 td_array oracle_value(const oracle_case *item, const json_t *value);
 /* Numbers nested in lists, flattened; shape from the nesting. */
-td_tensor oracle_nested(const oracle_case *item, const json_t *list, td_dtype dtype);
+td_tensor oracle_nested(const oracle_case *item, const json_t *list, td_element_type dtype);
 
 json_t *oracle_tensor_json(const td_tensor *tensor);
 json_t *oracle_value_json(const td_array *value);

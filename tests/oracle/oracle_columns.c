@@ -68,8 +68,8 @@ json_t *oracle_fc_meta(const oracle_case *item) {
 static json_t *nested(const td_tensor *tensor, int level, int64_t *at) {
     if (level == tensor->rank) {
         int64_t i = (*at)++;
-        return td_dtype_is_int(tensor->dtype) ? json_integer(td_tensor_int(tensor, i))
-                                              : json_real(td_tensor_real(tensor, i));
+        return td_element_is_int(tensor->dtype) ? json_integer(td_tensor_int(tensor, i))
+                                                : json_real(td_tensor_real(tensor, i));
     }
     json_t *out = json_array();
     for (int64_t i = 0; i < tensor->shape[level]; i++) {
@@ -79,7 +79,7 @@ static json_t *nested(const td_tensor *tensor, int level, int64_t *at) {
 }
 
 static json_t *spec_json(const td_feature_spec *spec) {
-    const char *dtype = spec->dtype == TD_DTYPE_BYTES ? "string" : td_dtype_text(spec->dtype);
+    const char *dtype = spec->dtype == TD_ELEMENT_BYTES ? "string" : td_element_text(spec->dtype);
     if (spec->kind == TD_SPEC_VAR_LEN) {
         return json_pack("{s:s, s:s}", "kind", "VarLenFeature", "dtype", dtype);
     }
@@ -190,12 +190,12 @@ json_t *oracle_fc_linear(const oracle_case *item) {
     for (int i = 0; i < sorted.count; i++) {
         const json_t *matrix = json_object_get(given, (const char *)sorted.columns[i]->name.data);
         if (matrix != NULL) {
-            weights[i] = oracle_nested(item, matrix, TD_DTYPE_FLOAT32);
+            weights[i] = oracle_nested(item, matrix, TD_ELEMENT_FLOAT32);
         }
     }
     td_tensor offsets = {0};
     if (json_is_array(bias)) {
-        offsets = oracle_nested(item, bias, TD_DTYPE_FLOAT32);
+        offsets = oracle_nested(item, bias, TD_ELEMENT_FLOAT32);
     }
     td_status status = td_columns_linear(
         &sorted, &features, weights, offsets.data, units == NULL ? 1 : json_integer_value(units),
@@ -206,7 +206,7 @@ json_t *oracle_fc_linear(const oracle_case *item) {
 json_t *oracle_bucketize(const oracle_case *item) {
     td_tensor values = oracle_tensor(item, json_object_get(item->input, "values")), out;
     td_tensor boundaries =
-        oracle_nested(item, json_object_get(item->config, "boundaries"), TD_DTYPE_FLOAT32);
+        oracle_nested(item, json_object_get(item->config, "boundaries"), TD_ELEMENT_FLOAT32);
     const float *at = boundaries.data;
     for (int64_t i = 1; i < boundaries.count; i++) {
         if (at[i] < at[i - 1]) {

@@ -10,9 +10,9 @@ static td_span key_span(const oracle_case *item, const char *text) {
     return (td_span){td_pool_copy(item->pool, text, size), size};
 }
 
-static td_dtype dtype_of(const json_t *spec, const char *member, td_dtype missing) {
+static td_element_type dtype_of(const json_t *spec, const char *member, td_element_type missing) {
     const char *text = json_string_value(json_object_get(spec, member));
-    return text == NULL ? missing : td_dtype_find(text);
+    return text == NULL ? missing : td_element_find(text);
 }
 
 static td_spec_kind kind_of(const json_t *spec) {
@@ -66,7 +66,7 @@ static td_feature_spec spec_of(const oracle_case *item, const char *key, const j
     const json_t *shape = json_object_get(spec, "shape");
     const json_t *fallback = json_object_get(spec, "default");
     const char *value_key = json_string_value(json_object_get(spec, "value_key"));
-    out.dtype = dtype_of(spec, "dtype", TD_DTYPE_NONE);
+    out.dtype = dtype_of(spec, "dtype", TD_ELEMENT_NONE);
     for (size_t i = 0; i < json_array_size(shape) && i < TD_RANK_MAX - 1; i++) {
         const json_t *dim = json_array_get(shape, i);
         out.shape[out.rank++] = json_is_null(dim) ? -1 : json_integer_value(dim);
@@ -81,7 +81,7 @@ static td_feature_spec spec_of(const oracle_case *item, const char *key, const j
     out.already_sorted = json_is_true(json_object_get(spec, "already_sorted"));
     out.value_key = value_key == NULL ? out.key : key_span(item, value_key);
     read_partitions(item, spec, &out);
-    out.splits_dtype = dtype_of(spec, "row_splits_dtype", TD_DTYPE_INT32);
+    out.splits_dtype = dtype_of(spec, "row_splits_dtype", TD_ELEMENT_INT32);
     out.validate = json_is_true(json_object_get(spec, "validate"));
     return out;
 }

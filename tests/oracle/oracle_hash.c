@@ -92,14 +92,14 @@ json_t *oracle_hash_bucket(const oracle_case *item) {
         return NULL;
     }
     td_tensor ids;
-    if (td_tensor_take(item->pool, TD_DTYPE_INT64, values.rank, values.shape, &ids) != TD_OK) {
+    if (td_tensor_take(item->pool, TD_ELEMENT_INT64, values.rank, values.shape, &ids) != TD_OK) {
         return NULL;
     }
     json_t *full = json_array();
     for (int64_t i = 0; i < values.count; i++) {
         char digits[TD_DECIMAL_BYTES_MAX];
         td_span bytes = {(const uint8_t *)digits, 0};
-        if (values.dtype == TD_DTYPE_BYTES) {
+        if (values.dtype == TD_ELEMENT_BYTES) {
             bytes = td_tensor_spans(&values)[i];
         } else {
             bytes.size = (size_t)td_decimal(td_tensor_int(&values, i), digits);

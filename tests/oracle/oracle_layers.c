@@ -19,7 +19,8 @@ json_t *oracle_as_string(const oracle_case *item) {
 
 json_t *oracle_to_number(const oracle_case *item) {
     td_tensor values = oracle_tensor(item, json_object_get(item->input, "values"));
-    td_dtype dtype = td_dtype_find(json_string_value(json_object_get(item->config, "out_type")));
+    td_element_type dtype =
+        td_element_find(json_string_value(json_object_get(item->config, "out_type")));
     json_t *out = json_array();
     for (int64_t i = 0; i < values.count; i++) {
         td_tensor one;
@@ -35,7 +36,7 @@ json_t *oracle_to_number(const oracle_case *item) {
 
 json_t *oracle_cast(const oracle_case *item) {
     td_tensor values = oracle_tensor(item, json_object_get(item->input, "values")), out;
-    td_dtype to = td_dtype_find(json_string_value(json_object_get(item->config, "to")));
+    td_element_type to = td_element_find(json_string_value(json_object_get(item->config, "to")));
     return td_cast(&values, to, item->pool, &out) == TD_OK
                ? json_pack("{s:o}", "values", oracle_tensor_json(&out))
                : NULL;
@@ -173,7 +174,7 @@ static td_status run_hashing(const keras_case *keras, td_tensor *out) {
 
 static td_status run_discretization(const keras_case *keras, td_tensor *out) {
     td_tensor boundaries = oracle_nested(
-        keras->item, json_object_get(keras->args, "bin_boundaries"), TD_DTYPE_FLOAT32);
+        keras->item, json_object_get(keras->args, "bin_boundaries"), TD_ELEMENT_FLOAT32);
     return td_discretization_apply(boundaries.data, boundaries.count,
                                    encoding_of(keras->args, TD_ENCODE_INT), &keras->inputs[0],
                                    keras->item->pool, out);
@@ -183,8 +184,8 @@ static td_status run_discretization(const keras_case *keras, td_tensor *out) {
 static td_tensor words_of(const keras_case *keras, const json_t *list, bool text) {
     int64_t n = (int64_t)(json_array_size(list));
     td_tensor out = {0};
-    if (td_tensor_take(keras->item->pool, text ? TD_DTYPE_BYTES : TD_DTYPE_INT64, 1, &n, &out) !=
-        TD_OK) {
+    if (td_tensor_take(keras->item->pool, text ? TD_ELEMENT_BYTES : TD_ELEMENT_INT64, 1, &n,
+                       &out) != TD_OK) {
         return out;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -207,7 +208,7 @@ static td_status run_lookup(const keras_case *keras, bool text, td_tensor *out) 
                              .encoding = encoding_of(keras->args, TD_ENCODE_INT)};
     layer.masked = mask_of(keras, "mask_token", &layer.mask_text, &layer.mask_int);
     if (json_is_array(idf)) {
-        layer.idf = oracle_nested(keras->item, idf, TD_DTYPE_FLOAT32).data;
+        layer.idf = oracle_nested(keras->item, idf, TD_ELEMENT_FLOAT32).data;
     }
     return td_token_lookup_apply(&layer, &keras->inputs[0], keras->item->pool, out);
 }
@@ -220,15 +221,15 @@ static td_status run_encoding(const keras_case *keras, td_tensor *out) {
     }
     return td_encode_ids(&keras->inputs[0], encoding_of(keras->args, TD_ENCODE_MULTI_HOT),
                          int_of(keras->args, "num_tokens", 0),
-                         weights.data == NULL ? NULL : &weights, TD_DTYPE_FLOAT32,
+                         weights.data == NULL ? NULL : &weights, TD_ELEMENT_FLOAT32,
                          keras->item->pool, out);
 }
 
 static td_status run_normalization(const keras_case *keras, td_tensor *out) {
     const json_t *mean = json_object_get(keras->args, "mean");
-    td_tensor means = oracle_nested(keras->item, mean, TD_DTYPE_FLOAT32);
+    td_tensor means = oracle_nested(keras->item, mean, TD_ELEMENT_FLOAT32);
     td_tensor variances =
-        oracle_nested(keras->item, json_object_get(keras->args, "variance"), TD_DTYPE_FLOAT32);
+        oracle_nested(keras->item, json_object_get(keras->args, "variance"), TD_ELEMENT_FLOAT32);
     return td_normalization_apply(means.data, variances.data, means.count,
                                   json_is_true(json_object_get(keras->args, "invert")),
                                   &keras->inputs[0], keras->item->pool, out);

@@ -98,30 +98,30 @@ static void set_element(const oracle_case *item, td_tensor *out, int64_t i, cons
                         const json_t *bits) {
     uint64_t pattern = json_is_string(bits) ? strtoull(json_string_value(bits), NULL, 16) : 0;
     switch (out->dtype) {
-    case TD_DTYPE_BYTES:
+    case TD_ELEMENT_BYTES:
         ((td_span *)out->data)[i] = oracle_bytes(item, value);
         break;
-    case TD_DTYPE_FLOAT32: {
+    case TD_ELEMENT_FLOAT32: {
         uint32_t low = (uint32_t)pattern;
         float real = (float)real_of(value);
         memcpy((float *)out->data + i, json_is_string(bits) ? (void *)&low : (void *)&real, 4);
         break;
     }
-    case TD_DTYPE_FLOAT64: {
+    case TD_ELEMENT_FLOAT64: {
         double real = real_of(value);
         memcpy((double *)out->data + i, json_is_string(bits) ? (void *)&pattern : (void *)&real, 8);
         break;
     }
-    case TD_DTYPE_INT32:
+    case TD_ELEMENT_INT32:
         ((int32_t *)out->data)[i] = (int32_t)oracle_u64(value);
         break;
-    case TD_DTYPE_INT64:
+    case TD_ELEMENT_INT64:
         ((int64_t *)out->data)[i] = (int64_t)oracle_u64(value);
         break;
-    case TD_DTYPE_UINT8:
+    case TD_ELEMENT_UINT8:
         ((uint8_t *)out->data)[i] = (uint8_t)oracle_u64(value);
         break;
-    case TD_DTYPE_BOOL:
+    case TD_ELEMENT_BOOL:
         ((bool *)out->data)[i] = json_is_true(value) || json_integer_value(value) != 0;
         break;
     default:
@@ -134,7 +134,7 @@ td_tensor oracle_tensor(const oracle_case *item, const json_t *value) {
     const json_t *shape = json_object_get(value, "shape");
     const json_t *values = json_object_get(value, "values");
     const json_t *bits = json_object_get(value, "bits");
-    td_tensor out = {.dtype = name == NULL ? TD_DTYPE_NONE : td_dtype_find(name)};
+    td_tensor out = {.dtype = name == NULL ? TD_ELEMENT_NONE : td_element_find(name)};
     int64_t dims[TD_RANK_MAX] = {0};
     int rank = (int)json_array_size(shape);
     for (int i = 0; i < rank && i < TD_RANK_MAX; i++) {
@@ -187,7 +187,7 @@ static void flatten(const oracle_case *item, const json_t *list, td_tensor *out,
     }
 }
 
-td_tensor oracle_nested(const oracle_case *item, const json_t *list, td_dtype dtype) {
+td_tensor oracle_nested(const oracle_case *item, const json_t *list, td_element_type dtype) {
     int64_t shape[TD_RANK_MAX] = {0}, at = 0;
     int rank = 0;
     for (const json_t *level = list; json_is_array(level) && rank < TD_RANK_MAX;
@@ -220,12 +220,12 @@ static json_t *real_json(double value) {
 
 static json_t *element_json(const td_tensor *tensor, int64_t i) {
     switch (tensor->dtype) {
-    case TD_DTYPE_BYTES:
+    case TD_ELEMENT_BYTES:
         return oracle_hex(((const td_span *)tensor->data)[i]);
-    case TD_DTYPE_FLOAT32:
-    case TD_DTYPE_FLOAT64:
+    case TD_ELEMENT_FLOAT32:
+    case TD_ELEMENT_FLOAT64:
         return real_json(td_tensor_real(tensor, i));
-    case TD_DTYPE_BOOL:
+    case TD_ELEMENT_BOOL:
         return json_boolean(((const bool *)tensor->data)[i]);
     default:
         return json_integer(td_tensor_int(tensor, i));
@@ -234,7 +234,7 @@ static json_t *element_json(const td_tensor *tensor, int64_t i) {
 
 static json_t *bits_json(const td_tensor *tensor, int64_t i) {
     char text[20];
-    if (tensor->dtype == TD_DTYPE_FLOAT32) {
+    if (tensor->dtype == TD_ELEMENT_FLOAT32) {
         uint32_t pattern;
         memcpy(&pattern, (const float *)tensor->data + i, sizeof pattern);
         snprintf(text, sizeof text, "%08x", pattern);
@@ -256,14 +256,14 @@ static json_t *ints_json(const int64_t *values, int64_t n) {
 
 json_t *oracle_tensor_json(const td_tensor *tensor) {
     json_t *values = json_array(), *bits = json_array();
-    bool real = tensor->dtype == TD_DTYPE_FLOAT32 || tensor->dtype == TD_DTYPE_FLOAT64;
+    bool real = tensor->dtype == TD_ELEMENT_FLOAT32 || tensor->dtype == TD_ELEMENT_FLOAT64;
     for (int64_t i = 0; i < tensor->count; i++) {
         json_array_append_new(values, element_json(tensor, i));
         if (real) {
             json_array_append_new(bits, bits_json(tensor, i));
         }
     }
-    json_t *out = json_pack("{s:s, s:o, s:o}", "dtype", td_dtype_text(tensor->dtype), "shape",
+    json_t *out = json_pack("{s:s, s:o, s:o}", "dtype", td_element_text(tensor->dtype), "shape",
                             ints_json(tensor->shape, tensor->rank), "values", values);
     if (real) {
         json_object_set(out, "bits", bits);
@@ -284,7 +284,7 @@ json_t *oracle_value_json(const td_array *value) {
         }
         return json_pack("{s:b, s:o, s:o, s:s}", "ragged", 1, "flat_values",
                          oracle_tensor_json(&value->ragged.values), "row_splits", splits,
-                         "row_splits_dtype", td_dtype_text(value->ragged.splits_dtype));
+                         "row_splits_dtype", td_element_text(value->ragged.splits_dtype));
     }
     json_t *indices = json_array();
     for (int64_t i = 0; i < value->sparse.values.count; i++) {

@@ -16,6 +16,8 @@ static const struct {
 };
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
+#define VERBS "make, import, verify, cat, stat, index or repair"
+
 static void print_help(void) {
     printf("usage: tandem data VERB [--options]\n\n");
     for (int i = 0; i < N_VERBS; i++) {
@@ -26,7 +28,7 @@ static void print_help(void) {
 
 td_status td_verb_data(int argc, char **argv) {
     if (argc < 2) {
-        return td_fail(TD_EUSAGE, "data: expected make, import, verify, cat, stat, index or repair");
+        return td_fail(TD_EUSAGE, "data: expected " VERBS);
     }
     if (strcmp(argv[1], "--help") == 0) {
         print_help();
@@ -37,5 +39,5 @@ td_status td_verb_data(int argc, char **argv) {
             return verbs[i].run(argc - 1, argv + 1);
         }
     }
-    return td_fail(TD_EUSAGE, "data %s: expected make, import, verify, cat, stat, index or repair", argv[1]);
+    return td_fail(TD_EUSAGE, "data %s: expected " VERBS, argv[1]);
 }

@@ -56,6 +56,17 @@ static td_status truncated(const td_record_stream *stream, const td_tfrecord_fac
     return damaged(stream, facts, text);
 }
 
+/* What went wrong below, and where in the stream that was. */
+static td_status stream_failed(const td_record_stream *stream, td_status status) {
+    char what[TD_TFRECORD_MESSAGE_BYTES];
+    if (stream->compat == TD_STREAM_TENSORFLOW || status != TD_EINPUT) {
+        return status;
+    }
+    snprintf(what, sizeof what, "%.700s (record %lld, at byte %lld of what it holds)", td_error(),
+             (long long)stream->number, (long long)stream->offset);
+    return td_tf_refail(td_tf_last(), what);
+}
+
 /* Payload and checksum, in steps; *got tells how much there was. */
 static td_status read_payload(td_record_stream *stream, uint64_t wanted, uint64_t *got) {
     *got = 0;
@@ -106,7 +117,10 @@ td_status td_record_stream_next(td_record_stream *stream, td_span *out, bool *en
     stream->offset = stream->next_offset;
     td_tfrecord_facts facts = {
         .path = stream->name, .offset = stream->offset, .number = stream->number};
-    TD_TRY(td_byte_stream_read(stream->bytes, header, sizeof header, &got));
+    td_status status = td_byte_stream_read(stream->bytes, header, sizeof header, &got);
+    if (status != TD_OK) {
+        return stream_failed(stream, status);
+    }
     facts.left = (int64_t)got;
     if (got == 0 || (got < sizeof header && stream->compat == TD_STREAM_TENSORFLOW)) {
         *end = true;
@@ -125,7 +139,10 @@ td_status td_record_stream_next(td_record_stream *stream, td_span *out, bool *en
     }
     TD_TRY(check_length(stream, facts.length, &facts));
     uint64_t have;
-    TD_TRY(read_payload(stream, facts.length + 4, &have));
+    status = read_payload(stream, facts.length + 4, &have);
+    if (status != TD_OK) {
+        return stream_failed(stream, status);
+    }
     facts.left = (int64_t)(sizeof header + have);
     if (have < facts.length + 4) {
         facts.kind = TD_DAMAGE_CUT_DATA;

@@ -127,6 +127,38 @@ Test(verb_data, damage_is_found) {
 }
 
 /* A good frame around something that is no pair is found by --deep only. */
+/* An index has a line a record; a repaired file is good, and has the others. */
+Test(verb_data, index_and_repair) {
+    char lines[160], repaired[160];
+    snprintf(lines, sizeof lines, "%s.idx", first_shard);
+    snprintf(repaired, sizeof repaired, "%s/repaired", directory);
+    cr_assert_eq(
+        data((const char *[]){"make", "--out", directory, "--count", "9", "--shards", "2", NULL}),
+        TD_OK, "%s", td_error());
+    cr_expect_eq(data((const char *[]){"index", first_shard, NULL}), TD_OK, "%s", td_error());
+    char *text;
+    size_t size;
+    cr_assert_eq(td_file_read(lines, &text, &size), TD_OK);
+    cr_expect_eq(strncmp(text, "0 ", 2), 0, "%s", text);
+    int n = 0;
+    for (size_t i = 0; i < size; i++) {
+        n += text[i] == '\n';
+    }
+    cr_expect_eq(n, 5);
+    td_free(text);
+    cr_assert_eq(td_file_read(first_shard, &text, &size), TD_OK);
+    text[200] = (char)(text[200] ^ 1);
+    cr_assert_eq(td_file_write(first_shard, text, size), TD_OK);
+    td_free(text);
+    cr_expect_eq(data((const char *[]){"repair", first_shard, repaired, NULL}), TD_OK, "%s",
+                 td_error());
+    cr_expect_eq(data((const char *[]){"verify", repaired, NULL}), TD_OK, "%s", td_error());
+    cr_expect_eq(data((const char *[]){"verify", first_shard, NULL}), TD_ECHECK);
+    cr_expect_eq(data((const char *[]){"repair", first_shard, first_shard, NULL}), TD_EUSAGE);
+    cr_assert_eq(truncate(first_shard, (off_t)size - 3), 0);
+    cr_expect_eq(data((const char *[]){"index", first_shard, NULL}), TD_EINPUT);
+}
+
 Test(verb_data, deep_looks_into_records) {
     static const unsigned char frame[] = {3,    0,    0,   0,   0,   0,    0,    0,    0xb0, 0x99,
                                           0x49, 0x0e, 'f', 'o', 'o', 0x61, 0x8a, 0xbe, 0xfe};

@@ -12,7 +12,7 @@
     X(list, "list cases, kernels, collectives, models")                                            \
     X(bench, "measure cases on layouts, with proof")                                               \
     X(report, "render records as one HTML page, Markdown and CSV")                                 \
-    X(threads, "experiments about processes and threads, each of which can fail")                  \
+    X(threads, "experiments about threads; the threads and deadlocks of a process")                \
     X(train, "train CLIP or SigLIP on image-caption pairs")                                        \
     X(eval, "retrieval and zero-shot accuracy of trained weights")                                 \
     X(embed, "features of images and captions, as matrices or as shards to train from")            \

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "bench/verb_threads.h"
+#include "threads/monitor.h"
+
+enum { MOST_PIDS = 64 };
+
+/* "8412" or "8412,8413". */
+static td_status parse_pids(const char *text, int *pid, int *count) {
+    char copy[512];
+    if (text == NULL) {
+        return td_fail(TD_EUSAGE, "expected a process id, or several with commas");
+    }
+    snprintf(copy, sizeof copy, "%s", text);
+    char *rest = copy;
+    *count = 0;
+    for (char *word; (word = strsep(&rest, ",")) != NULL;) {
+        long long value;
+        TD_TRY(td_parse_int(word, "process id", 1, 1 << 22, &value));
+        if (*count == MOST_PIDS) {
+            return td_fail(TD_EUSAGE, "more than %d processes", MOST_PIDS);
+        }
+        pid[(*count)++] = (int)value;
+    }
+    return TD_OK;
+}
+
+static const char *name_of(const td_thread_list *list, int tid) {
+    for (int i = 0; i < list->count; i++) {
+        if (list->at[i].tid == tid) {
+            return list->at[i].stat.comm;
+        }
+    }
+    return "another process";
+}
+
+static void print_thread(const td_thread_list *list, const td_thread_info *t) {
+    double tick_ms = 1e3 / (double)sysconf(_SC_CLK_TCK);
+    printf("\"%s\" tid=%d pid=%d nice=%d policy=%d cpu=%d cpu_time=%.1fms user=%.0fms sys=%.0fms "
+           "runq_wait=%.1fms\n",
+           t->stat.comm, t->tid, t->pid, t->stat.nice, t->stat.policy, t->stat.cpu,
+           (double)t->sched.run_ns * 1e-6, (double)t->stat.utime_ticks * tick_ms,
+           (double)t->stat.stime_ticks * tick_ms, (double)t->sched.delay_ns * 1e-6);
+    printf("   state: %s", td_thread_state_name(t->state));
+    const char *call = td_call_name(t->call.number);
+    if (t->call.number >= 0 && t->state != TD_THREAD_RUNNING) {
+        char number[32];
+        snprintf(number, sizeof number, "call %ld", t->call.number);
+        printf(" in %s, pc 0x%llx", call != NULL ? call : number, (unsigned long long)t->call.pc);
+    }
+    printf("   switches %lld+%lld  minor faults %lld\n", (long long)t->switches.voluntary,
+           (long long)t->switches.involuntary, (long long)t->stat.minflt);
+    if (t->owner != 0) {
+        printf("        - waiting to lock <0x%llx> held by \"%s\" tid=%d\n",
+               (unsigned long long)t->lock, name_of(list, t->owner), t->owner);
+    } else if (t->lock != 0) {
+        printf("        - waiting on <0x%llx>\n", (unsigned long long)t->lock);
+    }
+    printf("\n");
+}
+
+static void print_deadlocks(const td_thread_list *list) {
+    for (int cycle = 1; cycle <= list->deadlocks; cycle++) {
+        printf("Found a deadlock (two looks, 5 ms apart, no member ran):\n");
+        for (int i = 0; i < list->count; i++) {
+            const td_thread_info *t = &list->at[i];
+            if (t->cycle == cycle) {
+                printf("  \"%s\" tid=%d waits for <0x%llx>, held by \"%s\" tid=%d\n",
+                       t->stat.comm, t->tid, (unsigned long long)t->lock, name_of(list, t->owner),
+                       t->owner);
+            }
+        }
+    }
+}
+
+static td_status print_json(const td_thread_list *list) {
+    json_t *threads = json_array();
+    for (int i = 0; i < list->count; i++) {
+        const td_thread_info *t = &list->at[i];
+        json_array_append_new(
+            threads,
+            json_pack("{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:i, s:I, s:I}", "name",
+                      t->stat.comm, "tid", t->tid, "pid", t->pid, "state",
+                      td_thread_state_name(t->state), "lock", (json_int_t)t->lock, "owner",
+                      t->owner, "deadlock", t->cycle, "cpu_ns", (json_int_t)t->sched.run_ns,
+                      "runq_wait_ns", (json_int_t)t->sched.delay_ns, "cpu", t->stat.cpu, "nice",
+                      t->stat.nice, "voluntary_switches", (json_int_t)t->switches.voluntary,
+                      "involuntary_switches", (json_int_t)t->switches.involuntary));
+    }
+    json_t *root = json_pack("{s:s, s:o, s:i}", "schema", "tandem.threads/1", "threads", threads,
+                             "deadlocks", list->deadlocks);
+    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
+        json_decref(root);
+        return td_fail(TD_ENOMEM, "the JSON of threads");
+    }
+    printf("\n");
+    json_decref(root);
+    return TD_OK;
+}
+
+static td_status show(const td_threads_options *options, const char *word, bool all) {
+    int pid[MOST_PIDS], count = 0;
+    td_thread_list list;
+    TD_TRY(parse_pids(word, pid, &count));
+    TD_TRY(td_monitor_deadlocks(pid, count, &list));
+    td_status status = TD_OK;
+    if (options->json) {
+        status = print_json(&list);
+    } else {
+        for (int i = 0; i < list.count && all; i++) {
+            print_thread(&list, &list.at[i]);
+        }
+        print_deadlocks(&list);
+        printf("threads: %d, deadlocks: %d\n", list.count, list.deadlocks);
+    }
+    int deadlocks = list.deadlocks;
+    td_thread_list_destroy(&list);
+    if (status == TD_OK && deadlocks > 0) {
+        status = td_fail(TD_ECHECK, "%d deadlock%s", deadlocks, deadlocks == 1 ? "" : "s");
+    }
+    return status;
+}
+
+td_status td_threads_dump(const td_threads_options *options, const char *word) {
+    return show(options, word, true);
+}
+
+td_status td_threads_deadlocks(const td_threads_options *options, const char *word) {
+    return show(options, word, false);
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "threads/lock.h"
+#include "threads/monitor.h"
+
+enum { MOST = 5 };
+
+typedef enum lock_kind { NORMAL, RECURSIVE, ADAPTIVE, CHECKING, LASTING, OURS, BETWEEN } lock_kind;
+
+/* Planted deadlocks: so many threads (or processes), each holding one lock and wanting the next's.
+ */
+static const struct {
+    lock_kind kind;
+    int members;
+} plants[] = {{NORMAL, 1},    {NORMAL, 2},   {NORMAL, 3},   {NORMAL, 5},   {RECURSIVE, 2},
+              {RECURSIVE, 3}, {RECURSIVE, 5}, {ADAPTIVE, 2}, {ADAPTIVE, 3}, {ADAPTIVE, 5},
+              {CHECKING, 2},  {CHECKING, 3}, {CHECKING, 5}, {LASTING, 2},  {LASTING, 3},
+              {LASTING, 5},   {OURS, 2},     {OURS, 3},     {OURS, 5},     {BETWEEN, 2},
+              {BETWEEN, 3},   {BETWEEN, 5}};
+enum { N_PLANTS = sizeof plants / sizeof plants[0] };
+
+typedef struct garden {
+    pthread_mutex_t mutex[MOST];
+    td_mutex ours[MOST];
+    _Atomic int holding, next, release;
+    int members;
+    lock_kind kind;
+} garden;
+
+static void lock(garden *g, int i) {
+    if (g->kind == OURS) {
+        td_mutex_lock(&g->ours[i]);
+    } else {
+        pthread_mutex_lock(&g->mutex[i]);
+    }
+}
+
+static void *hold_and_want(void *arg) {
+    garden *g = arg;
+    int id = atomic_fetch_add(&g->next, 1);
+    lock(g, id);
+    atomic_fetch_add(&g->holding, 1);
+    while (g->holding < g->members) {
+        sched_yield();
+    }
+    lock(g, (id + 1) % g->members);
+    return NULL;
+}
+
+static void make_locks(garden *g) {
+    static const int types[] = {[NORMAL] = PTHREAD_MUTEX_NORMAL,
+                                [RECURSIVE] = PTHREAD_MUTEX_RECURSIVE,
+                                [ADAPTIVE] = PTHREAD_MUTEX_ADAPTIVE_NP,
+                                [CHECKING] = PTHREAD_MUTEX_ERRORCHECK,
+                                [LASTING] = PTHREAD_MUTEX_NORMAL,
+                                [OURS] = PTHREAD_MUTEX_NORMAL,
+                                [BETWEEN] = PTHREAD_MUTEX_NORMAL};
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, types[g->kind]);
+    if (g->kind == LASTING) {
+        pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    }
+    if (g->kind == BETWEEN) {
+        pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    }
+    for (int i = 0; i < MOST; i++) {
+        pthread_mutex_init(&g->mutex[i], &attributes);
+    }
+}
+
+static garden *shared_garden(void) {
+    garden *g =
+        mmap(NULL, sizeof *g, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(g, MAP_FAILED);
+    return g;
+}
+
+static pid_t start(garden *g, int threads, void *(*main)(void *)) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        td_mutex_monitor(true);
+        pthread_t thread;
+        for (int i = 1; i < threads; i++) {
+            pthread_create(&thread, NULL, main, g);
+        }
+        main(g);
+        pause();
+    }
+    return pid;
+}
+
+/* Looks until a deadlock is found; the bound is only there to fail rather than hang. */
+static int look_until_found(const int *pids, int n, td_thread_list *list) {
+    int64_t end = td_now_ns() + INT64_C(20000000000);
+    do {
+        cr_assert_eq(td_monitor_deadlocks(pids, n, list), TD_OK, "%s", td_error());
+        if (list->deadlocks > 0) {
+            return list->deadlocks;
+        }
+        td_thread_list_destroy(list);
+        sched_yield();
+    } while (td_now_ns() < end);
+    return 0;
+}
+
+ParameterizedTestParameters(monitor, a_planted_deadlock_is_found) {
+    static int rows[N_PLANTS];
+    for (int i = 0; i < N_PLANTS; i++) {
+        rows[i] = i;
+    }
+    return cr_make_param_array(int, rows, N_PLANTS);
+}
+
+ParameterizedTest(int *row, monitor, a_planted_deadlock_is_found) {
+    int members = plants[*row].members, pids[MOST], n = 1;
+    garden *g = shared_garden();
+    g->kind = plants[*row].kind;
+    g->members = members;
+    make_locks(g);
+    if (g->kind == BETWEEN) {
+        for (n = 0; n < members; n++) {
+            pids[n] = start(g, 1, hold_and_want);
+        }
+    } else {
+        pids[0] = start(g, members, hold_and_want);
+    }
+    td_thread_list list;
+    cr_assert_eq(look_until_found(pids, n, &list), 1, "kind %d of %d members", g->kind, members);
+    int marked = 0;
+    for (int i = 0; i < list.count; i++) {
+        marked += list.at[i].cycle == 1;
+        cr_assert(list.at[i].cycle == 0 || list.at[i].state == TD_THREAD_BLOCKED);
+    }
+    cr_assert_eq(marked, members, "%d of %d members were named", marked, members);
+    td_thread_list_destroy(&list);
+    for (int i = 0; i < n; i++) {
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+}
+
+/* Four threads that want two locks each, always in the same order, as fast as they can. */
+static void *hand_on(void *arg) {
+    garden *g = arg;
+    for (int i = atomic_fetch_add(&g->next, 1); !g->release; i++) {
+        int first = i % (MOST - 1);
+        lock(g, first);
+        lock(g, MOST - 1);
+        if (g->kind == OURS) {
+            td_mutex_unlock(&g->ours[MOST - 1]);
+            td_mutex_unlock(&g->ours[first]);
+        } else {
+            pthread_mutex_unlock(&g->mutex[MOST - 1]);
+            pthread_mutex_unlock(&g->mutex[first]);
+        }
+        atomic_fetch_add(&g->holding, 1);
+    }
+    return NULL;
+}
+
+ParameterizedTestParameters(monitor, a_busy_program_is_not_deadlocked) {
+    static int kinds[] = {NORMAL, RECURSIVE, ADAPTIVE, LASTING, OURS};
+    return cr_make_param_array(int, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+ParameterizedTest(int *kind, monitor, a_busy_program_is_not_deadlocked) {
+    garden *g = shared_garden();
+    g->kind = (lock_kind)*kind;
+    make_locks(g);
+    int pid = start(g, 4, hand_on);
+    for (int looks = 0; looks < 300; looks++) {
+        td_thread_list list;
+        cr_assert_eq(td_monitor_deadlocks(&pid, 1, &list), TD_OK, "%s", td_error());
+        cr_assert_eq(list.deadlocks, 0, "look %d", looks);
+        td_thread_list_destroy(&list);
+    }
+    cr_assert_gt(g->holding, 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+Test(monitor, states_are_told_apart) {
+    int ends[2];
+    cr_assert_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char byte;
+        _exit(read(ends[0], &byte, 1) == 1 ? 0 : 1);
+    }
+    td_thread_list list;
+    int64_t end = td_now_ns() + INT64_C(20000000000);
+    const char *call = NULL;
+    do {
+        cr_assert_eq(td_monitor_list(&pid, 1, &list), TD_OK);
+        call = list.at[0].state == TD_THREAD_IN_CALL ? td_call_name(list.at[0].call.number) : NULL;
+        td_thread_list_destroy(&list);
+    } while (call == NULL && td_now_ns() < end);
+    cr_assert_str_eq(call, "read");
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    cr_assert_eq(td_monitor_list(&pid, 1, &list), TD_ESYS);
+}

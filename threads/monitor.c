@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "threads/monitor.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "base/memory.h"
+
+enum { MOST_TASKS = 8192 };
+
+const char *td_thread_state_name(td_thread_state state) {
+    static const char *const names[] = {
+#define TD_THREAD_STATE_NAME(name) #name,
+        TD_THREAD_STATE_MAP(TD_THREAD_STATE_NAME)
+#undef TD_THREAD_STATE_NAME
+    };
+    return names[state];
+}
+
+static const struct {
+    long number;
+    const char *name;
+    bool timed;
+} calls[] = {
+    {SYS_futex, "futex", false},
+    {SYS_read, "read", false},
+    {SYS_write, "write", false},
+    {SYS_poll, "poll", true},
+    {SYS_ppoll, "ppoll", true},
+    {SYS_select, "select", true},
+    {SYS_pselect6, "pselect", true},
+    {SYS_epoll_wait, "epoll_wait", true},
+    {SYS_epoll_pwait, "epoll_pwait", true},
+    {SYS_nanosleep, "nanosleep", true},
+    {SYS_clock_nanosleep, "clock_nanosleep", true},
+    {SYS_wait4, "wait4", false},
+    {SYS_waitid, "waitid", false},
+    {SYS_pause, "pause", false},
+    {SYS_accept, "accept", false},
+    {SYS_recvfrom, "recvfrom", false},
+    {SYS_recvmsg, "recvmsg", false},
+    {SYS_rt_sigsuspend, "sigsuspend", false},
+    {SYS_rt_sigtimedwait, "sigtimedwait", true},
+    {SYS_restart_syscall, "restart_syscall", true},
+};
+enum { N_CALLS = sizeof calls / sizeof calls[0] };
+
+static int find_call(long number) {
+    for (int i = 0; i < N_CALLS; i++) {
+        if (calls[i].number == number) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+const char *td_call_name(long number) {
+    int i = find_call(number);
+    return i < 0 ? NULL : calls[i].name;
+}
+
+static bool is_task(int pid, int tid) {
+    td_proc_stat stat;
+    return td_proc_stat_read(pid, tid, &stat) && stat.state != 'Z' && stat.state != 'X';
+}
+
+/* Whether tid is a task of any process: a lock in shared memory may be held by another. */
+static bool is_any_task(int tid) {
+    return is_task(tid, tid);
+}
+
+/* The five words that glibc's mutex starts with, and td_mutex too: lock, count, owner, users, kind.
+ * The owner, when the word at `address` looks like a held lock of either. */
+static int owner_of(int pid, uint64_t address, long operation) {
+    uint32_t word[5] = {0};
+    struct iovec to = {word, sizeof word}, from = {(void *)(uintptr_t)address, sizeof word};
+    if (process_vm_readv(pid, &to, 1, &from, 1, 0) != (ssize_t)sizeof word) {
+        return 0;
+    }
+    int holder = (int)(word[0] & FUTEX_TID_MASK);
+    if (operation == FUTEX_LOCK_PI || word[0] & (FUTEX_WAITERS | FUTEX_OWNER_DIED)) {
+        /* The word itself names the owner. */
+        return word[0] & FUTEX_OWNER_DIED || is_task(pid, holder) || is_any_task(holder) ? holder
+                                                                                         : 0;
+    }
+    int owner = (int)word[2];
+    bool plausible = (word[0] == 1 || word[0] == 2) && owner > 0 && word[1] < 1U << 16 &&
+                     word[3] <= 1 && word[4] < 1024; /* kinds and flags up to 512 */
+    return plausible && (is_task(pid, owner) || is_any_task(owner)) ? owner : 0;
+}
+
+static void classify_futex(td_thread_info *info) {
+    long operation = (long)(info->call.argument[1] & 127);
+    bool waits = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET ||
+                 operation == FUTEX_LOCK_PI || operation == FUTEX_LOCK_PI2;
+    info->state = info->call.argument[3] != 0 ? TD_THREAD_TIMED_WAITING : TD_THREAD_WAITING;
+    if (waits) {
+        info->lock = info->call.argument[0];
+        info->owner = owner_of(info->pid, info->lock,
+                               operation == FUTEX_LOCK_PI2 ? FUTEX_LOCK_PI : operation);
+        if (info->owner != 0) {
+            info->state = TD_THREAD_BLOCKED;
+        }
+    }
+}
+
+static void classify(td_thread_info *info) {
+    int call = find_call(info->call.number);
+    switch (info->stat.state) {
+    case 'R':
+        info->state = TD_THREAD_RUNNING;
+        return;
+    case 'D':
+        info->state = TD_THREAD_UNINTERRUPTIBLE;
+        return;
+    case 'T':
+    case 't':
+        info->state = TD_THREAD_STOPPED;
+        return;
+    case 'Z':
+    case 'X':
+        info->state = TD_THREAD_TERMINATED;
+        return;
+    default:
+        break;
+    }
+    if (info->call.number == SYS_futex) {
+        classify_futex(info);
+    } else if (call >= 0 && calls[call].timed) {
+        info->state = TD_THREAD_TIMED_WAITING;
+    } else {
+        info->state = TD_THREAD_IN_CALL;
+    }
+}
+
+static bool look(int pid, int tid, td_thread_info *info) {
+    *info = (td_thread_info){.pid = pid, .tid = tid};
+    if (!td_proc_stat_read(pid, tid, &info->stat)) {
+        return false;
+    }
+    td_proc_sched_read(pid, tid, &info->sched);
+    info->switches = td_proc_switches_read(pid, tid);
+    info->call = td_proc_call_read(pid, tid);
+    classify(info);
+    return true;
+}
+
+td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out) {
+    *out = (td_thread_list){0};
+    int *tid = td_alloc(MOST_TASKS * sizeof *tid);
+    td_status status = tid == NULL ? td_fail(TD_ENOMEM, "a list of threads") : TD_OK;
+    for (int p = 0; p < n_pids && status == TD_OK; p++) {
+        int count = td_proc_tasks(pids[p], tid, MOST_TASKS);
+        if (count == 0) {
+            status = td_fail(TD_ESYS, "process %d is not there", pids[p]);
+            break;
+        }
+        td_thread_info *more =
+            td_realloc(out->at, (size_t)(out->count + count) * sizeof *out->at);
+        if (more == NULL) {
+            status = td_fail(TD_ENOMEM, "%d threads", out->count + count);
+            break;
+        }
+        out->at = more;
+        for (int i = 0; i < count; i++) {
+            out->count += look(pids[p], tid[i], &out->at[out->count]);
+        }
+        if (out->count > 0 && out->at[out->count - 1].call.number == -2) {
+            status = td_fail(TD_ESYS, "process %d may not be looked at: it is another user's",
+                             pids[p]);
+        }
+    }
+    td_free(tid);
+    if (status != TD_OK) {
+        td_thread_list_destroy(out);
+    }
+    return status;
+}
+
+void td_thread_list_destroy(td_thread_list *list) {
+    td_free(list->at);
+    *list = (td_thread_list){0};
+}
+
+static td_thread_info *find(td_thread_list *list, int tid) {
+    for (int i = 0; i < list->count; i++) {
+        if (list->at[i].tid == tid) {
+            return &list->at[i];
+        }
+    }
+    return NULL;
+}
+
+/* Still waiting for the same lock of the same owner, without having run since. */
+static bool unchanged(const td_thread_info *before) {
+    td_thread_info now;
+    return look(before->pid, before->tid, &now) && now.lock == before->lock &&
+           now.owner == before->owner && now.state == TD_THREAD_BLOCKED &&
+           now.stat.start_ticks == before->stat.start_ticks &&
+           now.switches.voluntary == before->switches.voluntary &&
+           now.switches.involuntary == before->switches.involuntary;
+}
+
+/* The cycle that `start` is on, marked with `number`; false when it is on none. */
+static bool mark_cycle(td_thread_list *list, td_thread_info *start, int number) {
+    td_thread_info *at = start;
+    for (int steps = 0; steps <= list->count; steps++) {
+        at = at->owner == 0 ? NULL : find(list, at->owner);
+        if (at == NULL || at->cycle != 0) {
+            return false;
+        }
+        if (at == start) {
+            do {
+                at->cycle = number;
+                at = find(list, at->owner);
+            } while (at != start);
+            return true;
+        }
+    }
+    return false;
+}
+
+td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out) {
+    TD_TRY(td_monitor_list(pids, n_pids, out));
+    for (int i = 0; i < out->count; i++) {
+        if (out->at[i].cycle == 0 && mark_cycle(out, &out->at[i], out->deadlocks + 1)) {
+            out->deadlocks++;
+        }
+    }
+    if (out->deadlocks == 0) {
+        return TD_OK;
+    }
+    struct timespec nap = {.tv_nsec = 5000000};
+    nanosleep(&nap, NULL);
+    int confirmed = 0;
+    for (int cycle = 1; cycle <= out->deadlocks; cycle++) {
+        bool same = true;
+        for (int i = 0; i < out->count; i++) {
+            same = same && (out->at[i].cycle != cycle || unchanged(&out->at[i]));
+        }
+        confirmed += same;
+        for (int i = 0; i < out->count; i++) {
+            if (out->at[i].cycle == cycle) {
+                out->at[i].cycle = same ? confirmed : 0;
+            }
+        }
+    }
+    out->deadlocks = confirmed;
+    return TD_OK;
+}

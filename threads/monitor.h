@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The threads of this or another process of the user: names, states, times, what each waits for and
+ * who holds it, and deadlocks. Nothing is stopped and nothing is asked of the process: everything
+ * is read from /proc, so a stock program with glibc's mutexes is seen as well as this one.
+ */
+#ifndef TD_THREADS_MONITOR_H
+#define TD_THREADS_MONITOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "threads/procfs.h"
+
+/* RUNNING is on a CPU or in line for one. BLOCKED waits for a lock whose owner is known, WAITING
+ * for anything else. */
+#define TD_THREAD_STATE_MAP(X)                                                                     \
+    X(RUNNING)                                                                                     \
+    X(BLOCKED)                                                                                     \
+    X(WAITING)                                                                                     \
+    X(TIMED_WAITING)                                                                               \
+    X(IN_CALL)                                                                                     \
+    X(UNINTERRUPTIBLE)                                                                             \
+    X(STOPPED)                                                                                     \
+    X(TERMINATED)
+typedef enum td_thread_state {
+#define TD_THREAD_STATE_ENUM(name) TD_THREAD_##name,
+    TD_THREAD_STATE_MAP(TD_THREAD_STATE_ENUM)
+#undef TD_THREAD_STATE_ENUM
+} td_thread_state;
+const char *td_thread_state_name(td_thread_state state);
+
+typedef struct td_thread_info {
+    int pid, tid;
+    td_proc_stat stat;
+    td_proc_sched sched;
+    td_proc_switches switches;
+    td_proc_call call;
+    td_thread_state state;
+    uint64_t lock; /* address that it waits for in a futex; 0: none */
+    int owner;     /* task that holds it, alive or not; 0: not known */
+    int cycle;     /* which deadlock it is part of, from 1; 0: none */
+} td_thread_info;
+
+typedef struct td_thread_list {
+    td_thread_info *at;
+    int count;
+    int deadlocks; /* confirmed: nobody in one ran between two looks */
+} td_thread_list;
+
+/* All threads of the processes. TD_ESYS when one is gone or may not be looked at. */
+td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out);
+
+/* As td_monitor_list, and finds cycles of threads that wait for each other's locks; a cycle counts
+ * when its members wait for the same locks, and none has run, at a second look 5 ms later. Locks
+ * shared by several of the processes are followed too. */
+td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out);
+void td_thread_list_destroy(td_thread_list *list);
+
+/* The name of a system call that threads are often seen in, or NULL. */
+const char *td_call_name(long number);
+
+#endif

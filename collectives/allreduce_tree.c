@@ -43,6 +43,16 @@ static const void *sum_subtree(inputs *in, int first, int count, int level) {
     return out;
 }
 
+static void describe_inputs(const td_comm *comm, const td_call *call, const void *mine,
+                            inputs *in) {
+    in->dtype = call->dtype;
+    in->partial_type = td_partial_type(call->dtype);
+    in->reduce = call->reduce;
+    for (int peer = 0; peer < td_comm_size(comm); peer++) {
+        in->rank[peer] = td_comm_peer(comm, peer, mine);
+    }
+}
+
 /* The result of a block goes to all ranks. */
 static void spread(const td_comm *comm, const inputs *in, const void *sum, void *out) {
     int p = td_comm_size(comm);
@@ -59,19 +69,36 @@ static void spread(const td_comm *comm, const inputs *in, const void *sum, void 
     }
 }
 
+/* A small message: everybody copies its own out, meets the others, and adds up all of them. Slots
+ * take turns: who has entered the next such call has read the slot of this one. */
+static void hand_over(td_comm *comm, td_comm_turn *turn, const td_call *call) {
+    int p = td_comm_size(comm);
+    int64_t bytes = td_dtype_bytes(call->dtype);
+    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2];
+    memcpy(slot, call->in, (size_t)(call->count * bytes));
+    td_comm_signal(turn, TD_ROUND_ENTERED);
+    if (td_comm_await_all(turn, TD_ROUND_ENTERED) != TD_OK) {
+        return;
+    }
+    inputs in; /* not cleared, as below */
+    describe_inputs(comm, call, slot, &in);
+    int64_t block = BLOCK_BYTES / td_dtype_bytes(in.partial_type);
+    for (in.first = 0; in.first < call->count; in.first += in.n) {
+        in.n = call->count - in.first < block ? call->count - in.first : block;
+        td_elements_finish((unsigned char *)call->out + in.first * bytes, in.dtype,
+                           sum_subtree(&in, 0, p, 0), in.partial_type, in.n,
+                           in.reduce == TD_AVG ? p : 0);
+    }
+}
+
 static void sum_share(const td_comm *comm, const td_worker *worker, const td_call *call) {
     int p = td_comm_size(comm), rank = td_comm_rank(comm);
     int64_t bytes = td_dtype_bytes(call->dtype), first = 0, last = call->count;
     td_comm_part((int64_t)rank * worker->count + worker->id, (int64_t)p * worker->count, bytes,
                  &first, &last);
     inputs in; /* 29 KiB: not cleared, every part is written before it is read */
-    in.dtype = call->dtype;
-    in.partial_type = td_partial_type(call->dtype);
-    in.reduce = call->reduce;
+    describe_inputs(comm, call, call->in, &in);
     int64_t block = BLOCK_BYTES / td_dtype_bytes(in.partial_type);
-    for (int peer = 0; peer < p; peer++) {
-        in.rank[peer] = td_comm_peer(comm, peer, call->in);
-    }
     for (in.first = first; in.first < last; in.first += in.n) {
         in.n = last - in.first < block ? last - in.first : block;
         spread(comm, &in, sum_subtree(&in, 0, p, 0), call->out);
@@ -80,10 +107,18 @@ static void sum_share(const td_comm *comm, const td_worker *worker, const td_cal
 
 /* In place although all ranks work at once: an element is read and written by one worker only, and
  * its line is still in that worker's cache when it is written. 2 p n bytes in all, the least there
- * is for p private results. */
-td_status td_allreduce__tree(td_comm *comm, td_worker *worker, const td_call *call) {
+ * is for p private results. The order of additions is that of small messages. */
+td_status td_allreduce__tree(const td_collective *row, td_comm *comm, td_worker *worker,
+                             const td_call *call) {
     td_comm_turn turn;
-    TD_TRY(td_comm_begin(comm, worker, td_collective_find("allreduce", "tree"), call, &turn));
+    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
+    if (call->count * td_dtype_bytes(call->dtype) <= TD_COMM_SLOT) {
+        if (worker->id == 0) {
+            hand_over(comm, &turn, call);
+        }
+        return td_comm_end(&turn);
+    }
+    td_comm_signal(&turn, TD_ROUND_ENTERED);
     if (td_comm_await_all(&turn, TD_ROUND_ENTERED) == TD_OK) {
         sum_share(comm, worker, call);
         td_comm_signal(&turn, 0);

@@ -38,6 +38,7 @@ td_status td_comm_create(td_rank *rank, void *staging, int64_t staging_bytes, td
     comm->rank = rank;
     comm->shared = staging;
     comm->staging_bytes = staging_bytes;
+    comm->barrier = td_barrier_row();
     memset(comm->shared, 0, sizeof *comm->shared);
     /* Nobody looks at flags that somebody still clears. */
     td_status status = td_rank_barrier(rank);
@@ -174,7 +175,7 @@ static void announce(td_comm *comm, const td_collective *row, const td_call *cal
         .count = call->count,
         .in = none ? 0 : (const unsigned char *)call->in - segment,
         .out = none ? 0 : (const unsigned char *)call->out - segment,
-        .start_ns = td_now_ns(),
+        .start_tsc = td_tsc(),
     };
 }
 
@@ -265,8 +266,8 @@ static td_status prepare(td_comm *comm, const td_collective *row, const td_call 
     return TD_OK;
 }
 
-td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *row,
-                        const td_call *call, td_comm_turn *out) {
+td_status td_comm_announce(td_comm *comm, td_worker *worker, const td_collective *row,
+                           const td_call *call, td_comm_turn *out) {
     td_team_barrier(worker);
     if (worker->id == 0 && comm->status == TD_OK) {
         keep(comm, prepare(comm, row, call));
@@ -276,6 +277,12 @@ td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *r
         return tell(comm);
     }
     *out = (td_comm_turn){.comm = comm, .worker = worker, .met = UINT64_C(1) << comm->rank->rank};
+    return TD_OK;
+}
+
+td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *row,
+                        const td_call *call, td_comm_turn *out) {
+    TD_TRY(td_comm_announce(comm, worker, row, call, out));
     td_comm_signal(out, TD_ROUND_ENTERED);
     return TD_OK;
 }
@@ -403,7 +410,7 @@ void td_comm_part(int64_t id, int64_t workers, int64_t element_bytes, int64_t *f
 }
 
 void td_comm_dump(const td_comm *comm, FILE *out) {
-    int64_t now_ns = td_now_ns();
+    uint64_t now = td_tsc();
     char text[256];
     for (int rank = 0; rank < comm->rank->count; rank++) {
         const td_comm_shared *shared = td_comm_peer(comm, rank, comm->shared);
@@ -418,7 +425,7 @@ void td_comm_dump(const td_comm *comm, FILE *out) {
             if (call->sequence != 0 && (int32_t)sequence > 0) {
                 describe(call, text, sizeof text);
                 fprintf(out, "  call %u, %.6f s ago: %s\n", call->sequence,
-                        (double)(now_ns - call->start_ns) * 1e-9, text);
+                        (double)(now - call->start_tsc) / td_tsc_hz(), text);
             }
         }
     }
@@ -429,7 +436,7 @@ void td_comm_dump(const td_comm *comm, FILE *out) {
 td_status td_collective_run(const td_collective *row, td_comm *comm, td_worker *worker,
                             const td_call *call) {
     if (row->direct != NULL) {
-        return row->direct(comm, worker, call);
+        return row->direct(row, comm, worker, call);
     }
     td_comm_turn turn;
     TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
@@ -448,7 +455,7 @@ const td_collective *td_barrier_row(void) {
 
 td_status td_barrier(td_comm *comm, td_worker *worker) {
     static const td_call none = {.count = 0};
-    return td_collective_run(td_barrier_row(), comm, worker, &none);
+    return td_collective_run(comm->barrier, comm, worker, &none);
 }
 
 int64_t td_collective_staging_bytes(const td_collective *row, int ranks, int64_t count,

@@ -36,8 +36,10 @@ td_status td_barrier(td_comm *comm, td_worker *worker);
 void td_comm_dump(const td_comm *comm, FILE *out);
 
 /* One row of collectives.inc. */
-typedef td_status td_collective_fn(td_comm *comm, td_worker *worker, const td_call *call);
 struct td_moves;
+struct td_collective;
+typedef td_status td_collective_fn(const struct td_collective *row, td_comm *comm,
+                                   td_worker *worker, const td_call *call);
 
 typedef struct td_collective {
     const char *operation, *algorithm, *doc;

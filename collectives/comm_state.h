@@ -20,11 +20,13 @@ typedef struct td_comm_call {
     int32_t root;
     uint32_t counts;        /* a hash of the block counts; 0: even blocks */
     int64_t count, in, out; /* offsets in the segment */
-    int64_t start_ns;       /* not compared: when it began, for the dump */
+    uint64_t start_tsc;     /* not compared: when it began, for the dump */
 } td_comm_call;
 _Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
 
-enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32 };
+/* SLOT: bytes of a message that is handed over by copying it once: up to here one meeting and a
+ * copy beat the two meetings that work in place takes. */
+enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 16 << 10 };
 
 /* At the start of the staging, in the heap. */
 typedef struct td_comm_shared {
@@ -33,6 +35,7 @@ typedef struct td_comm_shared {
     td_comm_call calls[TD_COMM_LOG];
     td_event done[TD_MAX_WORKERS];         /* of each worker: see base below */
     _Atomic int waits_for[TD_MAX_WORKERS]; /* of each worker: 1 + the rank, 0: for nobody */
+    _Alignas(64) unsigned char slots[2][TD_COMM_SLOT];
 } td_comm_shared;
 
 /* A linked schedule, kept for the next call of its kind. */
@@ -55,6 +58,8 @@ struct td_comm {
     const td_comm_plan *plan; /* of this call, when it is a schedule */
     td_comm_plan plans[TD_COMM_PLANS];
     uint64_t plan_uses;
+    const td_collective *barrier;
+    uint32_t handed_over; /* messages that went through the slots */
     /* Written by the first worker that fails, read by all after the barrier of the team. */
     _Atomic bool failed;
     td_status status;
@@ -72,6 +77,11 @@ typedef struct td_comm_turn {
  * the call uses besides entering. The caller returns at once on failure. */
 td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *row,
                         const td_call *call, td_comm_turn *out);
+
+/* The same without entering: the caller has something to put out first, and then signals
+ * TD_ROUND_ENTERED. */
+td_status td_comm_announce(td_comm *comm, td_worker *worker, const td_collective *row,
+                           const td_call *call, td_comm_turn *out);
 
 /* Waits until worker `worker->id` of the peer has signalled the round (TD_ROUND_ENTERED or later).
  * On failure the caller goes on to td_comm_end. */

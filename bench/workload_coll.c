@@ -13,7 +13,8 @@ enum { PARAM_ROW, PARAM_BYTES, PARAM_DTYPE };
 enum { BUFFER_AT = 4096 };
 
 static const int64_t quick_sizes[] = {4 << 10, 64 << 10, 1 << 20, 8 << 20, 64 << 20};
-static const int64_t full_sizes[] = {1 << 10, 16 << 10, 256 << 10, 4 << 20, 16 << 20, 256 << 20};
+static const int64_t full_sizes[] = {64,        256,     1 << 10,  16 << 10,
+                                     256 << 10, 4 << 20, 16 << 20, 256 << 20};
 
 static const int64_t other_sizes[] = {1 << 10, 64 << 10, 4 << 20};
 
@@ -34,8 +35,10 @@ static void list_size(const td_workload *self, td_case_list *list, int row, int6
     char size[24];
     if (bytes >= 1 << 20) {
         snprintf(size, sizeof size, "%lldMiB", (long long)(bytes >> 20));
-    } else {
+    } else if (bytes >= 1 << 10) {
         snprintf(size, sizeof size, "%lldKiB", (long long)(bytes >> 10));
+    } else {
+        snprintf(size, sizeof size, "%lldB", (long long)bytes);
     }
     td_case *added = bytes == 0 ? td_case_add(list, self, "coll/%s/%s", c->operation, c->algorithm)
                                 : td_case_add(list, self, "coll/%s/%s/%s-%s", c->operation,

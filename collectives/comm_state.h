@@ -24,9 +24,11 @@ typedef struct td_comm_call {
 } td_comm_call;
 _Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
 
-/* SLOT: bytes of a message that is handed over by copying it once: up to here one meeting and a
- * copy beat the two meetings that work in place takes. */
-enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 16 << 10 };
+/* SLOT: bytes of a message that is handed over by copying it once. Two processes on neighbouring
+ * cores: 64 B in 0.46 to 0.62 us against 0.68 to 0.71 in place with its two meetings, 256 B 0.48 to
+ * 0.64 against 0.68 to 0.81; at 1 KiB 1.03 to 1.09 against 0.84 to 0.92, because every rank then
+ * waits for all lines of all others. */
+enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 512 };
 
 /* At the start of the staging, in the heap. */
 typedef struct td_comm_shared {

@@ -34,7 +34,7 @@ static const struct {
               {"gap-5ms", 5000000, 0, 60, false},
               {"work-100us", 2000, 100000, 500, false},
               {"work-100us-hogs", 2000, 100000, 2000, true}};
-enum { N_SCENES = sizeof scenes / sizeof scenes[0], MOST_PARTS = 256, MOST_HOGS = 64 };
+enum { N_SCENES = sizeof scenes / sizeof scenes[0], MOST_PARTS = 256, MOST_HOGS = 64, LEAST = 10, LIMIT_NS = 1000000000 };
 
 /* Who runs it. TEAM_ALL and TEAM_OPEN are this program's; then each peer, bound and as shipped. */
 enum { TEAM_ALL, TEAM_OPEN, PEERS };
@@ -227,7 +227,8 @@ static td_status sample_regions(region_state *s, int samples, int64_t gap_ns, in
     td_rng rng = td_rng_make(5, TD_PURPOSE_TEST, 0);
     int workers = s->bench->rank->workers;
     bool all = !s->open_join && (s->peer == NULL || !s->peer->open_join);
-    for (int i = 0; i < samples && !td_interrupted(); i++) {
+    int64_t end = td_now_ns() + LIMIT_NS;
+    for (int i = 0; i < samples && !td_interrupted() && (i < LEAST || td_now_ns() < end); i++) {
         pause_for(gap_ns, &rng);
         int64_t start = td_now_ns();
         TD_TRY(run_region(s));
@@ -246,7 +247,7 @@ static td_status verify_region(td_bench *bench) {
     td_outcome *out = bench->outcome;
     int64_t scene = bench->subject->param[1], joined = 0;
     pid_t hogs[MOST_HOGS];
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < LEAST; i++) {
         TD_TRY(run_region(s));
     }
     count_threads(s);

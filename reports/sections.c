@@ -327,7 +327,7 @@ void td_section_collectives(const td_facts *facts, td_section *section) {
     add_command(section, facts, "coll/*");
 }
 
-/* ---- processes and threads, data path: one table of values each ---- */
+/* ---- data path: one table of values ---- */
 
 static void plain_section(const td_facts *facts, td_section *section, const char *family,
                           const char *caption) {
@@ -380,25 +380,6 @@ static const td_fact *find_named(const td_facts *facts, const char *family, cons
         }
     }
     return NULL;
-}
-
-void td_section_threads(const td_facts *facts, td_section *section) {
-    *section = (td_section){.id = "threads", .title = "Processes and threads"};
-    int count = count_family(facts, "threads");
-    if (count == 0) {
-        return;
-    }
-    family_bars(facts, section, "threads", "us", "Cost of meeting (us, lower is better)");
-    plain_section(facts, section, "threads", "Regions and barriers");
-    const td_fact *region = find_named(facts, "threads", "region");
-    char number[32];
-    if (region != NULL) {
-        td_text_printf(&section->lead, "An empty parallel region costs %s %s (%s).",
-                       td_significant(region->value, number), region->unit, region->layout);
-    } else {
-        td_text_printf(&section->lead, "%d cases of processes and threads were measured.", count);
-    }
-    add_command(section, facts, "threads/*");
 }
 
 void td_section_data(const td_facts *facts, td_section *section) {

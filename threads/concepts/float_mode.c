@@ -26,7 +26,8 @@ static void read_in_team(void *arg, td_worker *worker) {
 
 void td_concept_float_mode(td_lab *lab) {
     mode before = {0}, after = {0};
-    unsigned plain = _mm_getcsr();
+    unsigned plain = _mm_getcsr() & ~(unsigned)FLUSH; /* the program may have set it */
+    _mm_setcsr(plain);
     pthread_t first = 0;
     if (!lab->mutant) {
         first = td_lab_thread(lab, read_mode, &before);

@@ -111,7 +111,7 @@ ParameterizedTestParameters(verify_folder, refusals) {
         {SHORT_FILE, EXPECTED, "", "", TD_EINPUT, EXPECTED},
         {DROP, WEIGHTS, "logit_bias", "", TD_EINPUT, "tensor logit_bias is missing"},
         {RENAME, WEIGHTS, "logit_bias", "logit_bios", TD_EINPUT, "tensor logit_bias is missing"},
-        {RESHAPE, WEIGHTS, "text.positional_embedding", "", TD_EINPUT, "expected shape [9, 14]"},
+        {RESHAPE, WEIGHTS, "text.positional_embedding", "", TD_EINPUT, "expected shape [9, 12]"},
         {NOT_A_NUMBER, WEIGHTS, "visual.trunk.norm.bias", "", TD_EINPUT,
          "visual.trunk.norm.bias: element 11 is"},
         {DROP, BATCH, "tokens", "", TD_EINPUT, "tensor tokens is missing"},

@@ -80,8 +80,7 @@ def make_model(config, loss):
     args["init_logit_scale"] = math.log(10) if loss == "siglip" else math.log(1 / 0.07)
     if config.get("tandem_family") == "siglip":
         small = {"layers": 1, "width": 64, "patch_size": 16, "image_size": 16}
-        text = dict(args["text_cfg"], no_causal_mask=True, pool_type="last", proj_bias=True,
-                    norm_kwargs={"eps": 1e-6})
+        text = dict(args["text_cfg"], pool_type="last", proj_bias=True, norm_kwargs={"eps": 1e-6})
         model = open_clip.CustomTextCLIP(**dict(args, vision_cfg=small, text_cfg=text))
         model.visual = SiglipImageTower(args["vision_cfg"])
         return model

@@ -6,8 +6,8 @@
  * A element (i, p) is a[i * a_row + p * a_col], so A may be a transposed view; B and C are
  * row-major. Each element is one chain of FMAs in ascending p, from zero, from C (accumulate), or
  * from zero and then added to C (add, which keeps long sums by parts from losing digits to one long
- * chain): register tiles differ by ISA, results do not. No byte outside the m x n, k x n and m x k
- * elements is touched.
+ * chain); a row_factor (m) multiplies the rows of the result. Register tiles differ by ISA, results
+ * do not. No byte outside the m x n, k x n and m x k elements is touched.
  *
  * Triangles are exact: what lies outside of one is neither read nor multiplied by zero, so a NaN,
  * an infinity or a -0 there changes nothing. LOWER uses p <= i + diagonal, UPPER p >= i - diagonal.
@@ -15,6 +15,7 @@
 #ifndef TD_KERNELS_PRODUCT_H
 #define TD_KERNELS_PRODUCT_H
 
+#include "kernels/ahead.h"
 #include "kernels/simd.h"
 
 typedef enum td_triangle { TD_TRIANGLE_NONE, TD_TRIANGLE_LOWER, TD_TRIANGLE_UPPER } td_triangle;
@@ -29,16 +30,20 @@ typedef struct td_product {
     int64_t ldc;
     bool accumulate, add;
     int64_t diagonal;
+    const float *row_factor;
+    td_ahead *ahead; /* of td_product_all with `fetch`: what to prefetch, a line a step */
 } td_product;
 
-/* 6 x 4 vectors: 24 accumulators, 4 of B and a broadcast fit 32 registers. AVX2 holds a vector in
- * two registers of 16: 6 x 1 is 12 accumulators, 2 of B and a broadcast. */
+/* Register tiles are up to TD_PRODUCT_VECTORS wide, and as high as gives some TD_PRODUCT_SUMS
+ * accumulators: 6 x 4, 8 x 3, 8 x 2, 8 x 1. 24 accumulators, 4 vectors of B and a broadcast fit 32
+ * registers, and 8 are what two pipes of 4 cycles need. AVX2 holds a vector in two registers of 16:
+ * 6 x 1 is 12 accumulators, 2 of B and a broadcast. */
 #if defined(__AVX512F__)
-enum { TD_PRODUCT_ROWS = 6, TD_PRODUCT_VECTORS = 4 };
+enum { TD_PRODUCT_ROWS = 8, TD_PRODUCT_VECTORS = 4, TD_PRODUCT_SUMS = 24 };
 #elif defined(__AVX2__)
-enum { TD_PRODUCT_ROWS = 6, TD_PRODUCT_VECTORS = 1 };
+enum { TD_PRODUCT_ROWS = 6, TD_PRODUCT_VECTORS = 1, TD_PRODUCT_SUMS = 6 };
 #else
-enum { TD_PRODUCT_ROWS = 2, TD_PRODUCT_VECTORS = 1 };
+enum { TD_PRODUCT_ROWS = 2, TD_PRODUCT_VECTORS = 1, TD_PRODUCT_SUMS = 2 };
 #endif
 
 typedef struct td_product_sums {
@@ -57,7 +62,7 @@ TD_SIMD void td_product_step(const td_product *p, const int rows, const int vect
         right[v] = whole || v + 1 < vectors ? td_v16_load(b + v * TD_LANES)
                                             : td_v16_load_part(b + v * TD_LANES, part, 0);
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         if (r >= low && r < high) {
             td_v16 left = td_v16_set1(a[r * p->a_row]);
@@ -71,7 +76,7 @@ TD_SIMD void td_product_step(const td_product *p, const int rows, const int vect
 
 TD_SIMD void td_product_load(const td_product *p, const int rows, const int vectors,
                              const bool whole, int64_t part, const float *c, td_product_sums *sum) {
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
@@ -84,15 +89,18 @@ TD_SIMD void td_product_load(const td_product *p, const int rows, const int vect
 }
 
 TD_SIMD void td_product_store(const td_product *p, const int rows, const int vectors,
-                              const bool whole, int64_t part, float *c,
+                              const bool whole, int64_t part, int64_t i, float *c,
                               const td_product_sums *sum) {
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             float *at = c + r * p->ldc + v * TD_LANES;
             bool full = whole || v + 1 < vectors;
             td_v16 c_new = sum->at[r][v];
+            if (p->row_factor != NULL) {
+                c_new = td_v16_mul(c_new, td_v16_set1(p->row_factor[i + r]));
+            }
             if (p->add) {
                 td_v16 c_old = full ? td_v16_load(at) : td_v16_load_part(at, part, 0);
                 c_new = td_v16_add(c_old, c_new);
@@ -112,9 +120,9 @@ TD_SIMD int64_t td_product_clamp(int64_t q, int64_t k) {
 
 /* One register tile: the steps in which all its rows take part, and before or after those the few
  * at a triangle's edge. */
-TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, const int rows,
-                             const int vectors, const bool whole, int64_t part, int64_t i,
-                             int64_t j) {
+TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, const bool fetch,
+                             const int rows, const int vectors, const bool whole, int64_t part,
+                             int64_t i, int64_t j) {
     td_product_sums sum;
     float *c = p->c + i * p->ldc + j;
     int64_t first = 0, last = p->k;
@@ -129,8 +137,12 @@ TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, co
     if (triangle == TD_TRIANGLE_LOWER) {
         last = td_product_clamp(i + p->diagonal + 1, last);
     }
+    td_ahead *ahead = p->ahead;
     for (int64_t q = first; q < last; q++) {
         td_product_step(p, rows, vectors, whole, part, i, j, q, 0, rows, &sum);
+        if (fetch) {
+            td_ahead_line(ahead);
+        }
     }
     if (triangle == TD_TRIANGLE_LOWER) {
         int64_t end = td_product_clamp(i + rows + p->diagonal, p->k);
@@ -139,62 +151,70 @@ TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, co
                             &sum);
         }
     }
-    td_product_store(p, rows, vectors, whole, part, c, &sum);
+    td_product_store(p, rows, vectors, whole, part, i, c, &sum);
 }
 
 /* All rows of one column strip, in equal heights: 16 rows are 6, 5, 5 rather than 6, 6, 4. */
-TD_SIMD void td_product_strip(const td_product *p, const td_triangle triangle, const int vectors,
-                              const bool whole, int64_t part, int64_t j) {
-    int64_t blocks = (p->m + TD_PRODUCT_ROWS - 1) / TD_PRODUCT_ROWS;
+TD_SIMD void td_product_strip(const td_product *p, const td_triangle triangle, const bool fetch,
+                              const int vectors, const bool whole, int64_t part, int64_t j) {
+    const int fitting = TD_PRODUCT_SUMS / vectors;
+    const int height = fitting < TD_PRODUCT_ROWS ? fitting : TD_PRODUCT_ROWS;
+    int64_t blocks = (p->m + height - 1) / height;
     for (int64_t block = 0; block < blocks; block++) {
         int64_t i = p->m * block / blocks, rows = p->m * (block + 1) / blocks - i;
         switch (rows) {
-#if defined(__AVX2__)
-        case 6:
-            td_product_tile(p, triangle, 6, vectors, whole, part, i, j);
-            break;
-        case 5:
-            td_product_tile(p, triangle, 5, vectors, whole, part, i, j);
-            break;
-        case 4:
-            td_product_tile(p, triangle, 4, vectors, whole, part, i, j);
-            break;
-        case 3:
-            td_product_tile(p, triangle, 3, vectors, whole, part, i, j);
-            break;
+#define TD_PRODUCT_CASE(n)                                                                         \
+    case n:                                                                                        \
+        td_product_tile(p, triangle, fetch, n <= height ? n : 1, vectors, whole, part, i, j);      \
+        break;
+#if defined(__AVX512F__)
+            TD_PRODUCT_CASE(8)
+            TD_PRODUCT_CASE(7)
 #endif
-        case 2:
-            td_product_tile(p, triangle, 2, vectors, whole, part, i, j);
-            break;
+#if defined(__AVX2__)
+            TD_PRODUCT_CASE(6)
+            TD_PRODUCT_CASE(5)
+            TD_PRODUCT_CASE(4)
+            TD_PRODUCT_CASE(3)
+#endif
+            TD_PRODUCT_CASE(2)
+#undef TD_PRODUCT_CASE
         default:
-            td_product_tile(p, triangle, 1, vectors, whole, part, i, j);
+            td_product_tile(p, triangle, fetch, 1, vectors, whole, part, i, j);
         }
     }
 }
 
-TD_SIMD void td_product_all(const td_product *p, const td_triangle triangle) {
-    int64_t j = 0;
-    for (; j + TD_PRODUCT_VECTORS * TD_LANES <= p->n; j += TD_PRODUCT_VECTORS * TD_LANES) {
-        td_product_strip(p, triangle, TD_PRODUCT_VECTORS, true, TD_LANES, j);
-    }
+/* Whole vectors in strips of equal width, 13 of them as 4, 3, 3, 3, then what is left of one. */
+TD_SIMD void td_product_all(const td_product *p, const td_triangle triangle, const bool fetch) {
+    int64_t whole = p->n / TD_LANES, part = p->n % TD_LANES;
+    int64_t strips = (whole + TD_PRODUCT_VECTORS - 1) / TD_PRODUCT_VECTORS;
+    for (int64_t strip = 0; strip < strips; strip++) {
+        int64_t v = whole * strip / strips;
+        switch (whole * (strip + 1) / strips - v) {
 #if defined(__AVX512F__)
-    if (j + 2 * TD_LANES <= p->n) {
-        td_product_strip(p, triangle, 2, true, TD_LANES, j);
-        j += 2 * TD_LANES;
-    }
-    if (j + TD_LANES <= p->n) {
-        td_product_strip(p, triangle, 1, true, TD_LANES, j);
-        j += TD_LANES;
-    }
+        case 4:
+            td_product_strip(p, triangle, fetch, 4, true, TD_LANES, v * TD_LANES);
+            break;
+        case 3:
+            td_product_strip(p, triangle, fetch, 3, true, TD_LANES, v * TD_LANES);
+            break;
+        case 2:
+            td_product_strip(p, triangle, fetch, 2, true, TD_LANES, v * TD_LANES);
+            break;
 #endif
-    if (j < p->n) {
-        td_product_strip(p, triangle, 1, false, p->n - j, j);
+        default:
+            td_product_strip(p, triangle, fetch, 1, true, TD_LANES, v * TD_LANES);
+        }
+    }
+    if (part > 0) {
+        td_product_strip(p, triangle, fetch, 1, false, part, whole * TD_LANES);
     }
 }
 
-/* Not inlined: its tiles are 12 to 24 unrolled loops, shared by every product of a file. */
-static __attribute__((noinline)) void td_product_run(const td_product *p) {
-    td_product_all(p, TD_TRIANGLE_NONE);
+/* Not inlined: its tiles are some 30 loops, shared by every product of a file. */
+static __attribute__((noinline, unused)) void td_product_run(const td_product *p) {
+    td_product_all(p, TD_TRIANGLE_NONE, false);
 }
 
 /* to (cols, ld) = the transpose of from (rows, cols), zero from row `rows` to the next multiple of

@@ -42,7 +42,7 @@ TD_SIMD void td_row_div(float *to, const float *from, float divisor, int64_t n) 
 }
 
 /* Sum of a[c] * b[c]: lane = c mod 16, one FMA chain a lane, then the tree of td_v16_sum. */
-TD_SIMD float td_row_dot(const float *a, const float *b, int64_t n) {
+TD_SIMD td_v16 td_row_dot_lanes(const float *a, const float *b, int64_t n) {
     td_v16 sum = td_v16_zero();
     int64_t c = 0;
     for (; c + TD_LANES <= n; c += TD_LANES) {
@@ -51,7 +51,11 @@ TD_SIMD float td_row_dot(const float *a, const float *b, int64_t n) {
     if (c < n) {
         sum = td_v16_fma(td_v16_load_part(a + c, n - c, 0), td_v16_load_part(b + c, n - c, 0), sum);
     }
-    return td_v16_sum(sum);
+    return sum;
+}
+
+TD_SIMD float td_row_dot(const float *a, const float *b, int64_t n) {
+    return td_v16_sum(td_row_dot_lanes(a, b, n));
 }
 
 #endif

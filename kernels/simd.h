@@ -10,8 +10,10 @@
  * - sum, reduce_max across lanes by one tree: lane i with i + 8, then 4, 2, 1. reduce_max is NaN
  *   when a lane is.
  * - to_i16: the nearest integer, ties to even; out of range or NaN gives INT32_MIN.
- * - scale(v, n): v * 2^n as (v * 2^(n >> 1)) * 2^(n - (n >> 1)), n in [-252, 254]. With |v| near 1
- *   it rounds once, also into denormals.
+ * - sum_rows(v), max_rows(v): lane r is sum(v[r]), or the largest lane of v[r] without NaN's
+ * special part, of 16 vectors at a third of the price of one by one.
+ * - scale(v, shifted): v * 2^n where shifted = n + 0x1.8p23, n in [-252, 254] and |v| in [1/4, 4]:
+ * it rounds once, also into denormals. NaN where shifted is.
  * - select(m, a, b): a where m is set, b elsewhere. Comparisons with NaN are false.
  * - transpose16: to[j][i] = from[i][j] for a block of 16 x 16.
  *
@@ -77,14 +79,19 @@ TD_SIMD td_v16 td_v16_neg(td_v16 v) {
     return td_i16_as_v16(td_i16_xor(td_v16_as_i16(v), td_i16_set1(INT32_MIN)));
 }
 
+#define TD_SCALE_SHIFT 0x1.8p23f
+
+#if !defined(__AVX512F__)
 /* The bits of 2^n for n in [-126, 127]. */
 TD_SIMD td_v16 td_v16_exp2i(td_i16 n) {
     return td_i16_as_v16(td_i16_shl(td_i16_add(n, td_i16_set1(127)), 23));
 }
 
-TD_SIMD td_v16 td_v16_scale(td_v16 v, td_i16 n) {
+TD_SIMD td_v16 td_v16_scale(td_v16 v, td_v16 shifted) {
+    td_i16 n = td_i16_sub(td_v16_as_i16(shifted), td_v16_as_i16(td_v16_set1(TD_SCALE_SHIFT)));
     td_i16 half = td_i16_sar(n, 1);
     return td_v16_mul(td_v16_mul(v, td_v16_exp2i(half)), td_v16_exp2i(td_i16_sub(n, half)));
 }
+#endif
 
 #endif

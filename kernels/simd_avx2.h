@@ -134,6 +134,31 @@ TD_SIMD float td_v16_reduce_max(td_v16 v) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+/* 16 rows to one vector in the tree of td_v16_sum, eight at a time: rows are paired so that what is
+ * left of row r ends in lane r, 4 q + j being element q of group j. */
+#define TD_REDUCE_ROWS(name, join)                                                                 \
+    TD_SIMD __m256 name##_8(const td_v16 *v) {                                                     \
+        __m256 four[4], two[2];                                                                    \
+        for (int j = 0; j < 4; j++) {                                                              \
+            __m256 a = join(v[j].low, v[j].high), b = join(v[j + 4].low, v[j + 4].high);           \
+            four[j] =                                                                              \
+                join(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));      \
+        }                                                                                          \
+        for (int j = 0; j < 2; j++) {                                                              \
+            __m256d a = _mm256_castps_pd(four[2 * j]), b = _mm256_castps_pd(four[2 * j + 1]);      \
+            two[j] = join(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),                              \
+                          _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));                             \
+        }                                                                                          \
+        return join(_mm256_shuffle_ps(two[0], two[1], 0x88),                                       \
+                    _mm256_shuffle_ps(two[0], two[1], 0xDD));                                      \
+    }                                                                                              \
+    TD_SIMD td_v16 name(const td_v16 v[16]) {                                                      \
+        return (td_v16){name##_8(v), name##_8(v + 8)};                                             \
+    }
+TD_REDUCE_ROWS(td_v16_sum_rows, _mm256_add_ps)
+TD_REDUCE_ROWS(td_v16_max_rows, _mm256_max_ps)
+#undef TD_REDUCE_ROWS
+
 TD_SIMD td_i16 td_i16_load(const int32_t *p) {
     return (td_i16){_mm256_loadu_si256((const __m256i *)(const void *)p),
                     _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};

@@ -130,6 +130,35 @@ TD_SIMD float td_v16_reduce_max(td_v16 v) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+/* 16 rows to one vector in the tree of td_v16_sum: rows are paired so that what is left of row r
+ * ends in lane r, 4 q + j being element q of group j. */
+#define TD_REDUCE_ROWS(name, join)                                                                 \
+    TD_SIMD td_v16 name(const td_v16 v[16]) {                                                      \
+        __m512 four[4], two[2];                                                                    \
+        for (int j = 0; j < 4; j++) {                                                              \
+            __m512 a = v[j], b = v[j + 4], c = v[j + 8], d = v[j + 12];                            \
+            __m512 ab = join(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));  \
+            __m512 cd = join(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));  \
+            four[j] =                                                                              \
+                join(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));      \
+        }                                                                                          \
+        for (int j = 0; j < 2; j++) {                                                              \
+            __m512d a = _mm512_castps_pd(four[2 * j]), b = _mm512_castps_pd(four[2 * j + 1]);      \
+            two[j] = join(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),                              \
+                          _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));                             \
+        }                                                                                          \
+        return join(_mm512_shuffle_ps(two[0], two[1], 0x88),                                       \
+                    _mm512_shuffle_ps(two[0], two[1], 0xDD));                                      \
+    }
+TD_REDUCE_ROWS(td_v16_sum_rows, _mm512_add_ps)
+TD_REDUCE_ROWS(td_v16_max_rows, _mm512_max_ps)
+#undef TD_REDUCE_ROWS
+
+/* The compiler merges the subtraction with the one that the caller has made. */
+TD_SIMD td_v16 td_v16_scale(td_v16 v, td_v16 shifted) {
+    return _mm512_scalef_ps(v, _mm512_sub_ps(shifted, _mm512_set1_ps(0x1.8p23f)));
+}
+
 TD_SIMD td_i16 td_i16_set1(int32_t x) {
     return _mm512_set1_epi32(x);
 }

@@ -149,6 +149,29 @@ TD_SIMD float td_v16_reduce_max(td_v16 v) {
     return v.lane[0];
 }
 
+TD_SIMD td_v16 td_v16_sum_rows(const td_v16 v[16]) {
+    td_v16 r;
+    TD_EACH(i) {
+        r.lane[i] = td_v16_sum(v[i]);
+    }
+    return r;
+}
+
+TD_SIMD td_v16 td_v16_max_rows(const td_v16 v[16]) {
+    td_v16 r;
+    TD_EACH(i) {
+        td_v16 row = v[i];
+        for (int step = 8; step > 0; step /= 2) {
+            for (int j = 0; j < step; j++) {
+                float a = row.lane[j], b = row.lane[j + step];
+                row.lane[j] = a > b ? a : b;
+            }
+        }
+        r.lane[i] = row.lane[0];
+    }
+    return r;
+}
+
 TD_SIMD td_i16 td_i16_set1(int32_t x) {
     td_i16 r;
     TD_EACH(i) {

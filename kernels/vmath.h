@@ -13,11 +13,11 @@
 #include "kernels/args.h"
 #include "kernels/simd.h"
 
-/* x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 is split so that n * high is exact. */
-TD_SIMD td_v16 td_v16_exp(td_v16 x) {
-    /* min and max return their second operand for NaN: a NaN passes both clamps. */
-    x = td_v16_max(td_v16_set1(-104.0f), td_v16_min(td_v16_set1(89.0f), x));
-    const td_v16 magic = td_v16_set1(0x1.8p23f);
+/* exp of x <= 89. x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 is split so that n * high is exact. */
+TD_SIMD td_v16 td_v16_exp_below(td_v16 x) {
+    /* max and min return their second operand for NaN: a NaN passes the clamps. */
+    x = td_v16_max(td_v16_set1(-104.0f), x);
+    const td_v16 magic = td_v16_set1(TD_SCALE_SHIFT);
     td_v16 shifted = td_v16_fma(x, td_v16_set1(0x1.715476p+0f), magic);
     td_v16 n = td_v16_sub(shifted, magic);
     td_v16 r = td_v16_fnma(n, td_v16_set1(0x1.62e4p-1f), x);
@@ -29,7 +29,11 @@ TD_SIMD td_v16 td_v16_exp(td_v16 x) {
     p = td_v16_fma(p, r, td_v16_set1(0x1p-1f));
     p = td_v16_fma(p, r, td_v16_set1(1.0f));
     p = td_v16_fma(p, r, td_v16_set1(1.0f));
-    return td_v16_scale(p, td_i16_sub(td_v16_as_i16(shifted), td_v16_as_i16(magic)));
+    return td_v16_scale(p, shifted);
+}
+
+TD_SIMD td_v16 td_v16_exp(td_v16 x) {
+    return td_v16_exp_below(td_v16_min(td_v16_set1(89.0f), x));
 }
 
 /* x = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2 / 2 + f^3 p(f). -inf at
@@ -62,7 +66,7 @@ TD_SIMD td_v16 td_v16_log(td_v16 x) {
 
 /* exp(-|x|), from which sigmoid and softplus of x, and of -x, are made. */
 TD_SIMD td_v16 td_v16_exp_minus_abs(td_v16 x) {
-    return td_v16_exp(td_v16_neg(td_v16_abs(x)));
+    return td_v16_exp_below(td_v16_neg(td_v16_abs(x)));
 }
 
 /* exp(-|x + low|), low being what the rounding of x lost: at x = -80 it is worth 60 ULP. A factor
@@ -118,7 +122,7 @@ TD_SIMD td_normal td_v16_normal(td_v16 x) {
     td_v16 t = td_v16_min(td_v16_set1(TD_GELU_ERF_LIMIT), td_v16_abs(x));
     td_v16 u = td_v16_div(one, td_v16_fma(td_v16_set1(0.35f), t, one));
     td_v16 h = td_v16_mul(t, t), low = td_v16_fms(t, t, h), half = td_v16_set1(-0.5f);
-    td_v16 e = td_v16_exp(td_v16_mul(h, half));
+    td_v16 e = td_v16_exp_below(td_v16_mul(h, half));
     e = td_v16_mul(e, td_v16_fma(low, half, one)); /* not a sum: its small part may be flushed */
     td_v16 g = td_v16_set1(-0x1.ddeb5ep-6f);
     g = td_v16_fma(g, u, td_v16_set1(0x1.2715d4p-3f));

@@ -6,67 +6,72 @@
 #include "kernels/kernel.h"
 #include "kernels/vmath.h"
 
-/* In place: scores to exp(score * scale - max), max being the largest score times scale. Returns
- * the sum of the first `seen` and gives max; what lies behind them is not read again. A NaN may get
- * lost in the maximum, never in the sum. */
-TD_SIMD float row_softmax(float *row, int64_t seen, float scale, float *max) {
+/* The largest of the first `seen` scores that fall into each lane. A NaN may get lost here, never
+ * in the sum. */
+TD_SIMD td_v16 row_top(const float *row, int64_t seen) {
     int64_t whole = seen / TD_LANES * TD_LANES;
-    td_m16 part = td_m16_first(seen - whole);
-    td_v16 factor = td_v16_set1(scale), top = td_v16_set1(-INFINITY), sum = td_v16_zero();
+    td_v16 top = td_v16_set1(-INFINITY);
     for (int64_t c = 0; c < whole; c += TD_LANES) {
         top = td_v16_max(top, td_v16_load(row + c));
     }
     if (whole < seen) {
+        td_m16 part = td_m16_first(seen - whole);
         top = td_v16_max(top, td_v16_select(part, td_v16_load(row + whole), top));
     }
-    *max = td_v16_reduce_max(top) * scale;
-    td_v16 shift = td_v16_set1(*max);
+    return top;
+}
+
+/* In place: scores to exp(score * scale - shift). Returns the sums of lanes over the first `seen`;
+ * what lies behind them is not read again. */
+TD_SIMD td_v16 row_exp(float *row, int64_t seen, td_v16 scale, td_v16 shift) {
+    int64_t whole = seen / TD_LANES * TD_LANES;
+    td_v16 sum = td_v16_zero();
     for (int64_t c = 0; c < whole; c += TD_LANES) {
-        td_v16 e = td_v16_exp(td_v16_fms(td_v16_load(row + c), factor, shift));
+        td_v16 e = td_v16_exp_below(td_v16_fms(td_v16_load(row + c), scale, shift));
         td_v16_store(row + c, e);
         sum = td_v16_add(sum, e);
     }
     if (whole < seen) {
-        td_v16 e = td_v16_exp(td_v16_fms(td_v16_load(row + whole), factor, shift));
+        td_m16 part = td_m16_first(seen - whole);
+        td_v16 e = td_v16_exp_below(td_v16_fms(td_v16_load(row + whole), scale, shift));
         td_v16_store(row + whole, e);
         sum = td_v16_add(sum, td_v16_select(part, e, td_v16_zero()));
     }
-    return td_v16_sum(sum);
+    return sum;
 }
 
-/* lse = max + log(sum), 16 rows at a time. */
-TD_SIMD void save_lse(float *lse, const float *max, const float *sum, int64_t rows) {
-    for (int64_t r = 0; r < rows; r += TD_LANES) {
-        int64_t part = rows - r < TD_LANES ? rows - r : TD_LANES;
-        td_v16 log = td_v16_log(td_v16_load_part(sum + r, part, 1));
-        td_v16_store_part(lse + r, td_v16_add(td_v16_load_part(max + r, part, 0), log), part);
+/* Rows [i, i + rows) of the head, at most 16, whose scores are at `strip`: to unnormalised
+ * probabilities; inverse (16) gets 1 / sum, lse is saved. Reductions across lanes are done for 16
+ * rows at once: one by one their latency would cost as much as the exponentials. */
+TD_SIMD void group_softmax(const td_attention_f32_args *args, float *strip, int64_t ld, int64_t i,
+                           int64_t rows, float *inverse) {
+    td_v16 lanes[TD_LANES], scale = td_v16_set1(td_attention_scale(args));
+    float shifts[TD_LANES];
+    for (int64_t r = 0; r < TD_LANES; r++) {
+        lanes[r] = r < rows ? row_top(strip + r * ld, td_row_keys(args, i + r)) : td_v16_zero();
     }
-}
-
-TD_SIMD void scale_row(float *row, int64_t n, float factor) {
-    td_v16 by = td_v16_set1(factor);
-    int64_t c = 0;
-    for (; c + TD_LANES <= n; c += TD_LANES) {
-        td_v16_store(row + c, td_v16_mul(td_v16_load(row + c), by));
+    td_v16 max = td_v16_mul(td_v16_max_rows(lanes), scale);
+    td_v16_store(shifts, max);
+    for (int64_t r = 0; r < rows; r++) {
+        lanes[r] = row_exp(strip + r * ld, td_row_keys(args, i + r), scale, td_v16_set1(shifts[r]));
     }
-    if (c < n) {
-        td_v16_store_part(row + c, td_v16_mul(td_v16_load_part(row + c, n - c, 0), by), n - c);
-    }
+    td_v16 sum = td_v16_sum_rows(lanes);
+    td_v16_store(inverse, td_v16_div(td_v16_set1(1.0f), sum));
+    td_v16_store_part(args->lse + i, td_v16_add(max, td_v16_log(sum)), rows);
 }
 
 static void forward_strip(const td_attention_f32_args *args, const float *kt, float *strip,
-                          int64_t i) {
-    int64_t ld = td_attention_pad(args->n_k), rows = td_strip_rows(args, i);
-    int64_t keys = td_strip_keys(args, i, rows);
-    float sums[TD_STRIP_ROWS], maxima[TD_STRIP_ROWS], scale = td_attention_scale(args);
-    td_strip_scores(args, args->q + i * args->q_row, args->q_row, rows, keys, kt, strip);
-    for (int64_t r = 0; r < rows; r++) {
-        sums[r] = row_softmax(strip + r * ld, td_row_keys(args, i + r), scale, &maxima[r]);
+                          int64_t i, int64_t rows, td_ahead *ahead) {
+    int64_t ld = td_attention_pad(args->n_k);
+    float inverse[TD_STRIP_MOST];
+    td_strip_scores(args, args->q + i * args->q_row, args->q_row, i, rows, kt, strip, ahead);
+    for (int64_t r = 0; r < rows; r += TD_LANES) {
+        group_softmax(args, strip + r * ld, ld, i + r, rows - r < TD_LANES ? rows - r : TD_LANES,
+                      inverse + r);
     }
-    save_lse(args->lse + i, maxima, sums, rows);
     td_product product = {.m = rows,
                           .n = args->head,
-                          .k = keys,
+                          .k = td_strip_keys(args, i, rows),
                           .a = strip,
                           .a_row = ld,
                           .a_col = 1,
@@ -74,31 +79,40 @@ static void forward_strip(const td_attention_f32_args *args, const float *kt, fl
                           .ldb = args->kv_row,
                           .c = args->o + i * args->o_row,
                           .ldc = args->o_row,
-                          .diagonal = i};
+                          .diagonal = i,
+                          .row_factor = inverse,
+                          .ahead = ahead};
     if (args->causal) {
         td_strip_lower(&product);
     } else {
-        td_product_run(&product);
-    }
-    for (int64_t r = 0; r < rows; r++) {
-        scale_row(args->o + (i + r) * args->o_row, args->head, 1.0f / sums[r]);
+        td_strip_whole(&product);
     }
 }
 
 /* args: of one head. */
-static void forward_head(const td_attention_f32_args *args, float *scratch) {
-    int64_t ld = td_attention_pad(args->n_k);
+static void forward_head(const td_attention_f32_args *args, float *scratch, td_ahead *ahead) {
+    int64_t ld = td_attention_pad(args->n_k), step = td_strip_rows(args);
     float *kt = scratch, *strip = kt + args->head * ld;
     td_product_transpose(kt, ld, args->k, args->kv_row, args->n_k, args->head);
-    for (int64_t i = 0; i < args->n_q; i += td_strip_rows(args, i)) {
-        forward_strip(args, kt, strip, i);
+    for (int64_t i = 0; i < args->n_q; i += step) {
+        forward_strip(args, kt, strip, i, args->n_q - i < step ? args->n_q - i : step, ahead);
     }
 }
 
 void TD_FN(attention_f32)(const td_attention_f32_args *args, int64_t first, int64_t last,
                           void *scratch) {
+    td_attention_f32_args one, next;
     for (int64_t tile = first; tile < last; tile++) {
-        td_attention_f32_args one = td_attention_one(args, tile / args->heads, tile % args->heads);
-        forward_head(&one, scratch);
+        one = tile == first ? td_attention_one(args, tile / args->heads, tile % args->heads) : next;
+        td_ahead ahead = {0};
+        if (tile + 1 < last) {
+            next = td_attention_one(args, (tile + 1) / args->heads, (tile + 1) % args->heads);
+            td_ahead_add(&ahead, next.k, next.kv_row, next.n_k, next.head);
+            td_ahead_add(&ahead, next.q, next.q_row, next.n_q, next.head);
+            td_ahead_add(&ahead, next.v, next.kv_row, next.n_k, next.head);
+            td_ahead_add(&ahead, next.o, next.o_row, next.n_q, next.head);
+        }
+        td_ahead_begin(&ahead, scratch);
+        forward_head(&one, scratch, &ahead);
     }
 }

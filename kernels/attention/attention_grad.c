@@ -13,102 +13,164 @@ typedef struct head {
     const float *d_o;
     float *dq, *dk, *dv;
     int64_t dq_row, dkv_row;
+    int64_t rows_of_dkv;     /* to be written: those of unseen keys as well */
     float *kt, *vt, *p, *ds; /* scratch */
+    td_ahead *ahead;
 } head;
 
 /* One row, in place: p from scores, ds from dp. What lies behind the first `seen` is never read. */
 TD_SIMD void row_gradient(float *p, float *ds, int64_t seen, float scale, float lse, float d) {
     td_v16 factor = td_v16_set1(scale), log_sum = td_v16_set1(lse), mean = td_v16_set1(d);
     for (int64_t c = 0; c < seen; c += TD_LANES) {
-        td_v16 e = td_v16_exp(td_v16_fms(td_v16_load(p + c), factor, log_sum));
+        td_v16 e = td_v16_exp_below(td_v16_fms(td_v16_load(p + c), factor, log_sum));
         td_v16 g = td_v16_mul(e, td_v16_sub(td_v16_load(ds + c), mean));
         td_v16_store(p + c, e);
         td_v16_store(ds + c, td_v16_mul(g, factor));
     }
 }
 
+/* rowsum(dO O) of up to 16 rows. */
+TD_SIMD void group_means(const head *at, int64_t i, int64_t rows, float *d) {
+    const td_attention_f32_args *args = &at->args;
+    td_v16 lanes[TD_LANES];
+    for (int64_t r = 0; r < TD_LANES; r++) {
+        int64_t row = (i + r) * args->o_row;
+        lanes[r] =
+            r < rows ? td_row_dot_lanes(at->d_o + row, args->o + row, args->head) : td_v16_zero();
+    }
+    td_v16_store(d, td_v16_sum_rows(lanes));
+}
+
+static void strip_gradient(const head *at, int64_t i, int64_t rows) {
+    const td_attention_f32_args *args = &at->args;
+    int64_t ld = td_attention_pad(args->n_k);
+    float scale = td_attention_scale(args), d[TD_LANES];
+    for (int64_t r = 0; r < rows; r++) {
+        if (r % TD_LANES == 0) {
+            group_means(at, i + r, rows - r < TD_LANES ? rows - r : TD_LANES, d);
+        }
+        row_gradient(at->p + r * ld, at->ds + r * ld, td_row_keys(args, i + r), scale,
+                     args->lse[i + r], d[r % TD_LANES]);
+    }
+}
+
+/* to (keys, head) += weights^T x for the strip of rows [i, i + rows): keys before the strip's own
+ * have been added to, the others begin; without a mask all have, but for the first strip. */
+static void strip_columns(const head *at, const float *weights, const float *x, int64_t x_row,
+                          float *to, int64_t i, int64_t rows) {
+    const td_attention_f32_args *args = &at->args;
+    int64_t before = args->causal ? i : i > 0 ? args->n_k : 0;
+    td_product product = {.m = before,
+                          .n = args->head,
+                          .k = rows,
+                          .a = weights,
+                          .a_row = 1,
+                          .a_col = td_attention_pad(args->n_k),
+                          .b = x,
+                          .ldb = x_row,
+                          .c = to,
+                          .ldc = at->dkv_row,
+                          .accumulate = true,
+                          .ahead = at->ahead};
+    td_strip_whole(&product);
+    product.m = td_strip_keys(args, i, rows) - before;
+    product.a += before;
+    product.c += before * at->dkv_row;
+    product.accumulate = false;
+    if (args->causal) {
+        td_strip_upper(&product);
+    } else {
+        td_strip_whole(&product);
+    }
+}
+
 static void backward_strip(const head *at, int64_t i, int64_t rows) {
     const td_attention_f32_args *args = &at->args;
-    int64_t ld = td_attention_pad(args->n_k), keys = td_strip_keys(args, i, rows);
-    float scale = td_attention_scale(args);
     const float *q = args->q + i * args->q_row, *d_o = at->d_o + i * args->o_row;
-    td_strip_scores(args, q, args->q_row, rows, keys, at->kt, at->p);
-    td_strip_scores(args, d_o, args->o_row, rows, keys, at->vt, at->ds);
-    for (int64_t r = 0; r < rows; r++) {
-        float d = td_row_dot(d_o + r * args->o_row, args->o + (i + r) * args->o_row, args->head);
-        row_gradient(at->p + r * ld, at->ds + r * ld, td_row_keys(args, i + r), scale,
-                     args->lse[i + r], d);
-    }
+    td_strip_scores(args, q, args->q_row, i, rows, at->kt, at->p, at->ahead);
+    td_strip_scores(args, d_o, args->o_row, i, rows, at->vt, at->ds, at->ahead);
+    strip_gradient(at, i, rows);
     td_product product = {.m = rows,
                           .n = args->head,
-                          .k = keys,
+                          .k = td_strip_keys(args, i, rows),
                           .a = at->ds,
-                          .a_row = ld,
+                          .a_row = td_attention_pad(args->n_k),
                           .a_col = 1,
                           .b = args->k,
                           .ldb = args->kv_row,
                           .c = at->dq + i * at->dq_row,
                           .ldc = at->dq_row,
-                          .diagonal = i};
-    td_product columns = {.m = keys,
-                          .n = args->head,
-                          .k = rows,
-                          .a = at->p,
-                          .a_row = 1,
-                          .a_col = ld,
-                          .b = d_o,
-                          .ldb = args->o_row,
-                          .c = at->dv,
-                          .ldc = at->dkv_row,
-                          .accumulate = true,
-                          .diagonal = i};
-    void (*of_rows)(const td_product *) = args->causal ? td_strip_lower : td_product_run;
-    void (*of_columns)(const td_product *) = args->causal ? td_strip_upper : td_product_run;
-    of_rows(&product);
-    of_columns(&columns);
-    columns.a = at->ds;
-    columns.b = q;
-    columns.ldb = args->q_row;
-    columns.c = at->dk;
-    of_columns(&columns);
+                          .diagonal = i,
+                          .ahead = at->ahead};
+    if (args->causal) {
+        td_strip_lower(&product);
+    } else {
+        td_strip_whole(&product);
+    }
+    strip_columns(at, at->p, d_o, args->o_row, at->dv, i, rows);
+    strip_columns(at, at->ds, q, args->q_row, at->dk, i, rows);
 }
 
-static void backward_head(const td_attention_grad_f32_args *grad, int64_t s, int64_t h,
-                          float *scratch) {
+static head head_of(const td_attention_grad_f32_args *grad, int64_t s, int64_t h) {
     const td_attention_f32_args *all = &grad->forward;
     td_attention_place place = td_attention_place_of(all, s);
     int64_t shift = h * all->head;
     int64_t q_first = all->q_starts != NULL ? all->q_starts[s] * grad->dq_row : s * grad->dq_seq;
     int64_t kv_first =
         all->kv_starts != NULL ? all->kv_starts[s] * grad->dkv_row : s * grad->dkv_seq;
-    head at = {.args = td_attention_one(all, s, h),
-               .d_o = grad->d_o + place.o + shift,
-               .dq = grad->dq + q_first + shift,
-               .dk = grad->dk + kv_first + shift,
-               .dv = grad->dv + kv_first + shift,
-               .dq_row = grad->dq_row,
-               .dkv_row = grad->dkv_row,
-               .kt = scratch};
-    const td_attention_f32_args *args = &at.args;
-    int64_t ld = td_attention_pad(args->n_k);
-    at.vt = at.kt + args->head * ld;
-    at.p = at.vt + args->head * ld;
-    at.ds = at.p + TD_STRIP_ROWS * ld;
-    td_product_transpose(at.kt, ld, args->k, args->kv_row, args->n_k, args->head);
-    td_product_transpose(at.vt, ld, args->v, args->kv_row, args->n_k, args->head);
-    for (int64_t j = 0; j < place.n_k; j++) {
-        memset(at.dk + j * at.dkv_row, 0, (size_t)args->head * sizeof *at.dk);
-        memset(at.dv + j * at.dkv_row, 0, (size_t)args->head * sizeof *at.dv);
+    return (head){.args = td_attention_one(all, s, h),
+                  .d_o = grad->d_o + place.o + shift,
+                  .dq = grad->dq + q_first + shift,
+                  .dk = grad->dk + kv_first + shift,
+                  .dv = grad->dv + kv_first + shift,
+                  .dq_row = grad->dq_row,
+                  .dkv_row = grad->dkv_row,
+                  .rows_of_dkv = place.n_k};
+}
+
+static void backward_head(head *at, float *scratch, td_ahead *ahead) {
+    const td_attention_f32_args *args = &at->args;
+    int64_t ld = td_attention_pad(args->n_k), step = td_strip_rows(args);
+    at->ahead = ahead;
+    at->kt = scratch;
+    at->vt = at->kt + args->head * ld;
+    at->p = at->vt + args->head * ld;
+    at->ds = at->p + td_strip_floats(args->n_k);
+    td_product_transpose(at->kt, ld, args->k, args->kv_row, args->n_k, args->head);
+    td_product_transpose(at->vt, ld, args->v, args->kv_row, args->n_k, args->head);
+    for (int64_t i = 0; i < args->n_q; i += step) {
+        backward_strip(at, i, args->n_q - i < step ? args->n_q - i : step);
     }
-    for (int64_t i = 0; i < args->n_q; i += td_strip_rows(args, i)) {
-        backward_strip(&at, i, td_strip_rows(args, i));
+    int64_t written = args->causal || args->n_q == 0 ? args->n_q : args->n_k;
+    for (int64_t j = written; j < at->rows_of_dkv; j++) {
+        memset(at->dk + j * at->dkv_row, 0, (size_t)args->head * sizeof *at->dk);
+        memset(at->dv + j * at->dkv_row, 0, (size_t)args->head * sizeof *at->dv);
     }
+}
+
+static void look_ahead(const head *at, td_ahead *ahead) {
+    const td_attention_f32_args *args = &at->args;
+    td_ahead_add(ahead, args->k, args->kv_row, args->n_k, args->head);
+    td_ahead_add(ahead, args->v, args->kv_row, args->n_k, args->head);
+    td_ahead_add(ahead, args->q, args->q_row, args->n_q, args->head);
+    td_ahead_add(ahead, at->d_o, args->o_row, args->n_q, args->head);
+    td_ahead_add(ahead, args->o, args->o_row, args->n_q, args->head);
+    td_ahead_add(ahead, at->dq, at->dq_row, args->n_q, args->head);
+    td_ahead_add(ahead, at->dv, at->dkv_row, args->n_k, args->head);
+    td_ahead_add(ahead, at->dk, at->dkv_row, args->n_k, args->head);
 }
 
 void TD_FN(attention_grad_f32)(const td_attention_grad_f32_args *args, int64_t first, int64_t last,
                                void *scratch) {
     int64_t heads = args->forward.heads;
     for (int64_t tile = first; tile < last; tile++) {
-        backward_head(args, tile / heads, tile % heads, scratch);
+        head at = head_of(args, tile / heads, tile % heads);
+        td_ahead ahead = {0};
+        if (tile + 1 < last) {
+            head next = head_of(args, (tile + 1) / heads, (tile + 1) % heads);
+            look_ahead(&next, &ahead);
+        }
+        td_ahead_begin(&ahead, scratch);
+        backward_head(&at, scratch, &ahead);
     }
 }

@@ -10,10 +10,10 @@
 
 #include "kernels/args.h"
 
-/* Rows of a strip: multiples of 6, the height of the register tiles; at 197 keys 24 rows of scores
- * are 20 KiB and stay in L1. A causal strip is lower, as it computes scores up to its last row's
- * key. Any height gives the same bits. */
-enum { TD_STRIP_ROWS = 24, TD_STRIP_ROWS_CAUSAL = 12 };
+/* A strip's scores stay in L1: 5,120 of them are 20 KiB, 24 rows of 197 keys, or all rows where the
+ * keys are 50. At least the 16 rows whose softmax is done together. Any height gives the same bits.
+ */
+enum { TD_STRIP_SCORES = 5120, TD_STRIP_LEAST = 16, TD_STRIP_MOST = 96 };
 
 static inline int64_t td_attention_pad(int64_t keys) {
     return (keys + 15) / 16 * 16;
@@ -60,8 +60,13 @@ static inline td_attention_f32_args td_attention_one(const td_attention_f32_args
 
 /* Floats of scratch: K transposed and one strip of scores; backward also V transposed and a strip
  * of score gradients. */
+static inline int64_t td_strip_floats(int64_t keys) {
+    int64_t least = TD_STRIP_LEAST * td_attention_pad(keys);
+    return least > TD_STRIP_SCORES ? least : TD_STRIP_SCORES;
+}
+
 static inline int64_t td_attention_floats(const td_attention_f32_args *args) {
-    return (args->head + TD_STRIP_ROWS) * td_attention_pad(args->n_k);
+    return args->head * td_attention_pad(args->n_k) + td_strip_floats(args->n_k);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Scores of one strip of query rows, and the number of keys it sees.
+ * What forward and backward attention do alike: strips of query rows, their scores, and the keys
+ * they see.
  */
 #ifndef TD_KERNELS_STRIP_H
 #define TD_KERNELS_STRIP_H
@@ -12,10 +13,16 @@ TD_SIMD float td_attention_scale(const td_attention_f32_args *args) {
     return 1.0f / sqrtf((float)args->head);
 }
 
-/* Rows of the strip that starts at row `first`. */
-TD_SIMD int64_t td_strip_rows(const td_attention_f32_args *args, int64_t first) {
-    int64_t rows = args->causal ? TD_STRIP_ROWS_CAUSAL : TD_STRIP_ROWS;
-    return args->n_q - first < rows ? args->n_q - first : rows;
+/* Rows of every strip but the last: equal, and whole groups of 16 where causal, so that a group's
+ * diagonal lies in one vector. */
+static inline int64_t td_strip_rows(const td_attention_f32_args *args) {
+    int64_t most = TD_STRIP_SCORES / td_attention_pad(args->n_k > 0 ? args->n_k : 1);
+    most = most < TD_STRIP_LEAST ? TD_STRIP_LEAST : most > TD_STRIP_MOST ? TD_STRIP_MOST : most;
+    if (args->causal) {
+        return most / TD_LANES * TD_LANES;
+    }
+    int64_t strips = (args->n_q + most - 1) / most;
+    return strips > 0 ? (args->n_q + strips - 1) / strips : 1;
 }
 
 /* Keys that the rows [first, first + rows) touch: for a causal strip up to its last row's own. */
@@ -28,30 +35,40 @@ TD_SIMD int64_t td_row_keys(const td_attention_f32_args *args, int64_t i) {
     return args->causal ? i + 1 : args->n_k;
 }
 
-/* The causal products: of rows of keys seen, and, by columns, of queries that see. */
+/* The products of attention, with prefetching: of all keys, of the keys that rows see, and, by
+ * columns, of the queries that see a key. */
+static __attribute__((noinline)) void td_strip_whole(const td_product *p) {
+    td_product_all(p, TD_TRIANGLE_NONE, true);
+}
+
 static __attribute__((noinline, unused)) void td_strip_lower(const td_product *p) {
-    td_product_all(p, TD_TRIANGLE_LOWER);
+    td_product_all(p, TD_TRIANGLE_LOWER, true);
 }
 
 static __attribute__((noinline, unused)) void td_strip_upper(const td_product *p) {
-    td_product_all(p, TD_TRIANGLE_UPPER);
+    td_product_all(p, TD_TRIANGLE_UPPER, true);
 }
 
-/* to (rows, ld) = x (rows, head) times a transposed operand (head, ld), for the first `keys` keys
- * rounded up to whole vectors. */
-TD_SIMD void td_strip_scores(const td_attention_f32_args *args, const float *x, int64_t x_row,
-                             int64_t rows, int64_t keys, const float *transposed, float *to) {
-    int64_t ld = td_attention_pad(args->n_k);
-    td_product_run(&(td_product){.m = rows,
-                                 .n = td_attention_pad(keys),
-                                 .k = args->head,
-                                 .a = x,
-                                 .a_row = x_row,
-                                 .a_col = 1,
-                                 .b = transposed,
-                                 .ldb = ld,
-                                 .c = to,
-                                 .ldc = ld});
+/* to (rows, ld) = x (rows, head), which starts at row `first` of all queries, times a transposed
+ * operand (head, ld), for the keys that some row of a group sees, rounded up to whole vectors. */
+static inline void td_strip_scores(const td_attention_f32_args *args, const float *x, int64_t x_row,
+                                   int64_t first, int64_t rows, const float *transposed, float *to,
+                                   td_ahead *ahead) {
+    int64_t ld = td_attention_pad(args->n_k), group = args->causal ? TD_LANES : rows;
+    for (int64_t r = 0; r < rows; r += group) {
+        int64_t m = rows - r < group ? rows - r : group;
+        td_strip_whole(&(td_product){.m = m,
+                                     .n = td_attention_pad(td_strip_keys(args, first + r, m)),
+                                     .k = args->head,
+                                     .a = x + r * x_row,
+                                     .a_row = x_row,
+                                     .a_col = 1,
+                                     .b = transposed,
+                                     .ldb = ld,
+                                     .c = to + r * ld,
+                                     .ldc = ld,
+                                     .ahead = ahead});
+    }
 }
 
 #endif

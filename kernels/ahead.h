@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Prefetching what the next tile will read while this one computes. A head of a packed qkv matrix
+ * is rows of 256 bytes, some 9 KiB apart: no hardware prefetcher follows that, and without help a
+ * third of the time of attention goes by waiting. Lines are asked for one by one between the steps
+ * of a product, because a burst of them would fill the queue of misses and stop the rest.
+ */
+#ifndef TD_KERNELS_AHEAD_H
+#define TD_KERNELS_AHEAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TD_AHEAD_PARTS = 8, TD_AHEAD_LINE = 64 };
+
+/* Rows of `lines` cache lines each, `skip` bytes between the end of one and the next. */
+typedef struct td_ahead_part {
+    const char *at;
+    int64_t skip, rows, lines;
+} td_ahead_part;
+
+/* at: the next line; lines, rows: left of its row, of its part. step: bytes to the next line; 0
+ * when all have been asked for and `at` stays. */
+typedef struct td_ahead {
+    const char *at;
+    int64_t step, lines, rows;
+    int n, part_index;
+    td_ahead_part part[TD_AHEAD_PARTS];
+} td_ahead;
+
+static inline void td_ahead_add(td_ahead *ahead, const float *at, int64_t ld, int64_t rows,
+                                int64_t cols) {
+    int64_t bytes = cols * (int64_t)sizeof *at, lines = (bytes + TD_AHEAD_LINE - 1) / TD_AHEAD_LINE;
+    if (rows > 0) {
+        ahead->part[ahead->n++] = (td_ahead_part){
+            (const char *)at, ld * (int64_t)sizeof *at - lines * TD_AHEAD_LINE, rows, lines};
+    }
+}
+
+static inline void td_ahead_part_begin(td_ahead *ahead) {
+    if (ahead->part_index == ahead->n) {
+        ahead->step = 0;
+        ahead->lines = INT64_MAX;
+        return;
+    }
+    const td_ahead_part *part = &ahead->part[ahead->part_index];
+    ahead->at = part->at;
+    ahead->step = TD_AHEAD_LINE;
+    ahead->lines = part->lines;
+    ahead->rows = part->rows;
+}
+
+/* After the parts were added; `resting` is any address that may be asked for at the end. */
+static inline void td_ahead_begin(td_ahead *ahead, const void *resting) {
+    ahead->at = resting;
+    ahead->part_index = 0;
+    td_ahead_part_begin(ahead);
+}
+
+static inline __attribute__((always_inline)) void td_ahead_line(td_ahead *ahead) {
+    __builtin_prefetch(ahead->at, 0, 2);
+    ahead->at += ahead->step;
+    if (__builtin_expect(--ahead->lines == 0, 0)) {
+        const td_ahead_part *part = &ahead->part[ahead->part_index];
+        ahead->at += part->skip;
+        ahead->lines = part->lines;
+        if (--ahead->rows == 0) {
+            ahead->part_index++;
+            td_ahead_part_begin(ahead);
+        }
+    }
+}
+
+#endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Backward attention of one head, in strips of query rows in ascending order: P again from the
  * saved log-sum-exp, dP = dO V^T, dS = P (dP - D) scale with D = rowsum(dO O); dQ = dS K, and
- * dV += P^T dO, dK += dS^T Q continue their chains in place from strip to strip.
+ * dV += P^T dO, dK += dS^T Q continue their chains from strip to strip.
  */
+#include "kernels/attention/probe.h"
 #include "kernels/attention/strip.h"
 #include "kernels/kernel.h"
 #include "kernels/row.h"
@@ -13,9 +14,12 @@ typedef struct head {
     const float *d_o;
     float *dq, *dk, *dv;
     int64_t dq_row, dkv_row;
-    int64_t rows_of_dkv;     /* to be written: those of unseen keys as well */
-    float *kt, *vt, *p, *ds; /* scratch */
+    int64_t rows_of_dkv; /* to be written: those of unseen keys as well */
     td_ahead *ahead;
+    float *kt, *vt, *q_strip, *do_strip, *p, *ds; /* scratch */
+    bool packs;
+    float *sum_dk, *sum_dv; /* grow here, or, when nothing is packed, where they belong */
+    int64_t sum_ld;
 } head;
 
 /* One row, in place: p from scores, ds from dp. What lies behind the first `seen` is never read. */
@@ -69,13 +73,13 @@ static void strip_columns(const head *at, const float *weights, const float *x, 
                           .b = x,
                           .ldb = x_row,
                           .c = to,
-                          .ldc = at->dkv_row,
+                          .ldc = at->sum_ld,
                           .accumulate = true,
                           .ahead = at->ahead};
     td_strip_whole(&product);
     product.m = td_strip_keys(args, i, rows) - before;
     product.a += before;
-    product.c += before * at->dkv_row;
+    product.c += before * at->sum_ld;
     product.accumulate = false;
     if (args->causal) {
         td_strip_upper(&product);
@@ -87,8 +91,16 @@ static void strip_columns(const head *at, const float *weights, const float *x, 
 static void backward_strip(const head *at, int64_t i, int64_t rows) {
     const td_attention_f32_args *args = &at->args;
     const float *q = args->q + i * args->q_row, *d_o = at->d_o + i * args->o_row;
-    td_strip_scores(args, q, args->q_row, i, rows, at->kt, at->p, at->ahead);
-    td_strip_scores(args, d_o, args->o_row, i, rows, at->vt, at->ds, at->ahead);
+    int64_t q_row = args->q_row, do_row = args->o_row;
+    if (at->packs) {
+        td_strip_pack(at->q_strip, q, q_row, rows, args->head);
+        td_strip_pack(at->do_strip, d_o, do_row, rows, args->head);
+        q = at->q_strip;
+        d_o = at->do_strip;
+        q_row = do_row = td_attention_pad(args->head);
+    }
+    td_strip_scores(args, q, q_row, i, rows, at->kt, at->p, at->ahead);
+    td_strip_scores(args, d_o, do_row, i, rows, at->vt, at->ds, at->ahead);
     strip_gradient(at, i, rows);
     td_product product = {.m = rows,
                           .n = args->head,
@@ -107,8 +119,8 @@ static void backward_strip(const head *at, int64_t i, int64_t rows) {
     } else {
         td_strip_whole(&product);
     }
-    strip_columns(at, at->p, d_o, args->o_row, at->dv, i, rows);
-    strip_columns(at, at->ds, q, args->q_row, at->dk, i, rows);
+    strip_columns(at, at->p, d_o, do_row, at->sum_dv, i, rows);
+    strip_columns(at, at->ds, q, q_row, at->sum_dk, i, rows);
 }
 
 static head head_of(const td_attention_grad_f32_args *grad, int64_t s, int64_t h) {
@@ -128,24 +140,52 @@ static head head_of(const td_attention_grad_f32_args *grad, int64_t s, int64_t h
                   .rows_of_dkv = place.n_k};
 }
 
-static void backward_head(head *at, float *scratch, td_ahead *ahead) {
-    const td_attention_f32_args *args = &at->args;
-    int64_t ld = td_attention_pad(args->n_k), step = td_strip_rows(args);
-    at->ahead = ahead;
+/* Lays out scratch, transposes K and V, and packs K. */
+static void head_begin(head *at, float *scratch) {
+    td_attention_f32_args *args = &at->args;
+    int64_t ld = td_attention_pad(args->n_k), packed = td_attention_pad(args->head);
+    int64_t all = packed * ld;
+    float *k = scratch + 2 * all, *sums = scratch + 3 * all;
+    at->packs = td_strip_packs(args);
     at->kt = scratch;
-    at->vt = at->kt + args->head * ld;
-    at->p = at->vt + args->head * ld;
+    at->vt = scratch + all;
+    at->q_strip = scratch + 5 * all;
+    at->do_strip = at->q_strip + TD_STRIP_MOST * packed;
+    at->p = at->do_strip + TD_STRIP_MOST * packed;
     at->ds = at->p + td_strip_floats(args->n_k);
+    at->sum_dk = at->packs ? sums : at->dk;
+    at->sum_dv = at->packs ? sums + all : at->dv;
+    at->sum_ld = at->packs ? packed : at->dkv_row;
     td_product_transpose(at->kt, ld, args->k, args->kv_row, args->n_k, args->head);
     td_product_transpose(at->vt, ld, args->v, args->kv_row, args->n_k, args->head);
-    for (int64_t i = 0; i < args->n_q; i += step) {
-        backward_strip(at, i, args->n_q - i < step ? args->n_q - i : step);
+    if (at->packs) {
+        td_strip_pack(k, args->k, args->kv_row, args->n_k, args->head);
+        args->k = k;
+        args->kv_row = packed;
     }
+}
+
+/* dK and dV to their places, and zeros for unseen keys. */
+static void head_end(const head *at) {
+    const td_attention_f32_args *args = &at->args;
     int64_t written = args->causal || args->n_q == 0 ? args->n_q : args->n_k;
+    for (int64_t j = 0; j < written && at->packs; j++) {
+        td_row_copy(at->dk + j * at->dkv_row, at->sum_dk + j * at->sum_ld, args->head);
+        td_row_copy(at->dv + j * at->dkv_row, at->sum_dv + j * at->sum_ld, args->head);
+    }
     for (int64_t j = written; j < at->rows_of_dkv; j++) {
         memset(at->dk + j * at->dkv_row, 0, (size_t)args->head * sizeof *at->dk);
         memset(at->dv + j * at->dkv_row, 0, (size_t)args->head * sizeof *at->dv);
     }
+}
+
+static void backward_head(head *at, float *scratch) {
+    int64_t n_q = at->args.n_q, step = td_strip_rows(&at->args);
+    head_begin(at, scratch);
+    for (int64_t i = 0; i < n_q; i += step) {
+        backward_strip(at, i, n_q - i < step ? n_q - i : step);
+    }
+    head_end(at);
 }
 
 static void look_ahead(const head *at, td_ahead *ahead) {
@@ -160,8 +200,76 @@ static void look_ahead(const head *at, td_ahead *ahead) {
     td_ahead_add(ahead, at->dk, at->dkv_row, args->n_k, args->head);
 }
 
+/* A block of keys of one head that has one query. mean: D. */
+static void probe_block(const head *at, int64_t j, float mean, float *scratch) {
+    const td_attention_f32_args *args = &at->args;
+    int64_t n = td_probe_keys(args, j);
+    float *p = scratch, *ds = p + TD_LANES, *block = ds + TD_LANES;
+    const float *k = args->k + j * args->kv_row, *v = args->v + j * args->kv_row;
+    td_probe_products(args->q, k, args->kv_row, n, args->head, block, p);
+    td_probe_products(at->d_o, v, args->kv_row, n, args->head, block, ds);
+    row_gradient(p, ds, TD_LANES, td_attention_scale(args), args->lse[0], mean);
+    td_product_run(&(td_product){.m = 1,
+                                 .n = args->head,
+                                 .k = n,
+                                 .a = ds,
+                                 .a_col = 1,
+                                 .b = k,
+                                 .ldb = args->kv_row,
+                                 .c = at->dq,
+                                 .accumulate = j > 0});
+    td_product columns = {.m = n,
+                          .n = args->head,
+                          .k = 1,
+                          .a = p,
+                          .a_row = 1,
+                          .b = at->d_o,
+                          .c = at->dv + j * at->dkv_row,
+                          .ldc = at->dkv_row};
+    td_product_run(&columns);
+    columns.a = ds;
+    columns.b = args->q;
+    columns.c = at->dk + j * at->dkv_row;
+    td_product_run(&columns);
+}
+
+static void probe_tiles(const td_attention_grad_f32_args *args, int64_t first, int64_t last,
+                        float *scratch) {
+    int64_t heads = args->forward.heads;
+    float *means = scratch, *rest = means + heads;
+    for (int64_t tile = first; tile < last;) {
+        int64_t end = td_probe_end(&args->forward, tile, last), s = tile / heads;
+        head at = head_of(args, s, tile - s * heads);
+        int64_t seen = at.args.n_q > 0 ? at.args.n_k : 0;
+        for (int64_t t = tile; t < end; t++) {
+            head one = head_of(args, s, t - s * heads);
+            if (seen > 0) {
+                means[t - tile] = td_row_dot(one.d_o, one.args.o, one.args.head);
+            }
+        }
+        for (int64_t j = 0; j < at.rows_of_dkv; j += TD_LANES) {
+            for (int64_t t = tile; t < end; t++) {
+                head one = head_of(args, s, t - s * heads);
+                if (j < seen) {
+                    probe_block(&one, j, means[t - tile], rest);
+                }
+                int64_t stop = j + TD_LANES < one.rows_of_dkv ? j + TD_LANES : one.rows_of_dkv;
+                for (int64_t row = j > seen ? j : seen; row < stop; row++) {
+                    memset(one.dk + row * one.dkv_row, 0, (size_t)one.args.head * sizeof *one.dk);
+                    memset(one.dv + row * one.dkv_row, 0, (size_t)one.args.head * sizeof *one.dv);
+                }
+            }
+        }
+        tile = end;
+    }
+}
+
 void TD_FN(attention_grad_f32)(const td_attention_grad_f32_args *args, int64_t first, int64_t last,
                                void *scratch) {
+    if (td_attention_probes(&args->forward)) {
+        probe_tiles(args, first, last, scratch);
+        return;
+    }
     int64_t heads = args->forward.heads;
     for (int64_t tile = first; tile < last; tile++) {
         head at = head_of(args, tile / heads, tile % heads);
@@ -171,6 +279,7 @@ void TD_FN(attention_grad_f32)(const td_attention_grad_f32_args *args, int64_t f
             look_ahead(&next, &ahead);
         }
         td_ahead_begin(&ahead, scratch);
-        backward_head(&at, scratch, &ahead);
+        at.ahead = &ahead;
+        backward_head(&at, scratch);
     }
 }

@@ -5,6 +5,7 @@
 #ifndef TD_KERNELS_ATTENTION_PLAN_H
 #define TD_KERNELS_ATTENTION_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,15 +59,33 @@ static inline td_attention_f32_args td_attention_one(const td_attention_f32_args
     return one;
 }
 
-/* Floats of scratch: K transposed and one strip of scores; backward also V transposed and a strip
- * of score gradients. */
+/* Whether all queries are single ones, for probe.h. */
+static inline bool td_attention_probes(const td_attention_f32_args *args) {
+    return args->n_q == 1 && !args->causal;
+}
+
 static inline int64_t td_strip_floats(int64_t keys) {
     int64_t least = TD_STRIP_LEAST * td_attention_pad(keys);
     return least > TD_STRIP_SCORES ? least : TD_STRIP_SCORES;
 }
 
+/* Floats of scratch, forward: K transposed, V packed, a strip of scores; or a row of scores and 1 /
+ * sum for each head, and a transposed block. */
 static inline int64_t td_attention_floats(const td_attention_f32_args *args) {
-    return args->head * td_attention_pad(args->n_k) + td_strip_floats(args->n_k);
+    int64_t ld = td_attention_pad(args->n_k), head = td_attention_pad(args->head);
+    if (td_attention_probes(args)) {
+        return args->heads * ld + td_attention_pad(args->heads) + 16 * head;
+    }
+    return 2 * head * ld + td_strip_floats(args->n_k);
+}
+
+/* Backward: K and V transposed, K packed, dK and dV as they grow, strips of Q, dO, P and dS. */
+static inline int64_t td_attention_grad_floats(const td_attention_f32_args *args) {
+    int64_t ld = td_attention_pad(args->n_k), head = td_attention_pad(args->head);
+    if (td_attention_probes(args)) {
+        return args->heads + 32 + 16 * head;
+    }
+    return 5 * head * ld + 2 * TD_STRIP_MOST * head + 2 * td_strip_floats(args->n_k);
 }
 
 #endif

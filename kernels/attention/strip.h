@@ -7,6 +7,7 @@
 
 #include "kernels/attention/attention_plan.h"
 #include "kernels/product.h"
+#include "kernels/row.h"
 
 /* 1 / sqrt(head): the root and the quotient round once each. */
 TD_SIMD float td_attention_scale(const td_attention_f32_args *args) {
@@ -47,6 +48,23 @@ static __attribute__((noinline, unused)) void td_strip_lower(const td_product *p
 
 static __attribute__((noinline, unused)) void td_strip_upper(const td_product *p) {
     td_product_all(p, TD_TRIANGLE_UPPER, true);
+}
+
+/* Whether rows that are read more than once are copied side by side first: where strips read them
+ * again and again, and where they are multiples of 4 KiB apart, as rows of qkv are at width 1,024,
+ * and share so few sets of L1 and L2 that they evict each other. Otherwise the copy costs more. */
+static inline bool td_strip_packs(const td_attention_f32_args *args) {
+    const int64_t page = 4096 / (int64_t)sizeof(float);
+    return args->n_q > td_strip_rows(args) || args->kv_row % page == 0;
+}
+
+/* to (rows, head padded to whole vectors) = rows of a wider matrix. */
+static inline void td_strip_pack(float *to, const float *from, int64_t ld, int64_t rows,
+                                 int64_t head) {
+    int64_t to_ld = td_attention_pad(head);
+    for (int64_t r = 0; r < rows; r++) {
+        td_row_copy(to + r * to_ld, from + r * ld, head);
+    }
 }
 
 /* to (rows, ld) = x (rows, head), which starts at row `first` of all queries, times a transposed

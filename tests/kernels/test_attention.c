@@ -16,6 +16,8 @@ static const shape shapes[] = {
     {1, 1, 128, 25, 25, false, false}, {2, 2, 72, 16, 17, false, false},
     {3, 2, 20, 1, 49, false, true},    {1, 1, 13, 31, 15, false, false},
     {1, 1, 64, 48, 48, true, false},   {1, 1, 16, 257, 257, false, false},
+    {1, 8, 64, 19, 19, false, false},  {1, 8, 64, 131, 131, true, false},
+    {2, 17, 24, 1, 50, false, false},
 };
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
 

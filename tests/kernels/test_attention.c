@@ -78,7 +78,10 @@ static void free_problem(problem *p) {
 }
 
 static void run(const td_kernel *forward, const td_kernel *backward, problem *p) {
-    void *scratch = td_alloc((size_t)td_attention_grad_f32_scratch(&p->args));
+    int64_t forward_bytes = td_attention_f32_scratch(&p->args.forward);
+    int64_t backward_bytes = td_attention_grad_f32_scratch(&p->args);
+    void *scratch =
+        td_alloc((size_t)(forward_bytes > backward_bytes ? forward_bytes : backward_bytes));
     int64_t tiles = td_attention_f32_tiles(&p->args.forward), cut = tiles / 2;
     forward->run(&p->args.forward, 0, cut, scratch);
     forward->run(&p->args.forward, cut, tiles, scratch);

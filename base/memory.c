@@ -2,7 +2,10 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -54,6 +57,30 @@ void td_arena_destroy(td_arena *arena) {
         munmap(arena->base, arena->bytes);
     }
     *arena = (td_arena){0};
+}
+
+td_status td_pages_add(const void *base, size_t bytes, td_pages *out) {
+    FILE *file = fopen("/proc/self/smaps", "re");
+    if (file == NULL) {
+        return td_fail(TD_ESYS, "/proc/self/smaps: %s", strerror(errno));
+    }
+    char line[512];
+    bool inside = false;
+    uintptr_t first = (uintptr_t)base, last = first + bytes;
+    while (fgets(line, sizeof line, file) != NULL) {
+        uintptr_t from, to;
+        long long kib;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2) {
+            inside = from < last && to > first;
+        } else if (inside && sscanf(line, "Rss: %lld kB", &kib) == 1) {
+            out->resident_bytes += kib * 1024;
+        } else if (inside && (sscanf(line, "AnonHugePages: %lld kB", &kib) == 1 ||
+                              sscanf(line, "ShmemPmdMapped: %lld kB", &kib) == 1)) {
+            out->huge_bytes += kib * 1024;
+        }
+    }
+    fclose(file);
+    return TD_OK;
 }
 
 void *td_alloc(size_t bytes) {

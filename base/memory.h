@@ -35,6 +35,15 @@ typedef struct td_arena {
 td_status td_arena_create(size_t bytes, td_arena *out);
 void td_arena_destroy(td_arena *arena);
 
+/* How much of the mappings that hold [base, base + bytes) is in memory, and how much of that in
+ * huge pages; added to out. A neighbour that the kernel has joined with them counts too. TD_ESYS
+ * when /proc does not say. */
+typedef struct td_pages {
+    int64_t resident_bytes, huge_bytes;
+} td_pages;
+
+td_status td_pages_add(const void *base, size_t bytes, td_pages *out);
+
 /* malloc family for set-up code; NULL when memory runs out. td_free(NULL) does nothing. */
 void *td_alloc(size_t bytes);
 void *td_alloc_zero(size_t bytes);

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/memory.h"
 #include "bench/case.h"
@@ -76,7 +77,8 @@ typedef struct step_state {
     td_tokenizer *tokenizer;
     td_loader *loader;
     td_loader_stats before;
-    int64_t steps;
+    int64_t steps, faults_before;
+    uint64_t allocations_before;
 } step_state;
 
 /* Gradients are sums over logical blocks. With one block a sum runs straight through the batch: the
@@ -222,10 +224,32 @@ static void cost_step(const td_bench *bench, td_cost *out) {
     out->isa = (int)td_kernel_selected(td_precision_product(options->precision))->isa;
 }
 
+static int64_t minor_faults(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+}
+
+/* Of rank 0's process, the loader included: what decoding does to memory shows here. */
+static void note_memory(const step_state *s, td_outcome *out) {
+    double steps = (double)s->steps;
+    td_pages pages = {0};
+    td_outcome_number(out, "minor_faults_per_step",
+                      (double)(minor_faults() - s->faults_before) / steps);
+    td_outcome_number(out, "allocations_per_step",
+                      (double)(td_alloc_count() - s->allocations_before) / steps);
+    if (td_train_pages(s->train, &pages) == TD_OK && pages.resident_bytes > 0) {
+        td_outcome_number(out, "huge_page_share",
+                          (double)pages.huge_bytes / (double)pages.resident_bytes);
+    }
+}
+
 static void begin_step(td_bench *bench) {
     step_state *s = bench->state;
     td_program_reset_cost(td_train_program(s->train));
     td_loader_get_stats(s->loader, &s->before);
+    s->allocations_before = td_alloc_count();
+    s->faults_before = minor_faults();
     s->steps = 0;
 }
 
@@ -250,6 +274,7 @@ static void finish_step(td_bench *bench) {
     td_outcome_number(out, "phase_wait_ns", total.wait_ns);
     out->cost.flops = total.flops * bench->rank->count;
     td_outcome_number(out, "bad_samples", (double)after.bad_samples);
+    note_memory(s, out);
 }
 
 static void teardown_step(td_bench *bench) {

@@ -727,6 +727,11 @@ float *td_train_moments(td_train *t, int order) {
     return order == 1 ? t->m : t->v;
 }
 
+td_status td_train_pages(const td_train *t, td_pages *out) {
+    TD_TRY(td_pages_add(t->arena.base, t->arena.bytes, out));
+    return td_pages_add(t->rank->segment, t->rank->segment_bytes, out);
+}
+
 td_status td_train_sha256(const td_train *t, char hex[TD_SHA256_HEX]) {
     return td_tensors_sha256(&t->tensors, t->params, hex);
 }

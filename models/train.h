@@ -12,6 +12,7 @@
 #ifndef TD_MODELS_TRAIN_H
 #define TD_MODELS_TRAIN_H
 
+#include "base/memory.h"
 #include "base/sha256.h"
 #include "models/objective.h"
 #include "models/program.h"
@@ -133,6 +134,9 @@ float *td_train_ema(td_train *train);
 int64_t td_train_first(const td_train *train);
 float *td_train_grads(td_train *train);
 float *td_train_moments(td_train *train, int order);
+
+/* Adds this rank's arena and segment: weights, gradients, moments, activations. */
+td_status td_train_pages(const td_train *train, td_pages *out);
 
 /* Starts the moving average anew, from the weights: after they were loaded. */
 void td_train_reset_ema(td_train *train);

@@ -95,7 +95,7 @@ static void training_table(const td_facts *facts, td_section *section) {
         section, "Training steps by layout",
         (const char *const[]){"case||t", "layout||t", "provider||t", "pairs/s||n", "low||n",
                               "high||n", "speed-up|times|n", "efficiency|%|n", "MFU|%|n", "HFU|%|n",
-                              "data wait|%|n", "weights sha256||t", NULL});
+                              "data wait|%|n", "huge pages|%|n", "weights sha256||t", NULL});
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (!is_step(fact)) {
@@ -114,6 +114,7 @@ static void training_table(const td_facts *facts, td_section *section) {
         td_table_number(table, 100 * td_fact_number(fact, "mfu"));
         td_table_number(table, 100 * td_fact_number(fact, "hfu"));
         td_table_number(table, 100 * td_fact_number(fact, "data_wait_share"));
+        td_table_number(table, 100 * td_fact_number(fact, "huge_page_share"));
         if (fact->ok) {
             td_table_text(table, "%.12s", fact->sha256);
         } else {

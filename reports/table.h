@@ -8,7 +8,7 @@
 
 #include "base/text.h"
 
-enum { TD_TABLE_COLUMNS = 12 };
+enum { TD_TABLE_COLUMNS = 14 };
 
 typedef struct td_column {
     const char *name, *unit; /* unit "" when there is none */

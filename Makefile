@@ -40,8 +40,10 @@ test:
 	@tools/packages.sh test
 	@tools/test.sh release
 
-# ASan and UBSan over every test, TSan over the concurrent ones, half a minute of every fuzzer.
-test-full: test
+# The long suites, ASan and UBSan over every other test, TSan over the concurrent ones, half a minute of every fuzzer.
+test-full:
+	@tools/packages.sh test
+	@tools/test.sh release full
 	@tools/test.sh debug
 	@tools/test.sh tsan
 	@tools/fuzz.sh 30

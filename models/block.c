@@ -93,13 +93,17 @@ void td_stack_plan(const td_build *build, td_tower *tower, float *x) {
     }
 }
 
-/* The work of attention over packed rows follows from their bounds. */
+/* The work of attention over packed rows, or of pooled rows that see a part, follows from bounds.
+ */
 static int attention_op(const td_layer *at, int phase, const td_tower *tower,
                         const td_attention_f32_args *args) {
     phase = td_layer_op(at, phase, TD_OP_attention_f32, args, "attention", "attention");
     if (tower->packed) {
         td_program_vary(at->build->program, offsetof(td_attention_f32_args, kv_starts),
                         &tower->seq.starts);
+    } else if (args->kv_seen != NULL) {
+        td_program_vary(at->build->program, offsetof(td_attention_f32_args, kv_seen),
+                        &tower->seq.seen);
     }
     return phase;
 }
@@ -110,6 +114,9 @@ static int attention_grad_op(const td_layer *at, int phase, const td_tower *towe
     if (tower->packed) {
         td_program_vary(at->build->program, offsetof(td_attention_grad_f32_args, forward.kv_starts),
                         &tower->seq.starts);
+    } else if (args->forward.kv_seen != NULL) {
+        td_program_vary(at->build->program, offsetof(td_attention_grad_f32_args, forward.kv_seen),
+                        &tower->seq.seen);
     }
     return phase;
 }

@@ -135,7 +135,7 @@ static void caption_rows(const td_train_options *options, double *rows) {
 /* Of one pair of query and key, over all heads: two products forward and five backward, and what
  * softmax counts. */
 static double score_flops(const td_tower_config *t) {
-    return 14 * (double)t->width + 40 * (double)t->heads;
+    return 14 * (double)t->width + 11 * (double)t->heads;
 }
 
 static void expect_saved(const char *what, double saved, double formula) {

@@ -93,3 +93,12 @@ void td_outcome_number(td_outcome *outcome, const char *name, double value) {
     snprintf(outcome->numbers[i].name, sizeof outcome->numbers[i].name, "%s", name);
     outcome->numbers[i].value = value;
 }
+
+double td_outcome_number_of(const td_outcome *outcome, const char *name) {
+    for (int64_t i = 0; i < outcome->n_numbers; i++) {
+        if (strcmp(outcome->numbers[i].name, name) == 0) {
+            return outcome->numbers[i].value;
+        }
+    }
+    return 0;
+}

@@ -24,6 +24,7 @@ typedef struct td_case {
     char provider[TD_CASE_PROVIDER]; /* "tandem", or a library's name */
     int64_t param[TD_CASE_PARAMS];   /* the workload's own: indices into its tables */
     bool quick;                      /* part of the quick suite */
+    bool summed;                     /* part of its workload's summary */
     double seconds;                  /* about how long one layout takes, for the progress display */
 } td_case;
 
@@ -78,6 +79,20 @@ enum {
     TD_OUTCOME_ACCOUNT = 6144
 };
 
+enum { TD_COMPANIONS = 8, TD_COMPANION_SAMPLES = 128 };
+
+/* What is timed in alternation with a case, one sample of each in turn, so that what disturbs one
+ * disturbs the others: a library, which gets a record of its own, or another way, whose ratio
+ * becomes a number of the case. */
+typedef struct td_companion {
+    char name[TD_CASE_PROVIDER], version[64];
+    bool library;
+    int state; /* td_outcome_state; only TD_OUTCOME_OK is timed */
+    char reason[160], method[96];
+    int64_t n;
+    double samples_ns[TD_COMPANION_SAMPLES]; /* of one step; sample i beside sample i of the case */
+} td_companion;
+
 typedef struct td_outcome_op {
     char name[32], family[24];
     double ns, wait_ns, flops, bytes;
@@ -113,6 +128,8 @@ typedef struct td_outcome {
     td_outcome_op ops[TD_OUTCOME_OPS];
     _Atomic int64_t n_spans; /* of all ranks; those beyond TD_OUTCOME_SPANS are not kept */
     td_outcome_span spans[TD_OUTCOME_SPANS];
+    int n_companions;
+    td_companion companions[TD_COMPANIONS];
     int64_t n_numbers;
     struct {
         char name[24];
@@ -130,6 +147,9 @@ typedef enum td_outcome_state {
 
 /* Further members of the record. */
 void td_outcome_number(td_outcome *outcome, const char *name, double value);
+
+/* One of them, 0 when there is none of the name. */
+double td_outcome_number_of(const td_outcome *outcome, const char *name);
 
 /* What a workload is told of the run. */
 typedef struct td_bench_settings {
@@ -167,6 +187,9 @@ struct td_workload {
     td_status (*step)(td_bench *bench);
     /* Instead of them: a case that is no repetition of a step has written its samples in verify. */
     bool observes;
+    /* One sample of a companion, `repeat` steps: nanoseconds of one. NULL: there are none. Called
+     * by the one rank's own thread while the team rests. */
+    td_status (*beside)(td_bench *bench, int companion, int64_t repeat, double *ns);
     void (*cost)(const td_bench *bench, td_cost *out); /* rank 0, after verify */
     void (*begin)(td_bench *bench);                    /* just before sampling; may be NULL */
     void (*finish)(td_bench *bench);                   /* just after; may be NULL */

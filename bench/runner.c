@@ -19,7 +19,7 @@
 
 /* A sample shorter than this would measure the clock; one longer costs samples. */
 static const int64_t SAMPLE_NS = 400000;
-enum { MIN_SAMPLES = 5, MAX_REPEAT = 1 << 16, TICK_NS = 50000000 };
+enum { MIN_SAMPLES = 5, MIN_ALTERNATIONS = 9, MAX_REPEAT = 1 << 16, TICK_NS = 50000000 };
 _Static_assert(offsetof(td_outcome, state) == 0, "an outcome starts the shared block");
 
 /* What the process of a case and its parent share. */
@@ -133,15 +133,33 @@ static td_status agree(cell *c, td_rank *rank, int64_t round, int64_t mine, int6
 
 static bool enough(const cell *c, const td_outcome *out, int64_t spent_ns) {
     const td_runner_options *options = c->options;
-    if (td_interrupted() || out->n_samples == TD_OUTCOME_SAMPLES) {
+    int64_t most = out->n_companions > 0 ? TD_COMPANION_SAMPLES : TD_OUTCOME_SAMPLES;
+    if (td_interrupted() || out->n_samples >= most) {
         return true;
     }
     if (options->samples) {
         return out->n_samples >= options->samples;
     }
     /* Slow steps: three samples when five would take more than four budgets. */
-    int64_t least = spent_ns > 4 * options->min_time_ns ? 3 : MIN_SAMPLES;
+    int64_t least = out->n_companions > 0                ? MIN_ALTERNATIONS
+                    : spent_ns > 4 * options->min_time_ns ? 3
+                                                          : MIN_SAMPLES;
     return out->n_samples >= least && spent_ns >= options->min_time_ns;
+}
+
+/* One sample of every companion, another one first each time. */
+static td_status sample_companions(td_bench *bench, int64_t repeat) {
+    td_outcome *out = bench->outcome;
+    for (int i = 0; i < out->n_companions; i++) {
+        int which = (int)((out->n_samples + i) % out->n_companions);
+        td_companion *companion = &out->companions[which];
+        if (companion->state == TD_OUTCOME_OK) {
+            TD_TRY(bench->subject->workload->beside(bench, which, repeat,
+                                                    &companion->samples_ns[companion->n]));
+            companion->n++;
+        }
+    }
+    return TD_OK;
 }
 
 static td_status sample_all(cell *c, td_bench *bench) {
@@ -176,6 +194,7 @@ static td_status sample_all(cell *c, td_bench *bench) {
         TD_TRY(take_sample(c, bench, next, &ns));
         if (rank->rank == 0) {
             out->samples_ns[out->n_samples++] = ns;
+            TD_TRY(sample_companions(bench, repeat));
         }
     }
     noise after = read_noise();

@@ -63,6 +63,8 @@ static const td_verb_help verb_help = {
     "  tandem bench step/clip/vit-s-32-alt/b32-f32 --layouts p2xt1:process --data shards\n"
     "  tandem bench 'step/clip/vit-b-32/*' --suite full --profile --out profile\n"};
 
+enum { MAX_SUMS = 16 };
+
 /* Everything of one run. */
 typedef struct run {
     const bench_options *options;
@@ -81,6 +83,11 @@ typedef struct run {
     bool marking; /* Google Benchmark runs only to tell what its filter matches */
     td_row *rows;
     int64_t n_rows, n_failed, n_ok, n_selected;
+    struct {
+        char layout[TD_LAYOUT_TEXT];
+        td_summary sum;
+    } sums[MAX_SUMS];
+    int n_sums;
     char (*answers)[TD_SHA256_HEX]; /* of each case, from the first layout that has one */
     td_status status;               /* of the machinery */
     const td_item *current;
@@ -170,6 +177,83 @@ static void command_of(const run *r, const td_item *item, char *out, size_t size
              reads_data ? " --data " : "", reads_data ? r->settings.data : "");
 }
 
+static void count_row(run *r, const td_row *row) {
+    r->n_failed += row->state == TD_OUTCOME_FAILED;
+    r->n_ok += row->state == TD_OUTCOME_OK;
+    if (row->state == TD_OUTCOME_FAILED) {
+        td_note(&r->progress, "%s %s %s failed: %s", row->id, row->layout, row->provider,
+                row->reason);
+    }
+}
+
+static const double SLOWER = 0.92;
+
+/* Adds a shape to the summary of its layout. */
+static void summarise(run *r, const td_item *item) {
+    char layout[TD_LAYOUT_TEXT];
+    td_layout_print(&item->layout, layout);
+    int i = 0;
+    while (i < r->n_sums && strcmp(r->sums[i].layout, layout) != 0) {
+        i++;
+    }
+    if (i == MAX_SUMS) {
+        return;
+    }
+    td_summary *sum = &r->sums[i].sum;
+    if (i == r->n_sums) {
+        r->n_sums++;
+        snprintf(r->sums[i].layout, sizeof r->sums[i].layout, "%s", layout);
+        *sum = (td_summary){.least_times = INFINITY, .least_share = INFINITY};
+    }
+    double times = td_outcome_number_of(r->outcome, "times_best");
+    double share = td_outcome_number_of(r->outcome, "share_beside");
+    if (times > 0) {
+        sum->compared++;
+        sum->slower += times < SLOWER;
+        sum->log_times += log(times);
+        sum->least_times = fmin(sum->least_times, times);
+    }
+    if (share > 0) {
+        sum->shapes++;
+        sum->log_share += log(share);
+        sum->least_share = fmin(sum->least_share, share);
+    }
+}
+
+static td_status emit_summaries(run *r) {
+    char command[160], id[TD_CASE_ID];
+    snprintf(id, sizeof id, "kernel/gemm_f32/%s/all-layers",
+             td_kernel_selected(TD_OP_gemm_f32)->name);
+    for (int i = 0; i < r->n_sums; i++) {
+        if (r->sums[i].sum.compared > 0) {
+            snprintf(command, sizeof command,
+                     "tandem bench 'kernel/gemm_f32/*' --suite full --layouts %s",
+                     r->sums[i].layout);
+            TD_TRY(td_emit_summary(r->writer, id, r->sums[i].layout, &r->sums[i].sum, command));
+        }
+    }
+    return TD_OK;
+}
+
+static void print_summaries(const run *r) {
+    for (int i = 0; i < r->n_sums; i++) {
+        const td_summary *sum = &r->sums[i].sum;
+        printf("\nlinear layers %s: ", r->sums[i].layout);
+        if (sum->compared > 0) {
+            printf("%lld shapes, geometric mean %.3f times the best library of each, least %.3f, "
+                   "%lld below %.2f; ",
+                   (long long)sum->compared, exp(sum->log_times / (double)sum->compared),
+                   sum->least_times, (long long)sum->slower, SLOWER);
+        }
+        if (sum->shapes > 0) {
+            printf("%lld shapes, geometric mean %.1f %% of the peak beside, least %.1f %%",
+                   (long long)sum->shapes, 100 * exp(sum->log_share / (double)sum->shapes),
+                   100 * sum->least_share);
+        }
+    }
+    printf(r->n_sums > 0 ? "\n" : "");
+}
+
 static td_status measure_item(run *r, const td_item *item) {
     const td_case *subject = item->subject;
     char command[TD_CASE_ID + TD_LAYOUT_TEXT + 512];
@@ -197,10 +281,17 @@ static td_status measure_item(run *r, const td_item *item) {
         TD_TRY(td_profile_print(stdout, subject, &item->layout, r->outcome));
         TD_TRY(td_profile_write_trace(r->directory, subject, &item->layout, r->outcome));
     }
-    r->n_failed += row->state == TD_OUTCOME_FAILED;
-    r->n_ok += row->state == TD_OUTCOME_OK;
-    if (row->state == TD_OUTCOME_FAILED) {
-        td_note(&r->progress, "%s failed: %s", item->name, row->reason);
+    count_row(r, row);
+    for (int i = 0; i < r->outcome->n_companions; i++) {
+        if (r->outcome->companions[i].library && row->state == TD_OUTCOME_OK) {
+            td_row *beside = &r->rows[r->n_rows++];
+            TD_TRY(td_emit_companion(r->writer, subject, &item->layout, r->outcome, i, command,
+                                     beside));
+            count_row(r, beside);
+        }
+    }
+    if (row->state == TD_OUTCOME_OK && subject->summed) {
+        summarise(r, item);
     }
     return TD_OK;
 }
@@ -418,15 +509,17 @@ static void print_table(const run *r) {
 }
 
 static td_status conclude(run *r) {
-    td_status closed = td_record_close(r->writer);
+    td_status summed = emit_summaries(r), closed = td_record_close(r->writer);
     r->writer = NULL;
     if (r->status != TD_OK) {
         return td_fail(r->status, "%s", r->error);
     }
+    TD_TRY(summed);
     TD_TRY(closed);
     TD_TRY(finish_header(r));
     td_progress_clear(&r->progress);
     print_table(r);
+    print_summaries(r);
     printf("\n%lld measured, %lld failed", (long long)r->n_ok, (long long)r->n_failed);
     printf(td_interrupted() ? ", interrupted" : "");
     printf(" in %.0f s\n", (double)(td_now_ns() - r->start_ns) * 1e-9);
@@ -486,7 +579,7 @@ enum { MAX_PEAKS = 64 };
 static td_status run_plan(run *r, int argc, char **argv) {
     size_t items = (size_t)r->plan.n_items;
     registered *all = td_alloc(items * sizeof *all);
-    r->rows = td_alloc((items + MAX_PEAKS) * sizeof *r->rows);
+    r->rows = td_alloc((items * (1 + TD_COMPANIONS) + MAX_PEAKS) * sizeof *r->rows);
     r->answers = td_alloc_zero((size_t)r->plan.cases.count * sizeof *r->answers);
     td_status status = TD_OK;
     if (!all || !r->rows || !r->answers) {

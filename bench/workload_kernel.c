@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Every implementation row of the kernels table on every example shape, and the libraries that can
- * do the same GEMMs. A new row or shape needs nothing here.
+ * Every implementation row of the kernels table on every example shape. A new row or shape needs
+ * nothing here. Plain f32 products on the row in use are workload_gemm.c's.
  */
 #include <math.h>
 #include <stdio.h>
@@ -26,7 +26,6 @@ typedef struct kernel_state {
     int64_t tiles;
     int64_t checked; /* tiles that the portable row computes in a mixed run; 0: none */
     double working_set;
-    const td_provider *provider; /* peers only */
 } kernel_state;
 
 /* The shape of an example without its data: what a list of cases needs. */
@@ -39,12 +38,7 @@ static td_status with_shape(td_op_id op, int size, int64_t index,
     example->op = op;
     example->spec = example_case_find(op, size, index);
     example_build(example);
-    /* Whether an epilogue is there shows in pointers that have no buffers yet: any address will do.
-     */
-    for (int i = 0; i < example->n_slots; i++) {
-        void *somewhere = example;
-        memcpy(example->slots[i].pointer, &somewhere, sizeof somewhere);
-    }
+    example_point_anywhere(example);
     fn(example, arg);
     td_free(example);
     return TD_OK;
@@ -56,7 +50,6 @@ typedef struct listing {
     const td_kernel *row;
     int row_index, size;
     int64_t index;
-    const char *provider; /* NULL: our own row */
 } listing;
 
 static double example_working_set(const td_kernel_example *example) {
@@ -80,19 +73,17 @@ static bool is_quick(const listing *l) {
     bool first = l->index == 0, gemm = is_gemm(l->row->op);
     bool used = td_kernel_selected(l->row->op) == l->row;
     bool lower = l->row->op == TD_OP_gemm_f32 && first && l->row->isa != TD_ISA_PORTABLE;
-    return l->size == TD_EXAMPLE_QUICK && ((used && (gemm || first)) || (lower && !l->provider));
+    return l->size == TD_EXAMPLE_QUICK && ((used && (gemm || first)) || lower);
 }
 
 static void list_one(const td_kernel_example *example, void *arg) {
     const listing *l = arg;
-    if (l->provider && !td_provider_gemm_fits(&example->args.gemm_f32)) {
+    if (l->row == td_kernel_selected(TD_OP_gemm_f32) &&
+        td_provider_gemm_fits(&example->args.gemm_f32)) {
         return;
     }
     td_case *added = td_case_add(l->list, l->self, "kernel/%s/%s/%s", td_ops[l->row->op].name,
                                  l->row->name, example->shape);
-    if (l->provider) {
-        snprintf(added->provider, sizeof added->provider, "%s", l->provider);
-    }
     added->param[PARAM_ROW] = l->row_index;
     added->param[PARAM_SIZE] = l->size;
     added->param[PARAM_INDEX] = l->index;
@@ -115,19 +106,6 @@ static td_status list_kernels(const td_workload *self, td_case_list *list) {
     const td_kernel *rows = td_kernels(&count);
     for (int i = 0; i < count; i++) {
         TD_TRY(list_row(&(listing){.self = self, .list = list, .row = &rows[i], .row_index = i}));
-    }
-    return TD_OK;
-}
-
-static td_status list_peers(const td_workload *self, td_case_list *list) {
-    int count;
-    const td_kernel *rows = td_kernels(&count), *row = td_kernel_selected(TD_OP_gemm_f32);
-    for (const char *const *name = td_provider_names(); *name; name++) {
-        TD_TRY(list_row(&(listing){.self = self,
-                                   .list = list,
-                                   .row = row,
-                                   .row_index = (int)(row - rows),
-                                   .provider = *name}));
     }
     return TD_OK;
 }
@@ -251,90 +229,5 @@ const td_workload td_workload_kernel = {
     .verify = verify_kernel,
     .region = run_share,
     .cost = cost_kernel,
-    .teardown = teardown_kernel,
-};
-
-/* ---- libraries ---- */
-
-static td_status setup_peer(td_bench *bench) {
-    kernel_state *s = bench->state = td_alloc_zero(sizeof *s);
-    if (!s) {
-        return td_fail(TD_ENOMEM, "a kernel case");
-    }
-    td_isa isa;
-    TD_TRY(td_isa_active(&isa));
-    TD_TRY(td_provider_open(bench->subject->provider, isa, &s->provider));
-    td_provider_set_threads(s->provider, bench->rank->workers);
-    snprintf(bench->outcome->provider_version, sizeof bench->outcome->provider_version, "%s %s",
-             s->provider->version, s->provider->core);
-    return open_example(bench, s);
-}
-
-static td_status step_peer(td_bench *bench) {
-    const kernel_state *s = bench->state;
-    td_provider_gemm_f32(s->provider, s->args);
-    return TD_OK;
-}
-
-/* One element in float64, and how far any order of f32 sums may be from it. */
-static td_status check_element(const td_gemm_f32_args *g, int64_t i, int64_t j, double before) {
-    double sum = before, size = fabs(before);
-    for (int64_t p = 0; p < g->k; p++) {
-        double a = (double)(g->a_trans ? g->a[p * g->lda + i] : g->a[i * g->lda + p]);
-        double b = (double)(g->b_trans ? g->b[j * g->ldb + p] : g->b[p * g->ldb + j]);
-        sum += a * b;
-        size += fabs(a * b);
-    }
-    double found = (double)g->c[i * g->ldc + j];
-    double bound = (double)(g->k + 2) * 0x1p-24 * size;
-    if (!(fabs(found - sum) <= bound)) {
-        return td_fail(TD_ECHECK, "c[%lld][%lld] is %.9g, expected %.9g within %.3g", (long long)i,
-                       (long long)j, found, sum, bound);
-    }
-    return TD_OK;
-}
-
-enum { SAMPLED_ROWS = 16, SAMPLED_COLS = 16 };
-
-static td_status verify_peer(td_bench *bench) {
-    const kernel_state *s = bench->state;
-    const td_gemm_f32_args *g = s->args;
-    double before[SAMPLED_ROWS * SAMPLED_COLS];
-    td_kernel_example_reset(s->example);
-    int64_t rows[SAMPLED_ROWS], cols[SAMPLED_COLS];
-    for (int64_t i = 0; i < SAMPLED_ROWS; i++) {
-        rows[i] = (g->m - 1) * i / (SAMPLED_ROWS - 1);
-        cols[i] = (g->n - 1) * i / (SAMPLED_COLS - 1);
-    }
-    for (int i = 0; i < SAMPLED_ROWS * SAMPLED_COLS; i++) {
-        before[i] = g->accumulate
-                        ? (double)g->c[rows[i / SAMPLED_COLS] * g->ldc + cols[i % SAMPLED_COLS]]
-                        : 0;
-    }
-    TD_TRY(step_peer(bench));
-    for (int i = 0; i < SAMPLED_ROWS * SAMPLED_COLS; i++) {
-        TD_TRY(check_element(g, rows[i / SAMPLED_COLS], cols[i % SAMPLED_COLS], before[i]));
-    }
-    snprintf(bench->outcome->method, sizeof bench->outcome->method, "bound:f64 on %d elements",
-             SAMPLED_ROWS * SAMPLED_COLS);
-    return TD_OK;
-}
-
-/* The library may use any level the CPU has, whatever row stands beside it. */
-static void cost_peer(const td_bench *bench, td_cost *out) {
-    cost_kernel(bench, out);
-    td_isa isa;
-    out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : out->isa;
-}
-
-const td_workload td_workload_peer = {
-    .name = "peer",
-    .own_team = true,
-    .list = list_peers,
-    .fits = fits_one_rank,
-    .setup = setup_peer,
-    .verify = verify_peer,
-    .step = step_peer,
-    .cost = cost_peer,
     .teardown = teardown_kernel,
 };

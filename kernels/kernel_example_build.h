@@ -75,6 +75,9 @@ int example_add_bytes(td_kernel_example *example, const char *name, td_kernel_ex
                       int64_t count, size_t element_bytes, example_fill fill, float scale,
                       void *pointer);
 void example_point(td_kernel_example *example, void *pointer, int buffer, int64_t elements);
+/* Gives every pointer some address: whether an epilogue or blocks are there shows in pointers,
+ * which have no buffers yet. */
+void example_point_anywhere(td_kernel_example *example);
 void example_shape(td_kernel_example *example, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

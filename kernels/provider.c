@@ -17,13 +17,19 @@ typedef int dnnl_sgemm_fn(char a_trans, char b_trans, int64_t m, int64_t n, int6
                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
                           float *c, int64_t ldc);
 
-/* What a loaded library offers. `shown` is first: the handle callers have is this. One of the two
+/* The wrapper of libxsmm_peer.c: column-major, sizes and flags as BLAS has them. */
+typedef bool xsmm_sgemm_fn(char a_trans, char b_trans, int m, int n, int k, float alpha,
+                           const float *a, int lda, const float *b, int ldb, float beta, float *c,
+                           int ldc);
+
+/* What a loaded library offers. `shown` is first: the handle callers have is this. One of the
  * products is set, and one of the two ways to name threads. */
 typedef struct library {
     td_provider shown;
     char version[48], core[32];
     cblas_sgemm_fn *cblas_sgemm;
     dnnl_sgemm_fn *dnnl_sgemm;
+    xsmm_sgemm_fn *xsmm_sgemm;
     void (*set_threads)(int);
     void (*set_threads_64)(int64_t);
 } library;
@@ -55,6 +61,9 @@ static td_status open_openblas(td_isa isa, library *out) {
         setenv("OPENBLAS_CORETYPE", "Haswell", 1);
     }
     setenv("OPENBLAS_NUM_THREADS", "1", 0);
+    /* Its idle threads spin for 2^26 cycles unless told otherwise, in the way of whoever is timed
+     * next; 2^18 are 0.1 ms, longer than any pause inside of a product. */
+    setenv("OPENBLAS_THREAD_TIMEOUT", "18", 1);
     void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
         return td_fail(TD_ESKIP, "openblas is not installed: %s", dlerror());
@@ -119,6 +128,7 @@ static td_status open_blis(td_isa isa, library *out) {
  * runs on OpenMP, whose number of threads belongs to the thread that calls. */
 static td_status open_onednn(td_isa isa, library *out) {
     static const char file[] = "libdnnl.so.2";
+    setenv("GOMP_SPINCOUNT", "10000", 1); /* some 0.1 ms, for OpenBLAS's reason */
     setenv("ONEDNN_MAX_CPU_ISA", isa == TD_ISA_AVX2 ? "AVX2" : "ALL", 1);
     void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
@@ -144,8 +154,30 @@ static td_status open_onednn(td_isa isa, library *out) {
     return TD_OK;
 }
 
-static const provider_row rows[] = {
-    {"openblas", open_openblas}, {"blis", open_blis}, {"onednn", open_onednn}};
+/* Debian has libxsmm as an archive only; where its headers are installed the build makes a shared
+ * object of it and of libxsmm_peer.c. It generates code for what the CPU can do, on OpenMP. */
+static td_status open_libxsmm(td_isa isa, library *out) {
+    static const char file[] = TD_LIBXSMM_FILE;
+    setenv("LIBXSMM_TARGET", isa >= TD_ISA_AVX512 ? "skx" : isa == TD_ISA_AVX2 ? "hsw" : "wsm", 1);
+    void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        return td_fail(TD_ESKIP, "libxsmm was not installed when this was built: %s", dlerror());
+    }
+    const char *(*version)(void) = NULL, *(*target)(void) = NULL;
+    TD_TRY(find(handle, file, "td_libxsmm_version", &version));
+    TD_TRY(find(handle, file, "td_libxsmm_target", &target));
+    TD_TRY(find(handle, file, "td_libxsmm_sgemm", &out->xsmm_sgemm));
+    TD_TRY(find(handle, file, "omp_set_num_threads", &out->set_threads));
+    snprintf(out->version, sizeof out->version, "%s", version());
+    snprintf(out->core, sizeof out->core, "%s", target());
+    out->set_threads(1);
+    return TD_OK;
+}
+
+static const provider_row rows[] = {{"openblas", open_openblas},
+                                    {"blis", open_blis},
+                                    {"onednn", open_onednn},
+                                    {"libxsmm", open_libxsmm}};
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 static library libraries[N_ROWS];
 
@@ -190,7 +222,7 @@ bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
     return plain && fits;
 }
 
-void td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args) {
+bool td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args) {
     TD_ASSERT(td_provider_gemm_fits(args));
     const library *l = (const library *)(const void *)provider;
     float beta = args->accumulate ? 1.0f : 0.0f;
@@ -198,10 +230,16 @@ void td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *a
         l->dnnl_sgemm(args->a_trans ? 'T' : 'N', args->b_trans ? 'T' : 'N', args->m, args->n,
                       args->k, 1.0f, args->a, args->lda, args->b, args->ldb, beta, args->c,
                       args->ldc);
-        return;
+        return true;
+    }
+    if (l->xsmm_sgemm) { /* rows are its columns: C' = B' A' */
+        return l->xsmm_sgemm(args->b_trans ? 'T' : 'N', args->a_trans ? 'T' : 'N', (int)args->n,
+                      (int)args->m, (int)args->k, 1.0f, args->b, (int)args->ldb, args->a,
+                      (int)args->lda, beta, args->c, (int)args->ldc);
     }
     l->cblas_sgemm(CBLAS_ROW_MAJOR, args->a_trans ? CBLAS_TRANS : CBLAS_NO_TRANS,
                    args->b_trans ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)args->m, (int)args->n,
                    (int)args->k, 1.0f, args->a, (int)args->lda, args->b, (int)args->ldb, beta,
                    args->c, (int)args->ldc);
+    return true;
 }

@@ -29,7 +29,8 @@ void td_provider_set_threads(const td_provider *provider, int threads);
 /* Whether the library can do this GEMM: no epilogue, one k block, dimensions that fit its int. */
 bool td_provider_gemm_fits(const td_gemm_f32_args *args);
 
-/* C = A B (+ C), all of it, on the library's threads. The order of its sums is its own. */
-void td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args);
+/* C = A B (+ C), all of it, on the library's threads. The order of its sums is its own. False: C is
+ * not computed, because the library leaves this shape to another (libxsmm does with small ones). */
+bool td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args);
 
 #endif

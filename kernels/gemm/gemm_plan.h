@@ -210,14 +210,20 @@ typedef struct td_gemm_cut {
  * per cut, would cost more than it saves. */
 static inline td_gemm_cut td_gemm_cut_of(const td_gemm_f32_args *args, int64_t depth) {
     td_gemm_cut cut = {td_gemm_grid_of(args).strip_cols, depth};
-    if (args->k > depth && args->k <= 2 * depth && args->k_starts == NULL) {
+    /* A narrower strip leaves room for more of k: 1,024 columns are four strips of 256, and two
+     * passes over 1,024 k instead of three. */
+    if (cut.cols > 0 && cut.cols < TD_GEMM_STRIP) {
+        int64_t room = depth * TD_GEMM_STRIP / cut.cols / 16 * 16;
+        cut.depth = room < 2 * depth ? room : 2 * depth;
+    }
+    if (args->k > cut.depth && args->k <= 2 * depth && args->k_starts == NULL) {
         int64_t steps = td_gemm_ceil_div(cut.cols, TD_GEMM_STRIP_STEP);
         cut.cols = td_gemm_ceil_div(steps, 2) * TD_GEMM_STRIP_STEP;
         cut.depth = 2 * depth;
     } else if (args->k_blocks > 1 || args->k_starts != NULL) {
         /* A pass holds whole blocks: 400 deep takes one block of 32 sequences of 50 tokens out of
          * 8, or two of 16, where 384 would cut them into twice as many passes. */
-        cut.depth = depth + depth / 8;
+        cut.depth += cut.depth / 8 / 16 * 16; /* parts of a block are whole lines of k */
     }
     return cut;
 }

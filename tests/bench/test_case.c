@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench/case.h"
+#include "bench/gemm_shapes.h"
 #include "bench/plan.h"
 #include "kernels/kernel.h"
 
@@ -72,21 +73,35 @@ Test(case_list, ids_are_unique_and_every_kernel_row_has_a_case, .init = select_k
     td_case_list_destroy(&list);
 }
 
-/* Library rows are offered only where the library does the same work: no fused epilogue. */
-Test(case_list, libraries_get_plain_products_only, .init = select_kernels) {
-    td_case_list list;
-    int found = 0;
-    cr_assert_eq(td_case_list_all(&list), TD_OK, "%s", td_error());
-    for (int64_t i = 0; i < list.count; i++) {
-        const td_case *c = &list.at[i];
-        if (strcmp(c->provider, "tandem") != 0) {
-            found++;
-            cr_assert(!strstr(c->id, "bias") && !strstr(c->id, "res") && !strstr(c->id, "gelu"),
-                      "%s by %s", c->id, c->provider);
+/* Every linear layer of the five configurations, forward, both gradients, once. */
+Test(case_list, products_follow_from_the_models) {
+    static const char *const some[] = {
+        "vit-s-32-alt.v.qkv.fwd-m3200-n1152-k384", "vit-s-32-alt.t.fc2.dx-m4928-n1024-k256",
+        "vit-b-32.v.fc1.dw-m3072-n768-k1600",      "vit-b-32.t.proj.fwd-m32-n512-k512",
+        "vit-b-32.v.patch.dw-m768-n3072-k1568",    "vit-b-16.v.out.fwd-m1576-n768-k768",
+        "vit-b-16-siglip.v.map.kv.fwd-m1568-n1536-k768"};
+    bool found[sizeof some / sizeof some[0]] = {false};
+    td_gemm_shape shape, other;
+    int64_t layers = 0;
+    for (int64_t i = 0; td_gemm_shape_at(i, &shape); i++) {
+        layers += shape.linear;
+        cr_assert_lt(strlen(shape.name), sizeof shape.name - 1, "%s is cut", shape.name);
+        cr_assert(!strstr(shape.name, "patch.dx"), "the input of a patch needs no gradient");
+        cr_assert_eq(shape.k_blocks > 1, shape.a_trans, "%s", shape.name);
+        for (size_t j = 0; j < sizeof some / sizeof some[0]; j++) {
+            found[j] = found[j] || strcmp(shape.name, some[j]) == 0;
+        }
+        for (int64_t j = 0; j < i && td_gemm_shape_at(j, &other); j++) {
+            cr_assert(shape.m != other.m || shape.n != other.n || shape.k != other.k ||
+                          shape.a_trans != other.a_trans || shape.b_trans != other.b_trans,
+                      "%s and %s are the same", shape.name, other.name);
         }
     }
-    cr_assert_gt(found, 0);
-    td_case_list_destroy(&list);
+    for (size_t j = 0; j < sizeof some / sizeof some[0]; j++) {
+        cr_assert(found[j], "%s is missing", some[j]);
+    }
+    cr_assert_gt(layers, 100);
+    cr_assert(!td_gemm_shape_at(-1, &shape));
 }
 
 Test(plan, suites_patterns_and_layouts, .init = select_kernels) {

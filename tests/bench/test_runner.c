@@ -2,6 +2,7 @@
  * The runner against workloads that misbehave: it must say so, and must not time them.
  */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -91,6 +92,37 @@ static const td_workload regional = {.name = "fake",
                                      .cost = fake_cost,
                                      .finish = fake_finish,
                                      .teardown = fake_teardown};
+
+/* Two companions: each sample tells how many came before it, so their order shows. */
+static int64_t turns;
+
+static td_status paired_setup(td_bench *bench) {
+    bench->state = td_alloc_zero(1);
+    bench->outcome->n_companions = 3;
+    for (int i = 0; i < 3; i++) {
+        bench->outcome->companions[i].state = i < 2 ? TD_OUTCOME_OK : TD_OUTCOME_SKIPPED;
+    }
+    return TD_OK;
+}
+
+static td_status paired_step(td_bench *bench) {
+    (void)bench;
+    return TD_OK;
+}
+
+static td_status paired_beside(td_bench *bench, int companion, int64_t repeat, double *ns) {
+    cr_assert(companion < 2 && repeat >= 1 && bench->outcome->n_samples > 0);
+    *ns = (double)++turns;
+    return TD_OK;
+}
+
+static const td_workload paired = {.name = "fake",
+                                   .setup = paired_setup,
+                                   .verify = fake_verify,
+                                   .step = paired_step,
+                                   .beside = paired_beside,
+                                   .cost = fake_cost,
+                                   .teardown = fake_teardown};
 
 static void run_fake(behaviour how, const char *layout_text, td_runner_options options,
                      td_outcome *out) {
@@ -187,7 +219,9 @@ Test(runner, injected_faults_are_found) {
 
 /* ---- records ---- */
 
-static void emit(const td_case *subject, const td_outcome *out, td_row *row, td_record_set *set) {
+/* The record of the case, or of companion `which`, written and read back. */
+static void emit_one(const td_case *subject, const td_outcome *out, int which, td_row *row,
+                     td_record_set *set) {
     char path[] = "/tmp/tandem-emit-XXXXXX", *warning;
     td_layout layout;
     td_record_writer *writer;
@@ -197,13 +231,19 @@ static void emit(const td_case *subject, const td_outcome *out, td_row *row, td_
     cr_assert_eq(td_layout_parse("p1xt1", &layout), TD_OK);
     json_t *empty = json_object();
     cr_assert_eq(td_record_open(path, empty, empty, &writer), TD_OK, "%s", td_error());
-    cr_assert_eq(td_emit_outcome(writer, subject, &layout, out, "tandem bench x", row), TD_OK, "%s",
-                 td_error());
+    td_status status =
+        which < 0 ? td_emit_outcome(writer, subject, &layout, out, "tandem bench x", row)
+                  : td_emit_companion(writer, subject, &layout, out, which, "tandem bench x", row);
+    cr_assert_eq(status, TD_OK, "%s", td_error());
     cr_assert_eq(td_record_close(writer), TD_OK);
     cr_assert_eq(td_record_read(path, set, &warning), TD_OK, "%s", td_error());
     td_free(warning);
     json_decref(empty);
     unlink(path);
+}
+
+static void emit(const td_case *subject, const td_outcome *out, td_row *row, td_record_set *set) {
+    emit_one(subject, out, -1, row, set);
 }
 
 static const char *text_of(const td_record_set *set, const char *member) {
@@ -250,5 +290,52 @@ Test(runner, a_failed_case_has_a_record_without_a_value) {
     cr_assert_null(json_object_get(record, "value"));
     cr_assert_null(json_object_get(record, "samples_ns"));
     cr_assert(json_is_false(json_object_get(json_object_get(record, "check"), "ok")));
+    td_record_set_free(&set);
+}
+
+/* One sample of each in turn, another one first each time; what is set aside is not timed. */
+Test(runner, companions_alternate_with_the_case) {
+    td_case subject = {.workload = &paired, .id = "fake/case", .provider = "tandem"};
+    td_layout layout;
+    td_topology *topology;
+    act = GOOD;
+    cr_assert_eq(td_layout_parse("p1xt1", &layout), TD_OK);
+    cr_assert_eq(td_topology_create(NULL, &topology), TD_OK);
+    td_runner_options options = {
+        .topology = topology, .min_time_ns = 1, .limit_ns = INT64_C(60000000000)};
+    cr_assert_eq(td_runner_run(&subject, &layout, &options, "", NULL, NULL, outcome), TD_OK);
+    cr_assert_eq(outcome->state, TD_OUTCOME_OK, "%s", outcome->reason);
+    cr_assert_eq(outcome->n_samples, 9, "%ld alternations", (long)outcome->n_samples);
+    const td_companion *first = &outcome->companions[0], *second = &outcome->companions[1];
+    cr_assert(first->n == 9 && second->n == 9 && outcome->companions[2].n == 0);
+    int swaps = 0;
+    for (int i = 0; i < 9; i++) {
+        double early = fmin(first->samples_ns[i], second->samples_ns[i]);
+        cr_assert_eq((int)early, 2 * i + 1);
+        cr_assert_eq((int)fmax(first->samples_ns[i], second->samples_ns[i]), 2 * i + 2);
+        swaps += second->samples_ns[i] < first->samples_ns[i];
+    }
+    cr_assert(swaps > 0 && swaps < 9);
+    td_topology_destroy(topology);
+}
+
+/* A library of a case is a record of its own, with the library's name and its samples. */
+Test(runner, a_library_beside_is_a_record_of_its_own) {
+    td_case subject = {.workload = &stepped, .id = "fake/case", .provider = "tandem"};
+    td_row row;
+    td_record_set set;
+    outcome->state = TD_OUTCOME_OK;
+    outcome->cost = (td_cost){.value = TD_VALUE_FLOPS, .flops = 1000, .bytes = 1};
+    outcome->n_companions = 1;
+    td_companion *library = &outcome->companions[0];
+    *library =
+        (td_companion){.name = "abacus", .version = "1 wood", .state = TD_OUTCOME_OK, .n = 2};
+    library->samples_ns[0] = library->samples_ns[1] = 1e9;
+    emit_one(&subject, outcome, 0, &row, &set);
+    cr_assert_str_eq(row.provider, "abacus");
+    cr_assert_str_eq(text_of(&set, "provider"), "abacus");
+    cr_assert_str_eq(text_of(&set, "provider_version"), "1 wood");
+    cr_assert_str_eq(text_of(&set, "case"), "fake/case");
+    cr_assert_eq(json_array_size(json_object_get(json_array_get(set.records, 0), "samples_ns")), 2);
     td_record_set_free(&set);
 }

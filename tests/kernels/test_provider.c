@@ -35,7 +35,10 @@ static void expect_products(const td_provider *provider) {
         args.ldb = b_trans ? K : N;
         args.k_blocks = 1;
         cr_assert(td_provider_gemm_fits(&args));
-        td_provider_gemm_f32(provider, &args);
+        if (!td_provider_gemm_f32(provider, &args)) {
+            cr_expect_str_eq(provider->name, "libxsmm");
+            continue;
+        }
         for (int i = 0; i < M; i++) {
             for (int j = 0; j < N; j++) {
                 double want = accumulate ? (double)old[i * N + j] : 0.0;

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The products of training: what the linear layers of the model configurations multiply at the
+ * batches they are measured at, and squares for comparison with other programs' figures.
+ */
+#ifndef TD_BENCH_GEMM_SHAPES_H
+#define TD_BENCH_GEMM_SHAPES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { TD_GEMM_SHAPE_NAME = 72 };
+
+typedef struct td_gemm_shape {
+    char name[TD_GEMM_SHAPE_NAME]; /* "vit-b-32.v.fc1.fwd-m1600-n3072-k768" */
+    int64_t m, n, k, k_blocks;
+    bool a_trans, b_trans;
+    bool linear; /* of a model; else a square */
+    bool quick;
+} td_gemm_shape;
+
+/* Shape `index`, from 0; false behind the last. A shape that an earlier layer has is left out. */
+bool td_gemm_shape_at(int64_t index, td_gemm_shape *out);
+
+#endif

@@ -235,10 +235,17 @@ td_status td_shard_writer_create(const char *directory, const char *name, int n_
     return TD_OK;
 }
 
-td_status td_shard_writer_append(td_shard_writer *writer, const void *data, size_t size) {
-    TD_TRY(td_tfrecord_append(&writer->shards[writer->records % writer->n_shards], data, size));
+td_status td_shard_writer_append_to(td_shard_writer *writer, int shard, const void *data,
+                                    size_t size) {
+    TD_ASSERT(shard >= 0 && shard < writer->n_shards);
+    TD_TRY(td_tfrecord_append(&writer->shards[shard], data, size));
     writer->records++;
     return TD_OK;
+}
+
+td_status td_shard_writer_append(td_shard_writer *writer, const void *data, size_t size) {
+    int shard = (int)(writer->records % writer->n_shards);
+    return td_shard_writer_append_to(writer, shard, data, size);
 }
 
 void td_shard_writer_abort(td_shard_writer *writer) {

@@ -31,6 +31,9 @@ typedef struct td_shard_writer td_shard_writer;
 td_status td_shard_writer_create(const char *directory, const char *name, int n_shards,
                                  bool replace, td_shard_writer **out);
 td_status td_shard_writer_append(td_shard_writer *writer, const void *data, size_t size);
+/* To a shard of the caller's choice instead, below n_shards. */
+td_status td_shard_writer_append_to(td_shard_writer *writer, int shard, const void *data,
+                                    size_t size);
 
 /* Both end the writer. After a failed commit, shards that were complete may be there; temporary
  * files never are. */

@@ -7,13 +7,14 @@
 #include "bench/verbs.h"
 
 static const td_verb_help verb_help = {
-    "tandem threads list|run [GLOB] | dump|deadlocks PID[,PID...] [--options]",
+    "tandem threads list|run [GLOB] | dump|deadlocks PID[,PID...] | tree [PID] [--options]",
     "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
     "each:\nthe claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
     "with its reason.\nWith --mutants each claim is also broken on purpose, which must be FAIL.\n"
     "`dump` shows the threads of any process of the user, without stopping it: state, times, what "
     "each waits\nfor and who holds it. `deadlocks` shows only threads that wait for each other, "
-    "within a process or\nacross several that share locks.\n"
+    "within a process or\nacross several that share locks. `tree` shows a process, its "
+    "descendants and the threads of each;\nwithout PID all processes.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
     "usage, 3\nnothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
@@ -26,7 +27,7 @@ static const td_option options_table[] = {
     {"brief", TD_OPTION_FLAG, offsetof(td_threads_options, brief), 0, 0, NULL, NULL,
      "run: one line an experiment"},
     {"json", TD_OPTION_FLAG, offsetof(td_threads_options, json), 0, 0, NULL, NULL,
-     "dump, deadlocks: print JSON"},
+     "dump, deadlocks, tree: print JSON"},
     {"repeat", TD_OPTION_INT, offsetof(td_threads_options, repeat), 1, 10000, NULL, "N",
      "run: everything N times"},
 };
@@ -38,7 +39,8 @@ static const struct {
 } actions[] = {{"list", td_threads_list},
              {"run", td_threads_run},
              {"dump", td_threads_dump},
-             {"deadlocks", td_threads_deadlocks}};
+             {"deadlocks", td_threads_deadlocks},
+             {"tree", td_threads_tree}};
 enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
 
 td_status td_verb_threads(int argc, char **argv) {
@@ -57,6 +59,6 @@ td_status td_verb_threads(int argc, char **argv) {
             return actions[i].run(&options, words[1]);
         }
     }
-    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump or deadlocks",
+    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks or tree",
                    n_words > 0 ? words[0] : "");
 }

@@ -25,4 +25,7 @@ td_status td_threads_run(const td_threads_options *options, const char *word);
 td_status td_threads_dump(const td_threads_options *options, const char *word);
 td_status td_threads_deadlocks(const td_threads_options *options, const char *word);
 
+/* word: one process id, or NULL for all processes. */
+td_status td_threads_tree(const td_threads_options *options, const char *word);
+
 #endif

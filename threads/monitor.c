@@ -10,7 +10,7 @@
 
 #include "base/memory.h"
 
-enum { MOST_TASKS = 8192 };
+enum { MOST_TASKS = 8192, MOST_PROCESSES = 32768 };
 
 const char *td_thread_state_name(td_thread_state state) {
     static const char *const names[] = {
@@ -149,32 +149,107 @@ static bool look(int pid, int tid, td_thread_info *info) {
     return true;
 }
 
+/* Appends the threads of a process; tid is scratch of MOST_TASKS. */
+static td_status add_process(int pid, int depth, int *tid, td_thread_list *out) {
+    int count = td_proc_tasks(pid, tid, MOST_TASKS), before = out->count;
+    if (count == 0) {
+        return td_fail(TD_ESYS, "process %d is not there", pid);
+    }
+    td_thread_info *more = td_realloc(out->at, (size_t)(before + count) * sizeof *out->at);
+    if (more == NULL) {
+        return td_fail(TD_ENOMEM, "%d threads", before + count);
+    }
+    out->at = more;
+    for (int i = 0; i < count; i++) {
+        bool there = look(pid, tid[i], &out->at[out->count]);
+        out->at[out->count].depth = depth;
+        out->count += there;
+    }
+    if (out->count > before && out->at[out->count - 1].call.number == -2) {
+        out->count = before;
+        return td_fail(TD_ESYS, "process %d may not be looked at: it is another user's", pid);
+    }
+    return TD_OK;
+}
+
 td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out) {
     *out = (td_thread_list){0};
     int *tid = td_alloc(MOST_TASKS * sizeof *tid);
     td_status status = tid == NULL ? td_fail(TD_ENOMEM, "a list of threads") : TD_OK;
     for (int p = 0; p < n_pids && status == TD_OK; p++) {
-        int count = td_proc_tasks(pids[p], tid, MOST_TASKS);
-        if (count == 0) {
-            status = td_fail(TD_ESYS, "process %d is not there", pids[p]);
-            break;
-        }
-        td_thread_info *more =
-            td_realloc(out->at, (size_t)(out->count + count) * sizeof *out->at);
-        if (more == NULL) {
-            status = td_fail(TD_ENOMEM, "%d threads", out->count + count);
-            break;
-        }
-        out->at = more;
-        for (int i = 0; i < count; i++) {
-            out->count += look(pids[p], tid[i], &out->at[out->count]);
-        }
-        if (out->count > 0 && out->at[out->count - 1].call.number == -2) {
-            status = td_fail(TD_ESYS, "process %d may not be looked at: it is another user's",
-                             pids[p]);
-        }
+        status = add_process(pids[p], 0, tid, out);
     }
     td_free(tid);
+    if (status != TD_OK) {
+        td_thread_list_destroy(out);
+    }
+    return status;
+}
+
+/* What td_monitor_tree works on: all processes there were, and scratch. */
+typedef struct forest {
+    int pid[MOST_PROCESSES], parent[MOST_PROCESSES], count;
+    bool seen[MOST_PROCESSES];
+    int tid[MOST_TASKS];
+    bool all;
+    td_thread_list *out;
+} forest;
+
+static void read_forest(forest *f) {
+    f->count = td_proc_pids(f->pid, MOST_PROCESSES);
+    for (int i = 0; i < f->count; i++) {
+        td_proc_stat stat;
+        f->seen[i] = !td_proc_stat_read(f->pid[i], f->pid[i], &stat);
+        f->parent[i] = f->seen[i] ? 0 : stat.ppid;
+    }
+}
+
+static bool is_listed(const forest *f, int pid) {
+    for (int i = 0; i < f->count; i++) {
+        if (f->pid[i] == pid && !f->seen[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Marks each process: ids used again between two reads must not lead in circles. */
+static td_status add_tree(forest *f, int i, int depth) {
+    f->seen[i] = true;
+    td_status status = add_process(f->pid[i], depth, f->tid, f->out);
+    if (status == TD_ESYS && (f->all || depth > 0)) {
+        f->out->hidden++;
+        status = TD_OK;
+    }
+    for (int k = 0; k < f->count && status == TD_OK; k++) {
+        if (f->parent[k] == f->pid[i] && !f->seen[k]) {
+            status = add_tree(f, k, depth + 1);
+        }
+    }
+    return status;
+}
+
+td_status td_monitor_tree(int root, td_thread_list *out) {
+    *out = (td_thread_list){0};
+    forest *f = td_alloc(sizeof *f);
+    if (f == NULL) {
+        return td_fail(TD_ENOMEM, "a list of processes");
+    }
+    f->out = out;
+    f->all = root == 0;
+    read_forest(f);
+    bool found = f->all;
+    td_status status = TD_OK;
+    for (int i = 0; i < f->count && status == TD_OK; i++) {
+        if (!f->seen[i] && (f->all ? !is_listed(f, f->parent[i]) : f->pid[i] == root)) {
+            found = true;
+            status = add_tree(f, i, 0);
+        }
+    }
+    if (status == TD_OK && !found) {
+        status = td_fail(TD_ESYS, "process %d is not there", root);
+    }
+    td_free(f);
     if (status != TD_OK) {
         td_thread_list_destroy(out);
     }

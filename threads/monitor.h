@@ -40,16 +40,23 @@ typedef struct td_thread_info {
     uint64_t lock; /* address that it waits for in a futex; 0: none */
     int owner;     /* task that holds it, alive or not; 0: not known */
     int cycle;     /* which deadlock it is part of, from 1; 0: none */
+    int depth;     /* of its process below the root, in a list of td_monitor_tree */
 } td_thread_info;
 
 typedef struct td_thread_list {
     td_thread_info *at;
     int count;
     int deadlocks; /* confirmed: nobody in one ran between two looks */
+    int hidden;    /* processes of td_monitor_tree that ended or may not be looked at */
 } td_thread_list;
 
 /* All threads of the processes. TD_ESYS when one is gone or may not be looked at. */
 td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out);
+
+/* The threads of a process and of all its descendants, each process before its children; root 0:
+ * of all processes. Descendants that may not be looked at are counted only; TD_ESYS when that is
+ * so of the root. */
+td_status td_monitor_tree(int root, td_thread_list *out);
 
 /* As td_monitor_list, and finds cycles of threads that wait for each other's locks; a cycle counts
  * when its members wait for the same locks, and none has run, at a second look 5 ms later. Locks

@@ -53,22 +53,31 @@ static int by_value(const void *a, const void *b) {
     return *(const int *)a - *(const int *)b;
 }
 
-int td_proc_tasks(int pid, int *tid, int most) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/task", pid);
+/* The entries of a directory whose names are numbers. */
+static int numbers_in(const char *path, int *number, int most) {
     DIR *directory = opendir(path);
     int count = 0;
     if (directory == NULL) {
         return 0;
     }
     for (struct dirent *entry; count < most && (entry = readdir(directory)) != NULL;) {
-        if (entry->d_name[0] != '.') {
-            tid[count++] = (int)strtol(entry->d_name, NULL, 10);
+        if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9') {
+            number[count++] = (int)strtol(entry->d_name, NULL, 10);
         }
     }
     closedir(directory);
-    qsort(tid, (size_t)count, sizeof *tid, by_value);
+    qsort(number, (size_t)count, sizeof *number, by_value);
     return count;
+}
+
+int td_proc_tasks(int pid, int *tid, int most) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    return numbers_in(path, tid, most);
+}
+
+int td_proc_pids(int *pid, int most) {
+    return numbers_in("/proc", pid, most);
 }
 
 bool td_proc_stat_read(int pid, int tid, td_proc_stat *out) {

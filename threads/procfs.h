@@ -23,6 +23,9 @@ int64_t td_proc_number(const char *path, const char *key);
  */
 int td_proc_tasks(int pid, int *tid, int most);
 
+/* The ids of all processes, as td_proc_tasks. */
+int td_proc_pids(int *pid, int most);
+
 /* Fields of /proc/<pid>/task/<tid>/stat; numbers in proc(5). */
 typedef struct td_proc_stat {
     char comm[32], state;

@@ -215,3 +215,57 @@ Test(monitor, states_are_told_apart) {
     waitpid(pid, NULL, 0);
     cr_assert_eq(td_monitor_list(&pid, 1, &list), TD_ESYS);
 }
+
+/* A process that starts a thread and a child, which starts a thread and a grandchild, and so on. */
+static void *stay(void *arg) {
+    pause();
+    return arg;
+}
+
+static void grow(_Atomic int *pids, int level) {
+    pthread_t thread;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pthread_create(&thread, NULL, stay, NULL);
+    pids[level] = getpid();
+    if (level > 0 && fork() == 0) {
+        grow(pids, level - 1);
+    }
+    stay(NULL);
+}
+
+Test(monitor, a_tree_has_parents_before_children) {
+    enum { LEVELS = 4 };
+    _Atomic int *pids = (_Atomic int *)shared_garden();
+    pid_t pid = fork();
+    if (pid == 0) {
+        grow(pids, LEVELS - 1);
+    }
+    int64_t end = td_now_ns() + INT64_C(20000000000);
+    while (pids[0] == 0 && td_now_ns() < end) {
+        sched_yield();
+    }
+    td_thread_list list, everything;
+    cr_assert_eq(td_monitor_tree(pid, &list), TD_OK, "%s", td_error());
+    cr_assert_eq(list.count, 2 * LEVELS, "%d threads", list.count);
+    cr_expect_eq(list.hidden, 0);
+    for (int i = 0; i < list.count; i++) {
+        const td_thread_info *t = &list.at[i];
+        cr_expect_eq(t->depth, i / 2);
+        cr_expect_eq(t->pid, pids[LEVELS - 1 - i / 2]);
+        cr_expect_eq(t->tid == t->pid, i % 2 == 0, "the leader comes first");
+    }
+    /* Among all processes it hangs below this one. */
+    int mine = -1, planted = -1;
+    cr_assert_eq(td_monitor_tree(0, &everything), TD_OK, "%s", td_error());
+    for (int i = 0; i < everything.count; i++) {
+        mine = everything.at[i].tid == getpid() ? i : mine;
+        planted = everything.at[i].tid == pid ? i : planted;
+    }
+    cr_assert(mine >= 0 && planted > mine);
+    cr_expect_eq(everything.at[planted].depth, everything.at[mine].depth + 1);
+    td_thread_list_destroy(&everything);
+    td_thread_list_destroy(&list);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    cr_expect_eq(td_monitor_tree(pid, &list), TD_ESYS);
+}

@@ -7,14 +7,17 @@
 #include "bench/verbs.h"
 
 static const td_verb_help verb_help = {
-    "tandem threads list|run [GLOB] | dump|deadlocks PID[,PID...] | tree [PID] [--options]",
+    "tandem threads list|run [GLOB] | dump|deadlocks|top PID[,PID...] | tree [PID]\n"
+    "       [--options]",
     "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
     "each:\nthe claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
     "with its reason.\nWith --mutants each claim is also broken on purpose, which must be FAIL.\n"
     "`dump` shows the threads of any process of the user, without stopping it: state, times, what "
     "each waits\nfor and who holds it. `deadlocks` shows only threads that wait for each other, "
     "within a process or\nacross several that share locks. `tree` shows a process, its "
-    "descendants and the threads of each;\nwithout PID all processes.\n"
+    "descendants and the threads of each;\nwithout PID all processes. `top` shows again and again "
+    "who used the CPUs since the last look, who stood\nin line for one, and switches; it ends with "
+    "an interrupt, after --count tables, or when a process is gone.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
     "usage, 3\nnothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
@@ -28,6 +31,10 @@ static const td_option options_table[] = {
      "run: one line an experiment"},
     {"json", TD_OPTION_FLAG, offsetof(td_threads_options, json), 0, 0, NULL, NULL,
      "dump, deadlocks, tree: print JSON"},
+    {"interval-ms", TD_OPTION_INT, offsetof(td_threads_options, interval_ms), 10, 60000, NULL, "N",
+     "top: time between two looks (1000)"},
+    {"count", TD_OPTION_INT, offsetof(td_threads_options, count), 0, 1000000, NULL, "N",
+     "top: end after N tables (0: never)"},
     {"repeat", TD_OPTION_INT, offsetof(td_threads_options, repeat), 1, 10000, NULL, "N",
      "run: everything N times"},
 };
@@ -40,11 +47,12 @@ static const struct {
              {"run", td_threads_run},
              {"dump", td_threads_dump},
              {"deadlocks", td_threads_deadlocks},
-             {"tree", td_threads_tree}};
+             {"tree", td_threads_tree},
+             {"top", td_threads_top}};
 enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
 
 td_status td_verb_threads(int argc, char **argv) {
-    td_threads_options options = {.repeat = 1};
+    td_threads_options options = {.repeat = 1, .interval_ms = 1000};
     const char *words[2] = {NULL, NULL};
     size_t n_words = 0;
     int help = 0;
@@ -59,6 +67,6 @@ td_status td_verb_threads(int argc, char **argv) {
             return actions[i].run(&options, words[1]);
         }
     }
-    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks or tree",
+    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks, tree or top",
                    n_words > 0 ? words[0] : "");
 }

@@ -14,12 +14,16 @@
 
 typedef struct td_threads_options {
     bool mutants, brief, json;
-    int64_t repeat;
+    int64_t repeat, interval_ms, count;
 } td_threads_options;
 
 /* word: the second word of the command line, or NULL. */
 td_status td_threads_list(const td_threads_options *options, const char *word);
 td_status td_threads_run(const td_threads_options *options, const char *word);
+
+/* "8412" or "8412,8413". pid has room for TD_MOST_PIDS. */
+enum { TD_MOST_PIDS = 64 };
+td_status td_threads_parse_pids(const char *word, int *pid, int *count);
 
 /* word: process ids. TD_ECHECK when there is a deadlock. */
 td_status td_threads_dump(const td_threads_options *options, const char *word);
@@ -27,5 +31,8 @@ td_status td_threads_deadlocks(const td_threads_options *options, const char *wo
 
 /* word: one process id, or NULL for all processes. */
 td_status td_threads_tree(const td_threads_options *options, const char *word);
+
+/* word: process ids. TD_OK after an interrupt. */
+td_status td_threads_top(const td_threads_options *options, const char *word);
 
 #endif

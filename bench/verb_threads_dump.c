@@ -8,22 +8,19 @@
 #include "bench/verb_threads.h"
 #include "threads/monitor.h"
 
-enum { MOST_PIDS = 64 };
-
-/* "8412" or "8412,8413". */
-static td_status parse_pids(const char *text, int *pid, int *count) {
+td_status td_threads_parse_pids(const char *word, int *pid, int *count) {
     char copy[512];
-    if (text == NULL) {
+    if (word == NULL) {
         return td_fail(TD_EUSAGE, "expected a process id, or several with commas");
     }
-    snprintf(copy, sizeof copy, "%s", text);
+    snprintf(copy, sizeof copy, "%s", word);
     char *rest = copy;
     *count = 0;
-    for (char *word; (word = strsep(&rest, ",")) != NULL;) {
+    for (char *one; (one = strsep(&rest, ",")) != NULL;) {
         long long value;
-        TD_TRY(td_parse_int(word, "process id", 1, 1 << 22, &value));
-        if (*count == MOST_PIDS) {
-            return td_fail(TD_EUSAGE, "more than %d processes", MOST_PIDS);
+        TD_TRY(td_parse_int(one, "process id", 1, 1 << 22, &value));
+        if (*count == TD_MOST_PIDS) {
+            return td_fail(TD_EUSAGE, "more than %d processes", TD_MOST_PIDS);
         }
         pid[(*count)++] = (int)value;
     }
@@ -104,9 +101,9 @@ static td_status print_json(const td_thread_list *list) {
 }
 
 static td_status show(const td_threads_options *options, const char *word, bool all) {
-    int pid[MOST_PIDS], count = 0;
+    int pid[TD_MOST_PIDS], count = 0;
     td_thread_list list;
-    TD_TRY(parse_pids(word, pid, &count));
+    TD_TRY(td_threads_parse_pids(word, pid, &count));
     TD_TRY(td_monitor_deadlocks(pid, count, &list));
     td_status status = TD_OK;
     if (options->json) {

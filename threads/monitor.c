@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -261,7 +262,7 @@ void td_thread_list_destroy(td_thread_list *list) {
     *list = (td_thread_list){0};
 }
 
-static td_thread_info *find(td_thread_list *list, int tid) {
+static td_thread_info *find(const td_thread_list *list, int tid) {
     for (int i = 0; i < list->count; i++) {
         if (list->at[i].tid == tid) {
             return &list->at[i];
@@ -326,4 +327,27 @@ td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out)
     }
     out->deadlocks = confirmed;
     return TD_OK;
+}
+
+static int by_cpu(const void *a, const void *b) {
+    const td_thread_rate *x = a, *y = b;
+    double more = y->cpu != x->cpu ? y->cpu - x->cpu : y->line - x->line;
+    return more != 0 ? (more > 0) - (more < 0) : x->now->tid - y->now->tid;
+}
+
+void td_monitor_rates(const td_thread_list *before, const td_thread_list *now, int64_t elapsed_ns,
+                      td_thread_rate *out) {
+    static const td_thread_info newborn;
+    for (int i = 0; i < now->count; i++) {
+        const td_thread_info *t = &now->at[i], *old = find(before, t->tid);
+        /* An id may have been given to another thread since. */
+        old = old != NULL && old->stat.start_ticks == t->stat.start_ticks ? old : &newborn;
+        out[i] = (td_thread_rate){
+            .now = t,
+            .cpu = (double)(t->sched.run_ns - old->sched.run_ns) / (double)elapsed_ns,
+            .line = (double)(t->sched.delay_ns - old->sched.delay_ns) / (double)elapsed_ns,
+            .voluntary = t->switches.voluntary - old->switches.voluntary,
+            .involuntary = t->switches.involuntary - old->switches.involuntary};
+    }
+    qsort(out, (size_t)now->count, sizeof *out, by_cpu);
 }

@@ -64,6 +64,18 @@ td_status td_monitor_tree(int root, td_thread_list *out);
 td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out);
 void td_thread_list_destroy(td_thread_list *list);
 
+/* What a thread did between two lists; cpu and line are shares of the time between them. */
+typedef struct td_thread_rate {
+    const td_thread_info *now;
+    double cpu, line; /* on a CPU, in line for one */
+    int64_t voluntary, involuntary;
+} td_thread_rate;
+
+/* out: now->count rates, borrowing from `now`, busiest first. A thread that `before` does not have
+ * was born since: all it did counts. */
+void td_monitor_rates(const td_thread_list *before, const td_thread_list *now, int64_t elapsed_ns,
+                      td_thread_rate *out);
+
 /* The name of a system call that threads are often seen in, or NULL. */
 const char *td_call_name(long number);
 

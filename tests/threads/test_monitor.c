@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -268,4 +269,77 @@ Test(monitor, a_tree_has_parents_before_children) {
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     cr_expect_eq(td_monitor_tree(pid, &list), TD_ESYS);
+}
+
+static td_thread_info sighting(int tid, int64_t born, int64_t run_ns, int64_t delay_ns,
+                               int64_t switches) {
+    return (td_thread_info){.pid = 1,
+                            .tid = tid,
+                            .stat.start_ticks = born,
+                            .sched = {.run_ns = run_ns, .delay_ns = delay_ns},
+                            .switches = {.voluntary = switches, .involuntary = 2 * switches}};
+}
+
+Test(monitor, rates_are_differences) {
+    td_thread_info first[] = {sighting(5, 10, 700, 100, 3), sighting(6, 10, 100, 0, 1),
+                              sighting(7, 10, 900, 900, 9), sighting(9, 10, 40, 0, 4)};
+    /* 6 was busiest, 8 is new, 7 is another thread of that id, 9 is gone, 5 slept. */
+    td_thread_info second[] = {sighting(5, 10, 700, 100, 3), sighting(6, 10, 900, 100, 4),
+                               sighting(7, 20, 100, 50, 2), sighting(8, 30, 100, 400, 7)};
+    td_thread_list before = {.at = first, .count = 4}, now = {.at = second, .count = 4};
+    static const struct {
+        int tid;
+        double cpu, line;
+        int64_t voluntary;
+    } wanted[] = {{6, 0.8, 0.1, 3}, {8, 0.1, 0.4, 7}, {7, 0.1, 0.05, 2}, {5, 0, 0, 0}};
+    td_thread_rate rates[4];
+    td_monitor_rates(&before, &now, 1000, rates);
+    for (int i = 0; i < 4; i++) {
+        cr_expect_eq(rates[i].now->tid, wanted[i].tid);
+        cr_expect_float_eq(rates[i].cpu, wanted[i].cpu, 1e-12);
+        cr_expect_float_eq(rates[i].line, wanted[i].line, 1e-12);
+        cr_expect_eq(rates[i].voluntary, wanted[i].voluntary);
+        cr_expect_eq(rates[i].involuntary, 2 * wanted[i].voluntary);
+    }
+}
+
+static void *spin(void *arg) {
+    for (garden *g = arg; !g->release;) {
+    }
+    return NULL;
+}
+
+/* Where a live process is looked at, the thread that works comes before the one that sleeps. */
+Test(monitor, the_busy_thread_is_first) {
+    garden *g = shared_garden();
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pthread_create(&thread, NULL, spin, g);
+        stay(NULL);
+    }
+    td_thread_list before, now;
+    td_thread_rate rates[2];
+    int64_t start = td_now_ns();
+    do { /* until there are both and the first sleeps */
+        cr_assert_eq(td_monitor_list(&pid, 1, &before), TD_OK, "%s", td_error());
+    } while ((before.count < 2 || before.at[0].call.number != SYS_pause) &&
+             (td_thread_list_destroy(&before), td_now_ns() < start + INT64_C(20000000000)));
+    cr_assert_eq(before.count, 2);
+    /* Its times were read before it was seen to sleep. */
+    td_thread_list_destroy(&before);
+    cr_assert_eq(td_monitor_list(&pid, 1, &before), TD_OK, "%s", td_error());
+    do { /* until the other has run */
+        cr_assert_eq(td_monitor_list(&pid, 1, &now), TD_OK, "%s", td_error());
+        td_monitor_rates(&before, &now, td_now_ns() - start, rates);
+        cr_assert_eq(now.count, 2);
+    } while (rates[0].cpu == 0 &&
+             (td_thread_list_destroy(&now), td_now_ns() < start + INT64_C(40000000000)));
+    cr_expect(rates[0].now->tid != pid && rates[0].cpu > 0);
+    cr_expect(rates[1].now->tid == pid && rates[1].cpu == 0 && rates[1].voluntary == 0);
+    td_thread_list_destroy(&before);
+    td_thread_list_destroy(&now);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/progress.h"
+#include "bench/example_json.h"
 #include "bench/verb_data.h"
 #include "data/byte_stream.h"
 #include "data/example.h"
@@ -50,7 +52,7 @@ static td_status for_each_file(const char **words, size_t n_words, file_fn *each
 }
 
 typedef struct common_options {
-    bool deep;
+    bool deep, json;
     const char *compat;
     int64_t limit;
 } common_options;
@@ -310,6 +312,7 @@ static void print_feature(const td_feature *feature) {
 }
 
 typedef struct printing {
+    bool json;
     int64_t limit, printed, damaged;
     td_example example;
 } printing;
@@ -317,6 +320,39 @@ typedef struct printing {
 static void note_damage(void *arg, const td_tfrecord_damage *damage) {
     *(int64_t *)arg += 1;
     td_note(NULL, "%s; %lld bytes passed over", damage->message, (long long)damage->lost_bytes);
+}
+
+static void print_record(printing *all, const char *path, const td_tfrecord *record) {
+    printf("%s#%lld, byte %lld, %zu bytes\n", path, (long long)record->number,
+           (long long)record->offset, record->size);
+    if (td_example_decode(record->data, record->size, &all->example) != TD_OK) {
+        printf("  not an Example: %s\n", td_error());
+    }
+    for (int64_t i = 0; i < all->example.count; i++) {
+        print_feature(&all->example.features[i]);
+    }
+}
+
+/* One line: where the record is, and its features or why it has none. */
+static td_status print_json(printing *all, const char *path, const td_tfrecord *record) {
+    json_t *line = json_pack("{s:I,s:I,s:I}", "record", (json_int_t)record->number, "offset",
+                             (json_int_t)record->offset, "bytes", (json_int_t)record->size);
+    if (line == NULL) {
+        return td_fail(TD_ENOMEM, "no memory for a record as JSON");
+    }
+    json_object_set_new(line, "file", json_string(path)); /* a name that is no UTF-8 is left out */
+    td_status status = TD_OK;
+    if (td_example_decode(record->data, record->size, &all->example) == TD_OK) {
+        status = td_example_json(&all->example, line);
+    } else {
+        json_object_set_new(line, "error", json_string(td_error()));
+    }
+    if (status == TD_OK &&
+        (json_dumpf(line, stdout, TD_EXAMPLE_JSON_FLAGS) != 0 || putchar('\n') == EOF)) {
+        status = td_fail(TD_EIO, "write a record as JSON to standard output");
+    }
+    json_decref(line);
+    return status;
 }
 
 static td_status print_file(void *arg, const char *path) {
@@ -332,13 +368,10 @@ static td_status print_file(void *arg, const char *path) {
         if (status != TD_OK || end) {
             break;
         }
-        printf("%s#%lld, byte %lld, %zu bytes\n", path, (long long)record.number,
-               (long long)record.offset, record.size);
-        if (td_example_decode(record.data, record.size, &all->example) != TD_OK) {
-            printf("  not an Example: %s\n", td_error());
-        }
-        for (int64_t i = 0; i < all->example.count; i++) {
-            print_feature(&all->example.features[i]);
+        if (all->json) {
+            status = print_json(all, path, &record);
+        } else {
+            print_record(all, path, &record);
         }
         all->printed++;
     }
@@ -356,9 +389,12 @@ td_status td_verb_data_cat(int argc, char **argv) {
     static const td_option table[] = {
         {"limit", TD_OPTION_INT, offsetof(common_options, limit), 1, 9e15, NULL, "N",
          "records to print (default 10)"},
+        {"json", TD_OPTION_FLAG, offsetof(common_options, json), 0, 0, NULL, NULL,
+         "a JSON object a line and record, all values whole: bytes as a string when they are "
+         "UTF-8, else as {\"base64\": \"...\"}; NaN and infinities as strings"},
     };
     static const td_verb_help verb = {
-        "tandem data cat FILES [--limit N]",
+        "tandem data cat FILES [--limit N] [--json]",
         "Prints the features of the first records of TFRecord files: texts and numbers as they "
         "are, images by format and "
         "size. Damage is named on stderr, passed over, and makes the exit code 1.",
@@ -369,18 +405,24 @@ td_status td_verb_data_cat(int argc, char **argv) {
     TD_TRY(parse_files(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &words,
                        &n_words));
     td_interrupt_install();
-    printing all = {.limit = options.limit};
+    printing all = {.json = options.json, .limit = options.limit};
     td_status status = for_each_file(words, n_words, print_file, &all);
     td_example_destroy(&all.example);
     td_free(words);
     return status == TD_OK ? damage_verdict(all.damaged) : status;
 }
 
+/* Exact for as many 64-bit numbers as a file can hold; a double loses the small ones. */
+__extension__ typedef __int128 int_sum;
+
 /* What the records say about one feature name, or one class label. */
 typedef struct tally {
     char *name;
     td_feature_kind kind;
     int64_t records, values, bytes, min_bytes, max_bytes;
+    int64_t min_int, max_int, nans;
+    int_sum sum_int;
+    double min_float, max_float, sum_float; /* NaN apart */
 } tally;
 
 typedef struct tallies {
@@ -420,7 +462,13 @@ static td_status find_tally(tallies *all, td_span name, td_feature_kind kind, ta
     }
     memcpy(copy, name.data, name.size);
     copy[name.size] = '\0';
-    all->rows[all->count] = (tally){.name = copy, .kind = kind, .min_bytes = INT64_MAX};
+    all->rows[all->count] = (tally){.name = copy,
+                                    .kind = kind,
+                                    .min_bytes = INT64_MAX,
+                                    .min_int = INT64_MAX,
+                                    .max_int = INT64_MIN,
+                                    .min_float = INFINITY,
+                                    .max_float = -INFINITY};
     *out = &all->rows[all->count++];
     return TD_OK;
 }
@@ -439,17 +487,35 @@ typedef struct statistics {
     td_progress progress;
 } statistics;
 
+static void count_value(tally *row, const td_feature *feature, int64_t v) {
+    if (feature->kind == TD_FEATURE_BYTES) {
+        int64_t bytes = (int64_t)feature->bytes[v].size;
+        row->bytes += bytes;
+        row->min_bytes = bytes < row->min_bytes ? bytes : row->min_bytes;
+        row->max_bytes = bytes > row->max_bytes ? bytes : row->max_bytes;
+    } else if (feature->kind == TD_FEATURE_INT64) {
+        int64_t value = feature->ints[v];
+        row->sum_int += value;
+        row->min_int = value < row->min_int ? value : row->min_int;
+        row->max_int = value > row->max_int ? value : row->max_int;
+    } else if (isnan(feature->floats[v])) {
+        row->nans++;
+    } else {
+        double value = (double)feature->floats[v];
+        row->sum_float += value;
+        row->min_float = value < row->min_float ? value : row->min_float;
+        row->max_float = value > row->max_float ? value : row->max_float;
+    }
+}
+
 static td_status count_feature(statistics *all, const td_feature *feature) {
     tally *row;
     TD_TRY(find_tally(&all->features, feature->key, feature->kind, &row));
     if (row != NULL) {
         row->records++;
         row->values += feature->count;
-        for (int64_t v = 0; v < feature->count && feature->kind == TD_FEATURE_BYTES; v++) {
-            int64_t bytes = (int64_t)feature->bytes[v].size;
-            row->bytes += bytes;
-            row->min_bytes = bytes < row->min_bytes ? bytes : row->min_bytes;
-            row->max_bytes = bytes > row->max_bytes ? bytes : row->max_bytes;
+        for (int64_t v = 0; v < feature->count; v++) {
+            count_value(row, feature, v);
         }
     }
     return TD_OK;
@@ -516,6 +582,27 @@ static void sort_tallies(tallies *all, int (*order)(const void *, const void *))
     }
 }
 
+/* Least, mean and most: of byte strings the length, of numbers the value. */
+static void print_range(const tally *row) {
+    char least[16], mean[16], most[16];
+    int64_t numbers = row->values - row->nans;
+    if (row->kind == TD_FEATURE_BYTES && numbers > 0) {
+        printf("  %s, %s, %s", human((double)row->min_bytes, least),
+               human((double)row->bytes / (double)numbers, mean),
+               human((double)row->max_bytes, most));
+    } else if (row->kind == TD_FEATURE_INT64 && numbers > 0) {
+        printf("  %lld, %.6g, %lld", (long long)row->min_int,
+               (double)row->sum_int / (double)numbers, (long long)row->max_int);
+    } else if (numbers > 0) {
+        double middle = row->sum_float / (double)numbers; /* of both infinities: NaN of any sign */
+        printf("  %.9g, %.6g, %.9g", row->min_float, isnan(middle) ? (double)NAN : middle,
+               row->max_float);
+    }
+    if (row->nans > 0) {
+        printf("  (%lld NaN)", (long long)row->nans);
+    }
+}
+
 static void print_statistics(statistics *all) {
     enum { LABELS_SHOWN = 10 };
     char total[16], least[16], mean[16], most[16];
@@ -526,20 +613,15 @@ static void print_statistics(statistics *all) {
                human((double)all->max_bytes, most),
                human((double)all->bytes / (double)all->records, mean));
     }
-    printf("\n%s",
-           all->features.count > 0
-               ? "\nfeature               kind   records    values  bytes: least, mean, most\n"
-               : "");
+    printf("\n%s", all->features.count > 0 ? "\nfeature               kind   records    values  "
+                                             "least, mean, most (of bytes: lengths)\n"
+                                           : "");
     sort_tallies(&all->features, by_name);
     for (int64_t i = 0; i < all->features.count; i++) {
         const tally *row = &all->features.rows[i];
         printf("%-20s  %-5s  %8lld  %8lld", row->name, kind_names[row->kind],
                (long long)row->records, (long long)row->values);
-        if (row->kind == TD_FEATURE_BYTES && row->values > 0) {
-            printf("  %s, %s, %s", human((double)row->min_bytes, least),
-                   human((double)row->bytes / (double)row->values, mean),
-                   human((double)row->max_bytes, most));
-        }
+        print_range(row);
         printf("\n");
     }
     sort_tallies(&all->labels, by_records);
@@ -559,7 +641,9 @@ static void print_statistics(statistics *all) {
 td_status td_verb_data_stat(int argc, char **argv) {
     static const td_verb_help verb = {"tandem data stat FILES",
                                       "Counts the records of TFRecord files, their sizes, the "
-                                      "features in them, and the class labels of pairs. Damage is "
+                                      "features in them with the range and mean of their values "
+                                      "(of byte strings: of their lengths; NaN is counted apart), "
+                                      "and the class labels of pairs. Damage is "
                                       "named on stderr, passed over, and makes the exit code 1.",
                                       "  tandem data stat shards/\n"};
     common_options options = {0};

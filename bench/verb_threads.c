@@ -7,17 +7,18 @@
 #include "bench/verbs.h"
 
 static const td_verb_help verb_help = {
-    "tandem threads list|run [GLOB] | dump|deadlocks|top PID[,PID...] | tree [PID]\n"
+    "tandem threads list|run [GLOB] | dump|deadlocks|locks|top PID[,PID...] | tree [PID]\n"
     "       [--options]",
     "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
     "each:\nthe claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
     "with its reason.\nWith --mutants each claim is also broken on purpose, which must be FAIL.\n"
     "`dump` shows the threads of any process of the user, without stopping it: state, times, what "
     "each waits\nfor and who holds it. `deadlocks` shows only threads that wait for each other, "
-    "within a process or\nacross several that share locks. `tree` shows a process, its "
-    "descendants and the threads of each;\nwithout PID all processes. `top` shows again and again "
-    "who used the CPUs since the last look, who stood\nin line for one, and switches; it ends with "
-    "an interrupt, after --count tables, or when a process is gone.\n"
+    "within a process or\nacross several that share locks. `locks` shows every mutex that threads "
+    "wait for, its owner and them.\n`tree` shows a process, its descendants and the threads of "
+    "each; without PID all processes. `top` shows\nagain and again who used the CPUs since the "
+    "last look, who stood in line for one, and switches; it ends\nwith an interrupt, after --count "
+    "tables, or when a process is gone.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
     "usage, 3\nnothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
@@ -30,7 +31,7 @@ static const td_option options_table[] = {
     {"brief", TD_OPTION_FLAG, offsetof(td_threads_options, brief), 0, 0, NULL, NULL,
      "run: one line an experiment"},
     {"json", TD_OPTION_FLAG, offsetof(td_threads_options, json), 0, 0, NULL, NULL,
-     "dump, deadlocks, tree: print JSON"},
+     "dump, deadlocks, locks, tree: print JSON"},
     {"interval-ms", TD_OPTION_INT, offsetof(td_threads_options, interval_ms), 10, 60000, NULL, "N",
      "top: time between two looks (1000)"},
     {"count", TD_OPTION_INT, offsetof(td_threads_options, count), 0, 1000000, NULL, "N",
@@ -47,6 +48,7 @@ static const struct {
              {"run", td_threads_run},
              {"dump", td_threads_dump},
              {"deadlocks", td_threads_deadlocks},
+             {"locks", td_threads_locks},
              {"tree", td_threads_tree},
              {"top", td_threads_top}};
 enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
@@ -67,6 +69,6 @@ td_status td_verb_threads(int argc, char **argv) {
             return actions[i].run(&options, words[1]);
         }
     }
-    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks, tree or top",
+    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks, locks, tree or top",
                    n_words > 0 ? words[0] : "");
 }

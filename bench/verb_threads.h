@@ -28,6 +28,7 @@ td_status td_threads_parse_pids(const char *word, int *pid, int *count);
 /* word: process ids. TD_ECHECK when there is a deadlock. */
 td_status td_threads_dump(const td_threads_options *options, const char *word);
 td_status td_threads_deadlocks(const td_threads_options *options, const char *word);
+td_status td_threads_locks(const td_threads_options *options, const char *word);
 
 /* word: one process id, or NULL for all processes. */
 td_status td_threads_tree(const td_threads_options *options, const char *word);

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "base/memory.h"
 #include "bench/verb_threads.h"
 #include "threads/monitor.h"
 
@@ -73,6 +74,17 @@ static void print_deadlocks(const td_thread_list *list) {
             }
         }
     }
+    printf("threads: %d, deadlocks: %d\n", list->count, list->deadlocks);
+}
+
+static td_status dump_json(json_t *root, const char *what) {
+    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
+        json_decref(root);
+        return td_fail(TD_ENOMEM, "the JSON of %s", what);
+    }
+    printf("\n");
+    json_decref(root);
+    return TD_OK;
 }
 
 static td_status print_json(const td_thread_list *list) {
@@ -89,32 +101,98 @@ static td_status print_json(const td_thread_list *list) {
                       t->stat.nice, "voluntary_switches", (json_int_t)t->switches.voluntary,
                       "involuntary_switches", (json_int_t)t->switches.involuntary));
     }
-    json_t *root = json_pack("{s:s, s:o, s:i}", "schema", "tandem.threads/1", "threads", threads,
-                             "deadlocks", list->deadlocks);
-    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
-        json_decref(root);
-        return td_fail(TD_ENOMEM, "the JSON of threads");
+    return dump_json(json_pack("{s:s, s:o, s:i}", "schema", "tandem.threads/1", "threads", threads,
+                               "deadlocks", list->deadlocks),
+                     "threads");
+}
+
+static bool waits_for(const td_thread_info *t, const td_lock_info *lock) {
+    return t->lock == lock->address && t->owner == lock->owner;
+}
+
+static void print_locks(const td_thread_list *list, const td_lock_info *lock, int count) {
+    for (int k = 0; k < count; k++) {
+        printf("<0x%llx> held by \"%s\" tid=%d, %d waiting\n", (unsigned long long)lock[k].address,
+               name_of(list, lock[k].owner), lock[k].owner, lock[k].waiters);
+        for (int i = 0; i < list->count; i++) {
+            const td_thread_info *t = &list->at[i];
+            if (waits_for(t, &lock[k])) {
+                printf("        - \"%s\" tid=%d pid=%d%s\n", t->stat.comm, t->tid, t->pid,
+                       t->cycle != 0 ? " in a deadlock" : "");
+            }
+        }
     }
-    printf("\n");
-    json_decref(root);
+    printf("locks waited for: %d, threads: %d, deadlocks: %d\n", count, list->count,
+           list->deadlocks);
+}
+
+static td_status print_locks_json(const td_thread_list *list, const td_lock_info *lock,
+                                  int count) {
+    json_t *locks = json_array();
+    for (int k = 0; k < count; k++) {
+        json_t *waiters = json_array();
+        for (int i = 0; i < list->count; i++) {
+            const td_thread_info *t = &list->at[i];
+            if (waits_for(t, &lock[k])) {
+                json_array_append_new(waiters, json_pack("{s:s, s:i, s:i, s:i}", "name",
+                                                         t->stat.comm, "tid", t->tid, "pid",
+                                                         t->pid, "deadlock", t->cycle));
+            }
+        }
+        json_array_append_new(
+            locks, json_pack("{s:I, s:i, s:s, s:o}", "lock", (json_int_t)lock[k].address, "owner",
+                             lock[k].owner, "owner_name", name_of(list, lock[k].owner), "waiters",
+                             waiters));
+    }
+    return dump_json(json_pack("{s:s, s:o, s:i}", "schema", "tandem.locks/1", "locks", locks,
+                               "deadlocks", list->deadlocks),
+                     "locks");
+}
+
+static td_status show_locks(const td_threads_options *options, const td_thread_list *list) {
+    td_lock_info *lock = td_alloc((size_t)list->count * sizeof *lock);
+    if (lock == NULL) {
+        return td_fail(TD_ENOMEM, "the locks of %d threads", list->count);
+    }
+    int count = td_monitor_locks(list, lock);
+    td_status status = TD_OK;
+    if (options->json) {
+        status = print_locks_json(list, lock, count);
+    } else {
+        print_locks(list, lock, count);
+    }
+    td_free(lock);
+    return status;
+}
+
+static td_status show_threads(const td_threads_options *options, const td_thread_list *list) {
+    if (options->json) {
+        return print_json(list);
+    }
+    for (int i = 0; i < list->count; i++) {
+        print_thread(list, &list->at[i]);
+    }
+    print_deadlocks(list);
     return TD_OK;
 }
 
-static td_status show(const td_threads_options *options, const char *word, bool all) {
+static td_status show_deadlocks(const td_threads_options *options, const td_thread_list *list) {
+    if (options->json) {
+        return print_json(list);
+    }
+    print_deadlocks(list);
+    return TD_OK;
+}
+
+typedef td_status show_fn(const td_threads_options *options, const td_thread_list *list);
+
+/* What `show` makes of the threads; TD_ECHECK when some are in a deadlock. */
+static td_status look(const td_threads_options *options, const char *word, show_fn *show) {
     int pid[TD_MOST_PIDS], count = 0;
     td_thread_list list;
     TD_TRY(td_threads_parse_pids(word, pid, &count));
     TD_TRY(td_monitor_deadlocks(pid, count, &list));
-    td_status status = TD_OK;
-    if (options->json) {
-        status = print_json(&list);
-    } else {
-        for (int i = 0; i < list.count && all; i++) {
-            print_thread(&list, &list.at[i]);
-        }
-        print_deadlocks(&list);
-        printf("threads: %d, deadlocks: %d\n", list.count, list.deadlocks);
-    }
+    td_status status = show(options, &list);
     int deadlocks = list.deadlocks;
     td_thread_list_destroy(&list);
     if (status == TD_OK && deadlocks > 0) {
@@ -124,9 +202,13 @@ static td_status show(const td_threads_options *options, const char *word, bool 
 }
 
 td_status td_threads_dump(const td_threads_options *options, const char *word) {
-    return show(options, word, true);
+    return look(options, word, show_threads);
 }
 
 td_status td_threads_deadlocks(const td_threads_options *options, const char *word) {
-    return show(options, word, false);
+    return look(options, word, show_deadlocks);
+}
+
+td_status td_threads_locks(const td_threads_options *options, const char *word) {
+    return look(options, word, show_locks);
 }

@@ -351,3 +351,31 @@ void td_monitor_rates(const td_thread_list *before, const td_thread_list *now, i
     }
     qsort(out, (size_t)now->count, sizeof *out, by_cpu);
 }
+
+static int by_waiters(const void *a, const void *b) {
+    const td_lock_info *x = a, *y = b;
+    if (x->waiters != y->waiters) {
+        return y->waiters - x->waiters;
+    }
+    return (x->address > y->address) - (x->address < y->address);
+}
+
+int td_monitor_locks(const td_thread_list *list, td_lock_info *out) {
+    int count = 0;
+    for (int i = 0; i < list->count; i++) {
+        const td_thread_info *t = &list->at[i];
+        int k = 0;
+        if (t->owner == 0) {
+            continue;
+        }
+        while (k < count && (out[k].address != t->lock || out[k].owner != t->owner)) {
+            k++;
+        }
+        if (k == count) {
+            out[count++] = (td_lock_info){.address = t->lock, .owner = t->owner};
+        }
+        out[k].waiters++;
+    }
+    qsort(out, (size_t)count, sizeof *out, by_waiters);
+    return count;
+}

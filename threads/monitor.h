@@ -64,6 +64,17 @@ td_status td_monitor_tree(int root, td_thread_list *out);
 td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out);
 void td_thread_list_destroy(td_thread_list *list);
 
+/* A lock that threads wait for; they have its address and its owner as `lock` and `owner`. */
+typedef struct td_lock_info {
+    uint64_t address;
+    int owner, waiters;
+} td_lock_info;
+
+/* Writes the locks with a known owner that threads of the list wait for, at most list->count, most
+ * waiters first, and returns how many. A lock that processes share is one if they have it at one
+ * address. */
+int td_monitor_locks(const td_thread_list *list, td_lock_info *out);
+
 /* What a thread did between two lists; cpu and line are shares of the time between them. */
 typedef struct td_thread_rate {
     const td_thread_info *now;

@@ -343,3 +343,58 @@ Test(monitor, the_busy_thread_is_first) {
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
 }
+
+/* One holds both locks; two want the first and one the second. */
+static void *want_one(void *arg) {
+    garden *g = arg;
+    lock(g, atomic_fetch_add(&g->next, 1) % 2);
+    return NULL;
+}
+
+static void *hold_both(void *arg) {
+    garden *g = arg;
+    pthread_t thread;
+    lock(g, 0);
+    lock(g, 1);
+    for (int i = 0; i < 3; i++) {
+        pthread_create(&thread, NULL, want_one, g);
+    }
+    return stay(NULL);
+}
+
+ParameterizedTestParameters(monitor, locks_are_told_with_owner_and_waiters) {
+    static int kinds[] = {NORMAL, RECURSIVE, ADAPTIVE, CHECKING, LASTING, OURS};
+    return cr_make_param_array(int, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+ParameterizedTest(int *kind, monitor, locks_are_told_with_owner_and_waiters) {
+    garden *g = shared_garden();
+    g->kind = (lock_kind)*kind;
+    make_locks(g);
+    pid_t pid = start(g, 1, hold_both);
+    td_thread_list list;
+    int64_t end = td_now_ns() + INT64_C(20000000000);
+    int blocked;
+    do { /* until the three that want wait */
+        cr_assert_eq(td_monitor_deadlocks(&pid, 1, &list), TD_OK, "%s", td_error());
+        blocked = 0;
+        for (int i = 0; i < list.count; i++) {
+            blocked += list.at[i].state == TD_THREAD_BLOCKED;
+        }
+    } while (blocked < 3 && (td_thread_list_destroy(&list), td_now_ns() < end));
+    cr_assert_eq(blocked, 3);
+    td_lock_info locks[4];
+    cr_assert_eq(list.count, 4);
+    cr_assert_eq(td_monitor_locks(&list, locks), 2);
+    for (int i = 0; i < 2; i++) {
+        /* A futex is the first word of either mutex; the memory is at one address in both. */
+        const void *address = *kind == OURS ? (void *)&g->ours[i] : (void *)&g->mutex[i];
+        cr_expect_eq(locks[i].address, (uint64_t)(uintptr_t)address);
+        cr_expect_eq(locks[i].owner, pid);
+        cr_expect_eq(locks[i].waiters, 2 - i);
+    }
+    cr_expect_eq(list.deadlocks, 0);
+    td_thread_list_destroy(&list);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}

@@ -16,19 +16,21 @@
 #include "base/text.h"
 #include "bench/ceiling.h"
 #include "bench/emit.h"
+#include "bench/explain.h"
 #include "bench/fingerprint.h"
 #include "bench/gbench.h"
 #include "bench/plan.h"
 #include "bench/profile.h"
 #include "bench/runner.h"
 #include "bench/stats.h"
+#include "collectives/schedule.h"
 #include "kernels/kernel.h"
 #include "reports/render.h"
 
 typedef struct bench_options {
     const char *suite, *layouts, *out, *data, *inject;
-    int64_t min_time_ms, samples;
-    bool no_report, profile;
+    int64_t min_time_ms, samples, explain_ranks;
+    bool no_report, profile, explain;
 } bench_options;
 
 static const td_option options_table[] = {
@@ -48,6 +50,10 @@ static const td_option options_table[] = {
      "put in a fault to see it found: slow:SHARE, wrong or crash"},
     {"profile", TD_OPTION_FLAG, offsetof(bench_options, profile), 0, 0, NULL, NULL,
      "of training steps: a table of their operations, and a timeline in DIR for a trace viewer"},
+    {"explain", TD_OPTION_FLAG, offsetof(bench_options, explain), 0, 0, NULL, NULL,
+     "instead of measuring, print the schedules of the collectives of GLOB step by step"},
+    {"explain-ranks", TD_OPTION_INT, offsetof(bench_options, explain_ranks), 2, TD_EXPLAIN_RANKS,
+     NULL, "N", "of those schedules; default 4"},
     {"no-report", TD_OPTION_FLAG, offsetof(bench_options, no_report), 0, 0, NULL, NULL,
      "write records only"},
 };
@@ -61,6 +67,7 @@ static const td_verb_help verb_help = {
     "  tandem bench\n"
     "  tandem bench 'kernel/gemm_f32/*' --layouts p1xt1,p1xt2\n"
     "  tandem bench step/clip/vit-s-32-alt/b32-f32 --layouts p2xt1:process --data shards\n"
+    "  tandem bench 'coll/allreduce/ring/*' --explain\n"
     "  tandem bench 'step/clip/vit-b-32/*' --suite full --profile --out profile\n"};
 
 enum { MAX_SUMS = 16 };
@@ -648,6 +655,12 @@ td_status td_verb_bench(int argc, char **argv) {
     if (help) {
         td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
         return TD_OK;
+    }
+    if (options.explain) {
+        return td_explain(glob, options.explain_ranks ? (int)options.explain_ranks : 4, stdout);
+    }
+    if (options.explain_ranks) {
+        return td_fail(TD_EUSAGE, "--explain-ranks is of --explain, which is not given");
     }
     run r = {.options = &options};
     status = prepare(&r, glob);

@@ -195,7 +195,27 @@ void td_linked_destroy(td_linked *linked);
 td_status td_schedule_check(const td_moves *s, const td_linked *linked, td_operation_id operation,
                             td_aliases aliases);
 
+/* The same, and tells what the symbols are: wrote is called for every chunk that a rank has when it
+ * enters (TD_ROUND_ENTERED) and for every chunk that a move of a round has written, with the chunk
+ * of the input that lies there now and the ranks that have contributed, 64 to a word. at.buffer is
+ * the physical one. Rounds of one rank come in order; ranks run ahead of each other. */
+typedef struct td_watch {
+    void (*wrote)(void *arg, int rank, int round, td_place at, int chunk, const uint64_t *ranks);
+    void *arg;
+} td_watch;
+td_status td_schedule_watch(const td_moves *s, const td_linked *linked, td_operation_id operation,
+                            td_aliases aliases, const td_watch *watch);
+
 struct td_collective;
+
+/* Appends the schedule of a row as text, in place with root 0: in each round who sends which chunk
+ * to whom and what becomes of it, then what every rank holds, as the check saw it. A schedule that
+ * is two rows in sequence, move for move, says so. Pipelined rows have one segment a rank. 2 to
+ * TD_EXPLAIN_RANKS ranks; TD_ECHECK when the schedule is wrong. */
+enum { TD_EXPLAIN_RANKS = 16 };
+struct td_text;
+td_status td_schedule_explain(const struct td_collective *row, int ranks, struct td_text *out);
+
 /* The schedule of a row; how many segments the pipelined ones use for blocks of so many bytes. */
 td_status td_collective_schedule(const struct td_collective *row, int ranks, int root, int segments,
                                  bool in_place, td_moves *out);

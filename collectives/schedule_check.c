@@ -29,6 +29,7 @@ typedef struct machine {
     const td_linked *linked;
     td_operation_id operation;
     td_aliases aliases;
+    const td_watch *watch; /* NULL: nobody watches */
     int chunks;
     symbol *memory;   /* [rank][buffer][chunk] */
     int64_t *clocks;  /* [rank][rank]: what a rank knows of the others */
@@ -119,6 +120,13 @@ static void store(machine *m, int rank, td_place to, int chunk, symbol value) {
     *target = value;
 }
 
+static void tell(const machine *m, int rank, int round, td_place at, const symbol *value) {
+    if (m->watch != NULL) {
+        at.buffer = td_physical(at.buffer, m->aliases);
+        m->watch->wrote(m->watch->arg, rank, round, at, value->chunk, value->ranks);
+    }
+}
+
 static void combine(machine *m, int rank, symbol *into, const symbol *other) {
     if (into->chunk != other->chunk) {
         fail(m, "adds another chunk's contribution", rank, into->chunk);
@@ -140,6 +148,7 @@ static void carry_out(machine *m, int rank, const td_move *move) {
             combine(m, rank, &value, load(m, rank, rank, move->with.buffer, move->with.chunk + i));
         }
         store(m, rank, move->to, i, value);
+        tell(m, rank, move->round, td_at(move->to.buffer, move->to.chunk + i), &value);
     }
 }
 
@@ -319,17 +328,19 @@ static void fill(machine *m) {
                 in->written = ENTRY;
                 in->ranks[rank / 64] = UINT64_C(1) << rank % 64;
                 in->shape = mix((uint64_t)rank * 1000003 + 1);
+                tell(m, rank, TD_ROUND_ENTERED, td_at(TD_BUFFER_IN, chunk), in);
             }
         }
     }
 }
 
-td_status td_schedule_check(const td_moves *s, const td_linked *linked, td_operation_id operation,
-                            td_aliases aliases) {
+td_status td_schedule_watch(const td_moves *s, const td_linked *linked, td_operation_id operation,
+                            td_aliases aliases, const td_watch *watch) {
     machine m = {.s = s,
                  .linked = linked,
                  .operation = operation,
                  .aliases = aliases,
+                 .watch = watch,
                  .chunks = td_chunks(s)};
     size_t p = (size_t)s->ranks;
     TD_ASSERT(s->ranks <= MAX_RANKS);
@@ -355,4 +366,9 @@ td_status td_schedule_check(const td_moves *s, const td_linked *linked, td_opera
     td_free(m.at);
     td_free(m.readings);
     return m.status;
+}
+
+td_status td_schedule_check(const td_moves *s, const td_linked *linked, td_operation_id operation,
+                            td_aliases aliases) {
+    return td_schedule_watch(s, linked, operation, aliases, NULL);
 }

@@ -94,6 +94,17 @@ void td_group_check_end(td_group *group, int64_t step_ns, int64_t *waited_ns, in
     }
 }
 
+bool td_group_grace_over(const td_group *group, int64_t step_ns, int64_t *waited_ns,
+                         int64_t *last_ns) {
+    if (!td_group_failed(group)) {
+        return false;
+    }
+    int64_t now_ns = td_now_ns(), passed_ns = *last_ns > 0 ? now_ns - *last_ns : 0;
+    *waited_ns += passed_ns < step_ns ? passed_ns : step_ns;
+    *last_ns = now_ns;
+    return *waited_ns > TD_GRACE_NS;
+}
+
 static td_status peer_failed(const td_rank *rank) {
     return td_fail(TD_EPEER, "%s", rank->group->control->text);
 }

@@ -151,7 +151,7 @@ static void wait_for_news(const td_group *group, const int *pidfds, bool hurry,
  * look and sleep. */
 static void supervise(td_group *group, const sigset_t *mask) {
     int pidfds[TD_MAX_RANKS], seen = td_interrupted();
-    int64_t waited_ns = 0, last_ns = 0, failed_ns = 0;
+    int64_t waited_ns = 0, last_ns = 0, grace_ns = 0, grace_last_ns = 0;
     bool killed = false;
     for (int i = 0; i < group->count; i++) {
         pidfds[i] = group->pids[i] > 0 ? pidfd_open(group->pids[i], 0) : -1;
@@ -159,10 +159,8 @@ static void supervise(td_group *group, const sigset_t *mask) {
     while (reap(group, pidfds) > 0) {
         td_group_check_end(group, BUSY_MS * INT64_C(1000000), &waited_ns, &last_ns);
         bool failed = td_group_failed(group);
-        if (failed && failed_ns == 0) {
-            failed_ns = td_now_ns();
-        }
-        if (failed && !killed && td_now_ns() - failed_ns > TD_GRACE_NS) {
+        if (td_group_grace_over(group, BUSY_MS * INT64_C(1000000), &grace_ns, &grace_last_ns) &&
+            !killed) {
             signal_all(group, SIGKILL);
             killed = true;
         }

@@ -90,4 +90,10 @@ td_status td_group_run_processes(td_group *group);
  * *waited_ns and *last_ns are the supervisor's own clock, zero at first. */
 void td_group_check_end(td_group *group, int64_t step_ns, int64_t *waited_ns, int64_t *last_ns);
 
+/* Whether the ranks have had TD_GRACE_NS since the group failed; called every step_ns or so. A look
+ * counts as one step at most: on a crowded machine the ranks get as many turns as the supervisor
+ * before they are given up. *waited_ns and *last_ns as above. */
+bool td_group_grace_over(const td_group *group, int64_t step_ns, int64_t *waited_ns,
+                         int64_t *last_ns);
+
 #endif

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "threads/group_state.h"
 
 static void *rank_main(void *arg) {
@@ -41,15 +40,10 @@ static int start_threads(td_group *group) {
 static bool wait_for_threads(td_group *group, int started) {
     static const td_wait_rule sleep_at_once = {0};
     td_event *ended = &group->control->ended;
-    int64_t waited_ns = 0, last_ns = 0, failed_ns = 0;
+    int64_t waited_ns = 0, last_ns = 0, grace_ns = 0, grace_last_ns = 0;
     while (!td_event_wait(ended, (uint32_t)started, &sleep_at_once, TD_WAIT_SLICE_NS, NULL)) {
         td_group_check_end(group, TD_WAIT_SLICE_NS, &waited_ns, &last_ns);
-        if (!td_group_failed(group)) {
-            continue;
-        }
-        int64_t now_ns = td_now_ns();
-        failed_ns = failed_ns == 0 ? now_ns : failed_ns;
-        if (now_ns - failed_ns > TD_GRACE_NS) {
+        if (td_group_grace_over(group, TD_WAIT_SLICE_NS, &grace_ns, &grace_last_ns)) {
             return false;
         }
     }

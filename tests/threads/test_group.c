@@ -246,8 +246,14 @@ static td_status go_wrong(td_rank *rank, fault how) {
 static td_status meet_a_faulty_rank(td_rank *rank, void *arg) {
     const fault_plan *plan = arg;
     plan->witness->pids[rank->rank] = getpid();
-    for (int round = 0; round < 20; round++) {
-        TD_TRY(td_rank_barrier(rank));
+    td_status status = TD_OK;
+    for (int round = 0; round < 20 && status == TD_OK; round++) {
+        status = td_rank_barrier(rank);
+    }
+    /* A rank that was slow to leave the last of them may be told there. */
+    if (status != TD_OK) {
+        plan->witness->told[rank->rank] = (int)status;
+        return status;
     }
     if (rank->rank == 1) {
         return go_wrong(rank, plan->fault);
@@ -255,7 +261,7 @@ static td_status meet_a_faulty_rank(td_rank *rank, void *arg) {
     if (plan->fault == NEVER_ENDS) {
         return TD_OK;
     }
-    td_status status = td_rank_barrier(rank);
+    status = td_rank_barrier(rank);
     plan->witness->told[rank->rank] = (int)status;
     return status;
 }
@@ -280,14 +286,10 @@ ParameterizedTest(int *row, group, one_faulty_rank_ends_all) {
         options.deadline_ns = 1500 * MS; /* far beyond what a busy machine delays a rank */
     }
     fault_plan plan = {.fault = c->fault, .witness = make_witness()};
-    int64_t start_ns = td_now_ns();
     td_status status = td_group_run(&options, meet_a_faulty_rank, &plan);
-    int64_t took_ns = td_now_ns() - start_ns;
     cr_expect_eq(status, c->status, "%s", td_status_name(status));
     cr_expect_str_eq(td_error(), c->message);
-    /* Not a measurement: a watchdog far from both sides (2 s expected, 20 s deadline otherwise).
-     */
-    cr_expect_lt(took_ns, 10000 * MS, "the others were not ended");
+    /* Ended by the failure and not by their deadline. */
     for (int i = 0; i < 3; i++) {
         if (i != 1 && c->fault != NEVER_ENDS) {
             int told = plan.witness->told[i];

@@ -72,10 +72,8 @@ static bool is_choice(const char *choices, const char *value) {
     return false;
 }
 
-static td_status store(const td_option *option, const char *value, void *fields) {
+static td_status store(const td_option *option, const char *what, const char *value, void *fields) {
     char *field = (char *)fields + option->offset;
-    char what[80];
-    snprintf(what, sizeof what, "--%s", option->name);
     long long whole;
     switch (option->type) {
     case TD_OPTION_FLAG:
@@ -101,54 +99,103 @@ static td_status store(const td_option *option, const char *value, void *fields)
     return td_fail(TD_EUSAGE, "%s: option table names no type", what);
 }
 
-static const td_option *find(const td_option *table, size_t n_options, const char *name,
-                             size_t size) {
-    for (size_t i = 0; i < n_options; i++) {
-        if (strlen(table[i].name) == size && strncmp(table[i].name, name, size) == 0) {
-            return &table[i];
+/* An option's names: its own, and the second where there is one. */
+typedef struct names {
+    const char *own, *second; /* not terminated; second may be NULL */
+    int own_size, second_size;
+    const char *implied; /* the value that the second name stands for, or NULL */
+} names;
+
+static names names_of(const td_option *option) {
+    names out = {.own = option->name, .own_size = (int)strcspn(option->name, "|")};
+    if (out.own[out.own_size] == '|') {
+        out.second = out.own + out.own_size + 1;
+        out.second_size = (int)strcspn(out.second, "=");
+        const char *after = out.second + out.second_size;
+        out.implied = *after == '=' ? after + 1 : NULL;
+    }
+    return out;
+}
+
+static bool is_name(const char *name, int name_size, const char *word, size_t size) {
+    return name != NULL && (size_t)name_size == size && strncmp(name, word, size) == 0;
+}
+
+/* The row of a name, and whether it is the row's second name; n_options where there is none. */
+static size_t find(const td_option *table, size_t n_options, const char *name, size_t size,
+                   bool *second) {
+    size_t i = 0;
+    for (*second = false; i < n_options; i++) {
+        names n = names_of(&table[i]);
+        *second = is_name(n.second, n.second_size, name, size);
+        if (*second || is_name(n.own, n.own_size, name, size)) {
+            break;
         }
     }
-    return NULL;
+    return i;
+}
+
+/* The options given so far, a bit a row: by their own name, and by their second. */
+typedef struct given {
+    uint64_t by[2];
+} given;
+
+/* argv[*i] and, where it takes one, its value behind it. */
+static td_status parse_option(const td_option *table, size_t n_options, int argc, char **argv,
+                              int *i, given *seen, void *fields) {
+    const char *word = argv[*i];
+    size_t size = strcspn(word + 2, "=");
+    bool second;
+    size_t row = find(table, n_options, word + 2, size, &second);
+    if (row == n_options) {
+        return td_fail(TD_EUSAGE, "%s: unknown option \"%.*s\"; see tandem %s --help", argv[0],
+                       (int)size + 2, word, argv[0]);
+    }
+    const td_option *option = &table[row];
+    names n = names_of(option);
+    seen->by[second] |= UINT64_C(1) << row;
+    if (seen->by[0] & seen->by[1]) {
+        return td_fail(TD_EUSAGE, "--%.*s and --%.*s are the same option; expected one of them",
+                       n.own_size, n.own, n.second_size, n.second);
+    }
+    char what[80];
+    snprintf(what, sizeof what, "%.*s", (int)size + 2, word);
+    const char *value = word[2 + size] == '=' ? word + 3 + size : NULL;
+    const char *implied = second ? n.implied : NULL;
+    if (option->type == TD_OPTION_FLAG || implied != NULL) {
+        if (value != NULL) {
+            return td_fail(TD_EUSAGE, "%s takes no value", what);
+        }
+        value = implied;
+    } else if (value == NULL) {
+        if (*i + 1 == argc) {
+            return td_fail(TD_EUSAGE, "%s: missing value; expected %s", what,
+                           option->value != NULL ? option->value : option->choices);
+        }
+        value = argv[++*i];
+    }
+    return store(option, what, value, fields);
 }
 
 td_status td_options_parse(const td_option *table, size_t n_options, int argc, char **argv,
                            void *fields, const char **words, size_t max_words, size_t *n_words,
                            int *help) {
+    TD_ASSERT(n_options <= 64);
+    given seen = {{0, 0}};
     size_t count = 0;
     *help = 0;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             *help = 1;
-            continue;
-        }
-        if (strncmp(word, "--", 2) != 0) {
-            if (count == max_words) {
-                return td_fail(TD_EUSAGE, "%s: unexpected word \"%s\"; see tandem %s --help",
-                               argv[0], word, argv[0]);
-            }
+        } else if (strncmp(word, "--", 2) == 0) {
+            TD_TRY(parse_option(table, n_options, argc, argv, &i, &seen, fields));
+        } else if (count == max_words) {
+            return td_fail(TD_EUSAGE, "%s: unexpected word \"%s\"; see tandem %s --help", argv[0],
+                           word, argv[0]);
+        } else {
             words[count++] = word;
-            continue;
         }
-        size_t size = strcspn(word + 2, "=");
-        const td_option *option = find(table, n_options, word + 2, size);
-        if (option == NULL) {
-            return td_fail(TD_EUSAGE, "%s: unknown option \"%.*s\"; see tandem %s --help", argv[0],
-                           (int)size + 2, word, argv[0]);
-        }
-        const char *value = word[2 + size] == '=' ? word + 3 + size : NULL;
-        if (option->type == TD_OPTION_FLAG) {
-            if (value != NULL) {
-                return td_fail(TD_EUSAGE, "--%s takes no value", option->name);
-            }
-        } else if (value == NULL) {
-            if (i + 1 == argc) {
-                return td_fail(TD_EUSAGE, "--%s: missing value; expected %s", option->name,
-                               option->value);
-            }
-            value = argv[++i];
-        }
-        TD_TRY(store(option, value, fields));
     }
     *n_words = count;
     return TD_OK;
@@ -157,7 +204,8 @@ td_status td_options_parse(const td_option *table, size_t n_options, int argc, c
 /* "--steps N", or the choices themselves: "--loss softmax|sigmoid". Returns its size. */
 static size_t option_label(const td_option *option, char *label, size_t size) {
     const char *value = option->type == TD_OPTION_CHOICE ? option->choices : option->value;
-    snprintf(label, size, "--%s %s", option->name, value != NULL ? value : "");
+    snprintf(label, size, "--%.*s %s", names_of(option).own_size, option->name,
+             value != NULL ? value : "");
     return strlen(label);
 }
 
@@ -173,7 +221,13 @@ void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table
     fprintf(out, "\noptions:\n");
     for (size_t i = 0; i < n_options; i++) {
         option_label(&table[i], label, sizeof label);
-        fprintf(out, "  %-*s  %s\n", (int)width, label, table[i].help);
+        fprintf(out, "  %-*s  %s", (int)width, label, table[i].help);
+        names n = names_of(&table[i]);
+        if (n.second != NULL) {
+            fprintf(out, n.implied != NULL ? " (--%.*s: %s)" : " (or --%.*s%s)", n.second_size,
+                    n.second, n.implied != NULL ? n.implied : "");
+        }
+        fputc('\n', out);
     }
     fprintf(out, "  %-*s  %s\n", (int)width, "--help", "this text");
     if (verb->examples != NULL) {

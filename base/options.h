@@ -19,7 +19,9 @@ typedef enum td_option_type {
 } td_option_type;
 
 typedef struct td_option {
-    const char *name; /* without the dashes */
+    /* Without the dashes: "name"; "name|second" has two names; with "name|second=value" the second
+     * takes no value and stands for that one. */
+    const char *name;
     td_option_type type;
     size_t offset; /* offsetof(struct, field) */
     double min, max;
@@ -35,8 +37,8 @@ typedef struct td_verb_help {
 } td_verb_help;
 
 /* Writes parsed values into fields. Words that are not options go to words (at most max_words, in
- * order). An unknown option, a missing or bad value, or too many words is TD_EUSAGE and says what
- * was expected. "--help" sets *help. */
+ * order). An unknown option, a missing or bad value, an option given by both its names, or too many
+ * words is TD_EUSAGE and says what was expected. At most 64 options. "--help" sets *help. */
 td_status td_options_parse(const td_option *table, size_t n_options, int argc, char **argv,
                            void *fields, const char **words, size_t max_words, size_t *n_words,
                            int *help);

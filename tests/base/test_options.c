@@ -10,7 +10,8 @@ typedef struct fields {
     bool quiet;
     int64_t count;
     double rate;
-    const char *file, *kind;
+    const char *file, *kind, *loss;
+    double decay;
 } fields;
 
 static const td_option table[] = {
@@ -19,7 +20,11 @@ static const td_option table[] = {
     {"rate", TD_OPTION_REAL, offsetof(fields, rate), 0, 1, NULL, "X", "learning rate"},
     {"file", TD_OPTION_TEXT, offsetof(fields, file), 0, 0, NULL, "FILE", "where"},
     {"kind", TD_OPTION_CHOICE, offsetof(fields, kind), 0, 0, "thread|process", "KIND", "rank kind"},
+    {"decay|wd", TD_OPTION_REAL, offsetof(fields, decay), 0, 1, NULL, "RATE", "shrinks"},
+    {"loss|siglip=sigmoid", TD_OPTION_CHOICE, offsetof(fields, loss), 0, 0, "softmax|sigmoid", NULL,
+     "what is learnt"},
 };
+enum { N_OPTIONS = sizeof table / sizeof table[0] };
 
 static td_status parse(const char *line, fields *out, const char **word, int *help) {
     static char buffer[256];
@@ -31,7 +36,7 @@ static td_status parse(const char *line, fields *out, const char **word, int *he
     }
     size_t n_words = 0;
     *word = NULL;
-    return td_options_parse(table, 5, argc, argv, out, word, 1, &n_words, help);
+    return td_options_parse(table, N_OPTIONS, argc, argv, out, word, 1, &n_words, help);
 }
 
 Test(options, every_type_is_stored) {
@@ -52,6 +57,22 @@ Test(options, every_type_is_stored) {
     cr_assert_eq(help, 1);
 }
 
+Test(options, a_second_name_does_the_same) {
+    fields got = {0};
+    const char *word;
+    int help;
+    cr_assert_eq(parse("verb --wd 0.5 --siglip pattern", &got, &word, &help), TD_OK, "%s",
+                 td_error());
+    cr_assert_eq(got.decay, 0.5);
+    cr_assert_str_eq(got.loss, "sigmoid");
+    cr_assert_str_eq(word, "pattern");
+    /* One name twice: the last counts; and the names of two options do not meet. */
+    cr_assert_eq(parse("verb --wd=0.25 --wd=0.75 --loss softmax", &got, &word, &help), TD_OK, "%s",
+                 td_error());
+    cr_assert_eq(got.decay, 0.75);
+    cr_assert_str_eq(got.loss, "softmax");
+}
+
 Test(options, every_mistake_says_what_was_expected) {
     static const char *const rows[][2] = {
         {"verb --cuont 3", "unknown option \"--cuont\""},
@@ -66,6 +87,15 @@ Test(options, every_mistake_says_what_was_expected) {
         {"verb --kind ", "missing value"},
         {"verb --quiet=1", "takes no value"},
         {"verb one two", "unexpected word \"two\""},
+        {"verb --wd 2", "--wd: 2 is out of range; expected 0 to 1"},
+        {"verb --wd", "--wd: missing value; expected RATE"},
+        {"verb --loss", "--loss: missing value; expected softmax|sigmoid"},
+        {"verb --siglip=softmax", "--siglip takes no value"},
+        {"verb --siglip softmax x", "unexpected word \"x\""},
+        {"verb --decay|wd 1", "unknown option \"--decay|wd\""},
+        {"verb --wd=1 --decay 1", "--decay and --wd are the same option"},
+        {"verb --decay 1 --quiet --wd 1", "--decay and --wd are the same option"},
+        {"verb --loss softmax --siglip", "--loss and --siglip are the same option"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         fields got = {0};
@@ -80,11 +110,17 @@ Test(options, help_names_every_option) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    td_options_help(out, &(td_verb_help){"tandem verb", "Does it.", NULL}, table, 5);
+    td_options_help(out, &(td_verb_help){"tandem verb", "Does it.", NULL}, table, N_OPTIONS);
     fclose(out);
-    for (size_t i = 0; i < 5; i++) {
-        cr_assert_neq(strstr(text, table[i].name), NULL);
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        cr_assert_neq(strstr(text, table[i].help), NULL);
     }
+    cr_assert_neq(strstr(text, "--quiet "), NULL);
+    cr_assert_neq(strstr(text, "--count N"), NULL);
+    cr_assert_neq(strstr(text, "--decay RATE "), NULL);
+    cr_assert_neq(strstr(text, "shrinks (or --wd)\n"), NULL);
+    cr_assert_neq(strstr(text, "--loss softmax|sigmoid "), NULL);
+    cr_assert_neq(strstr(text, "what is learnt (--siglip: sigmoid)\n"), NULL);
     cr_assert_neq(strstr(text, "--kind thread|process"), NULL);
     free(text);
 }

@@ -238,7 +238,10 @@ td_status td_rank_barrier(td_rank *rank) {
     if (arrived == (uint32_t)rank->count) {
         return TD_OK;
     }
-    if (atomic_load_explicit(&control->ended.value, memory_order_seq_cst) > 0) {
+    /* Who has ended may have met everybody here first: then the barrier is passed, and that is
+     * seen, because it came before the end. */
+    if (atomic_load_explicit(&control->ended.value, memory_order_seq_cst) > 0 &&
+        !td_event_reached(&control->barrier, target)) {
         return fail_unmatched(rank);
     }
     td_status status = td_rank_wait(rank, &control->barrier, target);

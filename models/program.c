@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "models/program.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,6 +48,10 @@ typedef struct own_clock {
     uint64_t *work, *wait, *start, *end, *span;
 } own_clock;
 
+/* What is left of a worker's share of an op's tiles, first in the upper half and last in the lower:
+ * its owner takes from the front, workers that have nothing else left take from the back. */
+typedef _Atomic uint64_t tile_range;
+
 struct td_program {
     node *nodes;
     int n_nodes, node_capacity;
@@ -58,6 +63,7 @@ struct td_program {
     int n_phases; /* after finish: phases that hold an op, numbered without gaps */
     bool out_of_memory;
     int workers;
+    tile_range *ranges; /* of worker w and node i: w * n_nodes + i */
     clockwork clock;
     int64_t runs;
     uint64_t run_ticks;
@@ -84,6 +90,7 @@ void td_program_destroy(td_program *program) {
         td_free(program->nodes);
         td_free(program->args);
         td_free(program->variations);
+        td_free(program->ranges);
         td_free(program->clock.ticks);
         td_free(program);
     }
@@ -273,9 +280,11 @@ td_status td_program_finish(td_program *program, int workers) {
     td_free(program->clock.ticks);
     program->clock.ticks =
         td_alloc_zero((size_t)(program->clock.stride * workers) * sizeof(uint64_t));
+    td_free(program->ranges);
+    program->ranges = td_alloc((size_t)(program->n_nodes * workers + 1) * sizeof(tile_range));
     program->runs = 0;
     program->run_ticks = 0;
-    if (program->clock.ticks == NULL) {
+    if (program->clock.ticks == NULL || program->ranges == NULL) {
         return td_fail(TD_ENOMEM, "no memory for a program of %d ops", program->n_nodes);
     }
     return TD_OK;
@@ -296,24 +305,72 @@ int64_t td_program_scratch_bytes(const td_program *program) {
 /* Ops with fewer tiles than workers take turns: otherwise the same workers would get all of them,
  * and both directions of a loss, one tile each, would be done by one. Larger ops keep the plain
  * share, so that a worker finds rows in its cache that it has written. */
-static void share_of(const node *n, const td_worker *worker, int64_t *first, int64_t *last) {
-    td_worker turned = *worker;
-    if (n->tiles < worker->count) {
-        turned.id = (worker->id + n->turn) % worker->count;
-    }
-    td_worker_share(&turned, n->tiles, first, last);
+static uint64_t share_of(const node *n, int id, int count) {
+    td_worker worker = {.id = n->tiles < count ? (id + n->turn) % count : id, .count = count};
+    int64_t first, last;
+    td_worker_share(&worker, n->tiles, &first, &last);
+    return (uint64_t)first << 32 | (uint64_t)last;
 }
 
-static td_status run_node(td_program *program, const node *n, td_worker *worker) {
-    switch (n->kind) {
-    case NODE_KERNEL: {
-        int64_t first, last;
-        share_of(n, worker, &first, &last);
-        if (first < last) {
-            td_ops[n->op].run(program->args + n->args, first, last, worker->scratch);
+/* Before the workers start, so that nobody finds the range of a run before. */
+static void deal_tiles(td_program *program) {
+    for (int worker = 0; worker < program->workers; worker++) {
+        tile_range *own = program->ranges + (int64_t)worker * program->n_nodes;
+        for (int i = 0; i < program->n_nodes; i++) {
+            TD_ASSERT(program->nodes[i].tiles <= INT32_MAX);
+            atomic_store_explicit(&own[i], share_of(&program->nodes[i], worker, program->workers),
+                                  memory_order_relaxed);
         }
-        return TD_OK;
     }
+}
+
+/* Halves of what is left, and not less than an eighth of a share: few calls, because a GEMM packs
+ * its operands once a call, and late enough that another worker can take over what a worker whose
+ * CPU is taken away would do last. */
+static int64_t portion(const td_program *program, const node *n, int64_t left) {
+    int64_t least = (n->tiles / program->workers + 7) / 8;
+    int64_t most = (left + 1) / 2 > least ? (left + 1) / 2 : least;
+    return most < left ? most : left;
+}
+
+/* Takes tiles of a range. Relaxed: a range says who runs a tile; what tiles read and write is
+ * ordered by the barriers between phases. */
+static bool take_tiles(const td_program *program, const node *n, tile_range *range, bool from_back,
+                       int64_t *first, int64_t *last) {
+    uint64_t old = atomic_load_explicit(range, memory_order_relaxed), left;
+    do {
+        int64_t begin = (int64_t)(old >> 32), end = (int64_t)(old & UINT32_MAX);
+        if (begin >= end) {
+            return false;
+        }
+        int64_t some = portion(program, n, end - begin);
+        *first = from_back ? end - some : begin;
+        *last = from_back ? end : begin + some;
+        left = from_back ? (uint64_t)begin << 32 | (uint64_t)*first
+                         : (uint64_t)*last << 32 | (uint64_t)end;
+    } while (!atomic_compare_exchange_weak_explicit(range, &old, left, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+/* Runs the tiles of node i that are left in the share of `owner`. */
+static bool run_tiles(td_program *program, int i, int owner, td_worker *worker) {
+    const node *n = &program->nodes[i];
+    tile_range *range = &program->ranges[(int64_t)owner * program->n_nodes + i];
+    bool any = false;
+    for (int64_t first, last; take_tiles(program, n, range, owner != worker->id, &first, &last);) {
+        td_ops[n->op].run(program->args + n->args, first, last, worker->scratch);
+        any = true;
+    }
+    return any;
+}
+
+static td_status run_node(td_program *program, int i, td_worker *worker) {
+    const node *n = &program->nodes[i];
+    switch (n->kind) {
+    case NODE_KERNEL:
+        run_tiles(program, i, worker->id, worker);
+        return TD_OK;
     case NODE_CALL:
         if (worker->id == 0) {
             n->call(n->call_arg);
@@ -327,21 +384,31 @@ static td_status run_node(td_program *program, const node *n, td_worker *worker)
     return TD_OK;
 }
 
+/* Does what other workers have left of the phase that ends with node `last`. The bar of an op in
+ * the timeline grows only where this follows it without a gap. */
+static uint64_t help_others(td_program *program, int last, td_worker *worker, own_clock *own,
+                            uint64_t now) {
+    for (int i = last - program->nodes[last].turn; i <= last; i++) {
+        for (int step = 1; step < worker->count && program->nodes[i].kind == NODE_KERNEL; step++) {
+            if (run_tiles(program, i, (worker->id + step) % worker->count, worker)) {
+                uint64_t after = td_tsc();
+                own->work[i] += after - now;
+                own->end[i] = own->end[i] == now ? after : own->end[i];
+                now = after;
+            }
+        }
+    }
+    return now;
+}
+
 static void run_region(void *arg, td_worker *worker) {
     td_program *program = arg;
     own_clock own = clock_of(program, worker->id);
     const uint64_t first = td_tsc();
     uint64_t now = first;
     for (int i = 0; i < program->n_nodes; i++) {
-        const node *n = &program->nodes[i];
-        if (i > 0 && n->phase != program->nodes[i - 1].phase) {
-            td_team_barrier(worker);
-            uint64_t after = td_tsc();
-            own.wait[i - 1] += after - now;
-            now = after;
-        }
         own.start[i] = now;
-        td_status status = run_node(program, n, worker);
+        td_status status = run_node(program, i, worker);
         uint64_t after = td_tsc();
         own.work[i] += after - now;
         own.end[i] = now = after;
@@ -352,6 +419,17 @@ static void run_region(void *arg, td_worker *worker) {
                 program->status = status;
             }
             break;
+        }
+        bool ends_phase =
+            i + 1 < program->n_nodes && program->nodes[i + 1].phase != program->nodes[i].phase;
+        if (ends_phase || i + 1 == program->n_nodes) {
+            now = help_others(program, i, worker, &own, now);
+        }
+        if (ends_phase) {
+            td_team_barrier(worker);
+            after = td_tsc();
+            own.wait[i] += after - now;
+            now = after;
         }
     }
     *own.span += now - first;
@@ -380,6 +458,7 @@ td_status td_program_run(td_program *program, td_team *team) {
     TD_ASSERT(td_team_size(team) == program->workers);
     program->status = TD_OK;
     take_variations(program);
+    deal_tiles(program);
     uint64_t start = td_tsc();
     td_team_run(team, run_region, program);
     program->run_ticks += td_tsc() - start;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Programs: a training step, or a forward pass, as data. A program is an array of ops grouped in
  * phases: ops of one phase do not depend on each other, and a team barrier stands between phases.
- * An op is a kernel      every worker of the team runs its share of the op's tiles; a collective
- * every worker of every rank calls it (it starts and ends with a barrier of its own); a call a
- * small function that worker 0 runs: scalars, pointers, nothing that takes time. The runner times
- * every op on every worker and every wait, so a step's time by op needs no further instrument. A
- * run allocates nothing.
+ * An op is a kernel: every worker of the team runs its share of the op's tiles, and at the end of a
+ * phase helps those that have not begun all of theirs; a collective: every worker of every rank
+ * calls it (it starts and ends with a barrier of its own); a call: a small function that worker 0
+ * runs: scalars, pointers, nothing that takes time. The runner times every op on every worker and
+ * every wait, so a step's time by op needs no further instrument. A run allocates nothing.
  */
 #ifndef TD_MODELS_PROGRAM_H
 #define TD_MODELS_PROGRAM_H

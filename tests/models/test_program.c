@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "train_case.h"
 
@@ -130,6 +131,48 @@ Test(program, kernels_share_tiles_and_wait_for_phases) {
     td_free(x);
     td_free(y);
     td_free(expected);
+}
+
+typedef struct watched {
+    float *y;
+    bool seen;
+} watched;
+
+/* Keeps worker 0 until every element has been written by somebody else, half a minute at most. */
+static void wait_for_all(void *arg) {
+    watched *w = arg;
+    int64_t end = td_now_ns() + INT64_C(30000000000);
+    for (int i = 0; i < N && td_now_ns() < end;) {
+        uint32_t bits =
+            atomic_load_explicit((_Atomic uint32_t *)(void *)&w->y[i], memory_order_relaxed);
+        i += bits != UINT32_MAX;
+        w->seen = i == N;
+    }
+}
+
+/* What a late worker has not begun is done by those that are there, and no tile twice. */
+Test(program, workers_help_a_late_one) {
+    td_case_ok(td_kernels_select(TD_ISA_PORTABLE));
+    float *x = td_alloc(N * sizeof(float)), *y = td_alloc(N * sizeof(float));
+    memset(x, 0, N * sizeof(float));
+    for (int workers = 2; workers <= 3; workers++) {
+        watched w = {.y = y};
+        td_program *program;
+        td_case_ok(td_program_create(&program));
+        memset(y, 0xFF, N * sizeof(float));
+        td_program_call(program, 0, wait_for_all, &w, "late");
+        TD_PROGRAM_ADD(program, 0, gelu_f32, "gelu", "all", .n = N, .act = TD_ACT_GELU_ERF, .x = x,
+                       .y = y);
+        td_case_ok(td_program_finish(program, workers));
+        td_team *team = make_team(workers, td_program_scratch_bytes(program));
+        td_case_ok(td_program_run(program, team));
+        cr_assert(w.seen, "%d workers", workers);
+        check_clock(program, workers);
+        td_team_destroy(team);
+        td_program_destroy(program);
+    }
+    td_free(x);
+    td_free(y);
 }
 
 /* The first op's source and its width are read when the run starts; costs follow. */

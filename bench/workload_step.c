@@ -171,7 +171,8 @@ static td_status setup_step(td_bench *bench) {
                                               .seed = SEED,
                                               .prefetch = 2,
                                               .pu = -1,
-                                              .cache_bytes = small ? INT64_C(64) << 20 : 0},
+                                              .cache_bytes = small ? INT64_C(64) << 20 : 0,
+                                              .fill_cache = true},
                          &s->loader));
     return td_train_create(&options, bench->rank, &s->train);
 }

@@ -134,9 +134,24 @@ static void produce(td_loader *loader, int64_t batch, slot *to) {
     to->decode_ns = td_now_ns() - start_ns;
 }
 
+/* Every pair once, for the sake of the cache; what cannot be had is reported by the batch that
+ * needs it. */
+static void fill_cache(td_loader *loader) {
+    const slot *to = &loader->slots[0];
+    int64_t count = td_pairs_count(loader->options.pairs);
+    for (int64_t item = 0; item < count && !must_stop(loader); item++) {
+        if (load_pair(loader, item, to->images, to->tokens) == TD_EINPUT) {
+            td_pairs_note_bad(loader->options.pairs, item);
+        }
+    }
+}
+
 static void *work(void *arg) {
     td_loader *loader = arg;
     td_cpu_flush_denormals();
+    if (loader->known_tokens != NULL && loader->options.fill_cache) {
+        fill_cache(loader);
+    }
     pthread_mutex_lock(&loader->lock);
     while (!loader->stop) {
         if (loader->produced - loader->released >= loader->n_slots) {

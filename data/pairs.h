@@ -67,6 +67,8 @@ typedef struct td_loader_options {
     /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits into this much, it is
      * kept in memory by the set, so later epochs neither read nor decode; same bits either way */
     int64_t cache_bytes;
+    bool fill_cache; /* before the first batch; a rank that sees half of each batch would otherwise
+                      * still decode after many epochs */
 } td_loader_options;
 
 td_status td_loader_create(const td_loader_options *options, td_loader **out);

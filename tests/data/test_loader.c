@@ -162,8 +162,9 @@ Test(loader, same_batches_whatever_the_prefetch_slices_resumption_and_cache) {
     td_pairs_close(pairs);
 }
 
-/* With the cache full, the files are not needed any more: that is how one sees that it is used. */
-Test(loader, a_full_cache_reads_nothing) {
+/* Takes a batch of so many rows of N pairs, empties the files, and takes some epochs more: with the
+ * cache full, the files are not needed any more. */
+static void empty_after_first_batch(int64_t rows, bool fill_cache) {
     pair_shards(N, 1, NULL, 0);
     td_pairs *pairs = open_shards(0, false);
     td_tokenizer *tokenizer;
@@ -171,12 +172,13 @@ Test(loader, a_full_cache_reads_nothing) {
     td_loader_options options = {.pairs = pairs,
                                  .tokenizer = tokenizer,
                                  .batch = N,
-                                 .rows = N,
+                                 .rows = rows,
                                  .image_size = SIZE,
                                  .context = CONTEXT,
                                  .prefetch = 1,
                                  .pu = -1,
-                                 .cache_bytes = 1 << 20};
+                                 .cache_bytes = 1 << 20,
+                                 .fill_cache = fill_cache};
     td_loader *loader;
     cr_assert_eq(td_loader_create(&options, &loader), TD_OK, "%s", td_error());
     const float *images;
@@ -195,6 +197,15 @@ Test(loader, a_full_cache_reads_nothing) {
     td_tokenizer_destroy(tokenizer);
     td_text_destroy(&path);
     td_pairs_close(pairs);
+}
+
+Test(loader, a_full_cache_reads_nothing) {
+    empty_after_first_batch(N, false);
+}
+
+/* One row of each batch: the first one alone would leave nearly all pairs to be read. */
+Test(loader, a_cache_is_filled_ahead) {
+    empty_after_first_batch(1, true);
 }
 
 /* A bad pair's place is taken by the next good one of the epoch; everything else stays where it

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/ways.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "bench/stats.h"
+
+int64_t td_way_scratch(const td_way *way) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < way->n; i++) {
+        int64_t bytes = td_ops[way->ops[i].op].scratch(way->ops[i].args);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+double td_way_flops(const td_way *way) {
+    double sum = 0;
+    for (int64_t i = 0; i < way->n; i++) {
+        sum += td_ops[way->ops[i].op].flops(way->ops[i].args);
+    }
+    return sum;
+}
+
+double td_way_bytes(const td_way *way) {
+    double sum = 0;
+    for (int64_t i = 0; i < way->n; i++) {
+        sum += td_ops[way->ops[i].op].bytes(way->ops[i].args);
+    }
+    return sum;
+}
+
+void td_way_region(const td_way *way, td_worker *worker) {
+    for (int64_t i = 0; i < way->n; i++) {
+        const td_op *op = &td_ops[way->ops[i].op];
+        int64_t first, last;
+        if (i > 0) {
+            td_team_barrier(worker);
+        }
+        td_worker_share(worker, op->tiles(way->ops[i].args), &first, &last);
+        op->run(way->ops[i].args, first, last, worker->scratch);
+    }
+}
+
+typedef struct timing {
+    const td_way *way;
+    int64_t repeat, start_ns, end_ns;
+} timing;
+
+static void time_region(void *arg, td_worker *worker) {
+    timing *t = arg;
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        t->start_ns = td_now_ns();
+    }
+    for (int64_t i = 0; i < t->repeat; i++) {
+        td_way_region(t->way, worker);
+        td_team_barrier(worker);
+    }
+    if (worker->id == 0) {
+        t->end_ns = td_now_ns();
+    }
+}
+
+double td_way_time(td_team *team, const td_way *way, int64_t repeat) {
+    timing t = {.way = way, .repeat = repeat};
+    td_team_run(team, time_region, &t);
+    return (double)(t.end_ns - t.start_ns) / (double)repeat;
+}
+
+int td_way_beside(td_bench *bench, const td_way *way) {
+    int index = bench->outcome->n_companions++;
+    TD_ASSERT(index < TD_COMPANIONS);
+    td_companion *companion = &bench->outcome->companions[index];
+    snprintf(companion->name, sizeof companion->name, "%s", way->name);
+    companion->state = TD_OUTCOME_OK;
+    return index;
+}
+
+void td_way_compare(td_outcome *out, int companion, bool over, const char *name) {
+    const td_companion *beside = &out->companions[companion];
+    double ratios[TD_COMPANION_SAMPLES];
+    char bound[24];
+    int64_t n = beside->n, i;
+    if (n == 0) {
+        return;
+    }
+    for (i = 0; i < n; i++) {
+        ratios[i] = over ? out->samples_ns[i] / beside->samples_ns[i] - 1
+                         : beside->samples_ns[i] / out->samples_ns[i];
+    }
+    td_outcome_number(out, name, td_stats_median(ratios, n));
+    td_stats_median_interval(n, &i);
+    snprintf(bound, sizeof bound, "%.18s_low", name);
+    td_outcome_number(out, bound, ratios[i]);
+    snprintf(bound, sizeof bound, "%.18s_high", name);
+    td_outcome_number(out, bound, ratios[n - 1 - i]);
+}

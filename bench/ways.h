@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Ways to come to the same result: chains of operations, each run by the whole team, a barrier
+ * between them. A case runs one way; others are timed in alternation with it, and their ratios are
+ * numbers of its record.
+ */
+#ifndef TD_BENCH_WAYS_H
+#define TD_BENCH_WAYS_H
+
+#include "bench/case.h"
+#include "kernels/kernel.h"
+
+typedef struct td_way_op {
+    td_op_id op;
+    const void *args;
+} td_way_op;
+
+typedef struct td_way {
+    const char *name;
+    int64_t n;
+    const td_way_op *ops;
+} td_way;
+
+/* Scratch that one worker needs for any operation of the way. */
+int64_t td_way_scratch(const td_way *way);
+double td_way_flops(const td_way *way);
+double td_way_bytes(const td_way *way);
+
+/* By every worker of a team: the whole way, without a barrier behind it. */
+void td_way_region(const td_way *way, td_worker *worker);
+
+/* Nanoseconds of one of `repeat` runs. */
+double td_way_time(td_team *team, const td_way *way, int64_t repeat);
+
+/* A companion that is another way: the name of its numbers. */
+int td_way_beside(td_bench *bench, const td_way *way);
+
+/* Numbers of the record from a companion's samples and ours beside them: `name`, and _low and
+ * _high, which hold the median with a confidence of 95 %. over: ours / its - 1, the share that we
+ * cost more; else its / ours, how many times faster we are. Without samples: none. */
+void td_way_compare(td_outcome *out, int companion, bool over, const char *name);
+
+#endif

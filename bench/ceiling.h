@@ -54,14 +54,18 @@ typedef struct td_peak {
     td_peak_kind kind;
     td_isa isa; /* of arithmetic: the loop's; else the width of loads and stores */
     int workers;
+    bool shared;   /* workers share CPUs, so that what one waits for others is its time too */
     int64_t bytes; /* of all buffers of all workers together; 0 for arithmetic */
     double value;  /* GFLOP/s or GB/s (every byte read and every byte written counts) */
     double work;   /* FLOP or bytes of one sample */
     double samples_ns[TD_PEAK_SAMPLES];
-    int n;
+    int n, discarded; /* samples, and those that were disturbed */
     double clock_ghz; /* arithmetic: of the same core, from a chain of additions */
-    bool ok;
-    char method[64], reason[128];
+    double per_cycle; /* arithmetic: FLOP of one worker */
+    int tries;        /* measurements so far */
+    bool ok;          /* not: the loop gave a wrong result */
+    bool disturbed;   /* the value may be too low: something else had a part of the machine */
+    char method[64], reason[160];
 } td_peak;
 
 /* The peak of arithmetic for code of an ISA: that of bf16 products without their instruction is
@@ -69,7 +73,9 @@ typedef struct td_peak {
 td_peak_kind td_peak_of_code(td_isa isa, td_precision precision);
 
 /* Measures, or gives what an earlier call of this process measured. workers beyond the usable PUs
- * share them. remeasure: again, keeping the better of both. The result stays valid until exit. */
+ * share them. remeasure: again, keeping the better of both; one that was disturbed is measured
+ * again the next times it is asked for, whatever the caller wants, because what disturbed it may be
+ * over. The result stays valid until exit. */
 td_status td_ceiling_get(td_peak_kind kind, td_isa isa, int workers, int64_t bytes, bool remeasure,
                          const td_peak **out);
 

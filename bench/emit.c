@@ -23,9 +23,11 @@ typedef struct result {
     double predicted_ns; /* of a step, from ceilings alone; 0: not applicable */
 } result;
 
-static void add_ceiling(result *r, double value, const char *unit, const char *name) {
+static void add_ceiling(result *r, const td_peak *peak, double value, const char *unit,
+                        const char *name) {
     snprintf(r->names[r->n_ceilings], NAME_BYTES, "%s", name);
-    r->ceilings[r->n_ceilings] = (td_ceiling){r->names[r->n_ceilings], value, unit};
+    r->ceilings[r->n_ceilings] =
+        (td_ceiling){r->names[r->n_ceilings], value, unit, peak->disturbed ? peak->reason : NULL};
     r->n_ceilings++;
 }
 
@@ -56,9 +58,9 @@ static td_status add_roofline(result *r, const td_cost *cost, int workers, bool 
     for (int pass = 0; pass < 2; pass++) {
         bool compute_now = (compute <= bandwidth) == (pass == 0);
         if (compute_now && peak != NULL) {
-            add_ceiling(r, compute, unit, td_peak_row_of(peak->kind)->name);
+            add_ceiling(r, peak, compute, unit, td_peak_row_of(peak->kind)->name);
         } else if (!compute_now && isfinite(bandwidth)) {
-            add_ceiling(r, bandwidth, unit, name);
+            add_ceiling(r, memory, bandwidth, unit, name);
         }
     }
     return TD_OK;
@@ -73,7 +75,8 @@ static td_status add_bus_roof(result *r, const td_case *subject, const td_cost *
         operation[0] = '\0';
     }
     snprintf(name, sizeof name, "%s_2pn", operation);
-    add_ceiling(r, cost->bus_factor * cost->bytes * memory->value / cost->roof_bytes, "GB/s", name);
+    add_ceiling(r, memory, cost->bus_factor * cost->bytes * memory->value / cost->roof_bytes,
+                "GB/s", name);
     return TD_OK;
 }
 
@@ -105,7 +108,7 @@ static td_status evaluate(const td_case *subject, const td_layout *layout, const
             const td_peak *peak;
             td_peak_kind kind = td_peak_of_code((td_isa)cost->isa, cost->precision);
             TD_TRY(td_ceiling_get(kind, (td_isa)cost->isa, workers, 0, again, &peak));
-            add_ceiling(out, peak->value, "GFLOP/s", td_peak_row_of(kind)->name);
+            add_ceiling(out, peak, peak->value, "GFLOP/s", td_peak_row_of(kind)->name);
             out->hfu = cost->flops / median_ns / peak->value;
             out->mfu = cost->nominal / median_ns / peak->value;
         }
@@ -125,6 +128,11 @@ static double share_of(const result *r) {
         return r->hfu;
     }
     return r->n_ceilings > 0 ? r->value / r->ceilings[0].value : 0;
+}
+
+/* A roof that was disturbed and is below the value says nothing of the value. */
+static bool roof_is_known_low(const result *r) {
+    return share_of(r) > 1 && r->ceilings[0].disturbed != NULL;
 }
 
 static json_t *account_lines(const char *account) {
@@ -152,7 +160,7 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
                             json_pack("{s:f, s:f, s:f}", "low", stats->low, "high", stats->high,
                                       "confidence", stats->confidence));
     }
-    if (r->mfu > 0) {
+    if (r->mfu > 0 && !roof_is_known_low(r)) {
         json_object_set_new(extra, "mfu", json_real(r->mfu));
         json_object_set_new(extra, "hfu", json_real(r->hfu));
         json_object_set_new(extra, "nominal_flops", json_real(outcome->cost.nominal));
@@ -182,7 +190,12 @@ static void fill_row(const td_record *record, const result *r, const td_stats *s
     snprintf(row->provider, sizeof row->provider, "%s", record->provider);
     snprintf(row->unit, sizeof row->unit, "%s", record->unit ? record->unit : "");
     snprintf(row->reason, sizeof row->reason, "%s", record->reason ? record->reason : "");
-    snprintf(row->roof, sizeof row->roof, "%.31s", r->n_ceilings ? r->ceilings[0].name : "");
+    if (r->n_ceilings > 0) {
+        const char *disturbed = r->ceilings[0].disturbed;
+        snprintf(row->roof, sizeof row->roof, "%.31s%s", r->ceilings[0].name,
+                 disturbed ? ", disturbed" : "");
+        row->share = roof_is_known_low(r) ? 0 : row->share;
+    }
     if (stats && stats->p50 > 0) {
         double slow = stats->high / stats->p50, fast = stats->low / stats->p50;
         row->low = record->lower_is_better ? row->value * fast : row->value / slow;
@@ -236,7 +249,7 @@ td_status td_emit_outcome(td_record_writer *writer, const td_case *subject, cons
         if (outcome->n_ops > 0) {
             TD_TRY(td_profile_predict(outcome, layout, &r.predicted_ns));
         }
-        if (share_of(&r) > ABOVE_ROOF) {
+        if (share_of(&r) > ABOVE_ROOF && !roof_is_known_low(&r)) {
             state = TD_OUTCOME_FAILED;
             snprintf(reason, sizeof reason,
                      "%.1f %% of its roof %s: the cost model or the clock is wrong",
@@ -346,21 +359,27 @@ td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char
     json_t *extra = json_object();
     if (td_peak_computes(peak->kind)) {
         json_object_set_new(extra, "clock_ghz", json_real(peak->clock_ghz));
+        json_object_set_new(extra, "flop_per_cycle", json_real(peak->per_cycle));
     }
+    json_object_set_new(extra, "samples_discarded", json_integer(peak->discarded));
+    json_object_set_new(extra, "measured_times", json_integer(peak->tries));
+    bool trusted = peak->ok && !peak->disturbed;
     json_object_set_new(extra, "value_is", json_string("of the fastest sample"));
     td_record record = {.case_id = id,
                         .layout = layout,
                         .isa = td_isa_name(peak->isa),
                         .provider = "tandem",
-                        .status = peak->ok ? "ok" : "failed",
-                        .reason = peak->ok ? NULL : peak->reason,
+                        .status = !peak->ok         ? "failed"
+                                  : peak->disturbed ? "disturbed"
+                                                    : "ok",
+                        .reason = trusted ? NULL : peak->reason,
                         .value = peak->value,
                         .unit = td_peak_computes(peak->kind) ? "GFLOP/s" : "GB/s",
                         .samples_ns = peak->samples_ns,
                         .n_samples = peak->n,
                         .flops = td_peak_computes(peak->kind) ? peak->work : 0,
                         .bytes = td_peak_computes(peak->kind) ? 0 : peak->work,
-                        .check_ok = peak->ok,
+                        .check_ok = trusted,
                         .check_method = peak->method,
                         .max_ulp = -1,
                         .extra = extra,
@@ -369,5 +388,6 @@ td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char
     json_decref(extra);
     record.extra = NULL;
     fill_row(&record, &r, &stats, peak->ok ? TD_OUTCOME_OK : TD_OUTCOME_FAILED, row);
+    row->disturbed = peak->ok && peak->disturbed;
     return status;
 }

@@ -14,8 +14,9 @@ typedef struct td_row {
     char id[TD_CASE_ID], layout[TD_LAYOUT_TEXT], provider[TD_CASE_PROVIDER], unit[16];
     double value, low, high; /* low, high: interval of the median that holds it with 95 % */
     double share;            /* of the binding ceiling; 0: none */
-    char roof[32];
-    int state; /* td_outcome_state */
+    char roof[48];
+    bool disturbed; /* a ceiling that may be too low; reason tells why */
+    int state;      /* td_outcome_state */
     char reason[TD_OUTCOME_TEXT];
 } td_row;
 

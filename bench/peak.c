@@ -52,6 +52,25 @@ bool td_peak_rate_fits(const td_peak_loop *loop, double per_cycle) {
     return loop->mixed && per_cycle > loop->per_cycle[0] && per_cycle < most;
 }
 
+bool td_peak_fastest_slice(const double *loop_ticks, const double *chain_ticks, int n, double *loop,
+                           double *chain) {
+    int steady = 0, best[2] = {-1, -1}; /* of all, of the steady */
+    for (int i = 0; i < n; i++) {
+        bool good = fabs(chain_ticks[i + 1] / chain_ticks[i] - 1) <= 0.03;
+        steady += good;
+        for (int of = 0; of <= good; of++) {
+            if (best[of] < 0 || loop_ticks[i] < loop_ticks[best[of]]) {
+                best[of] = i;
+            }
+        }
+    }
+    bool most = steady >= n / 2;
+    int at = best[most];
+    *loop = loop_ticks[at];
+    *chain = (chain_ticks[at] + chain_ticks[at + 1]) / 2;
+    return most;
+}
+
 /* x * 0.5 + 0.5 keeps 1, and x * 1, x + 0 keep anything: operands stay normal numbers, so the loop
  * measures neither denormals nor NaNs. */
 static const float ONE = 1.0f, HALF = 0.5f;

@@ -33,6 +33,13 @@ const td_peak_loop *td_peak_loop_tiles(void);
 /* Whether a measured rate is within 3 % of one that a core may have. */
 bool td_peak_rate_fits(const td_peak_loop *loop, double per_cycle);
 
+/* Of a worker that ran a chain of additions, then n times a slice of a loop and the chain again:
+ * the ticks of its fastest slice among those whose chains before and behind it agree within 3 %,
+ * and of the chain beside it. It may have lost its CPU, or another thread of the core have had some
+ * of its pipes, in all the others. False: less than half of the slices do, and these are of all. */
+bool td_peak_fastest_slice(const double *loop_ticks, const double *chain_ticks, int n, double *loop,
+                           double *chain);
+
 /* Runs the loop. The registers hold a fixed point of the operation, so the result is known: false
  * when a lane of the result is not it. */
 bool td_peak_fma(td_isa isa, int64_t iterations);

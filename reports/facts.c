@@ -162,6 +162,10 @@ double td_fact_share(const td_fact *fact, const char *name) {
     return td_json_number(ceiling(fact, name), "share");
 }
 
+bool td_fact_ceiling_is_disturbed(const td_fact *fact) {
+    return json_object_get(ceiling(fact, NULL), "disturbed") != NULL;
+}
+
 const char *td_fact_ceiling_name(const td_fact *fact) {
     return td_json_text(ceiling(fact, NULL), "name", "");
 }

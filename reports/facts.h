@@ -43,6 +43,9 @@ double td_fact_ceiling(const td_fact *fact, const char *name);
 double td_fact_share(const td_fact *fact, const char *name);
 const char *td_fact_ceiling_name(const td_fact *fact);
 
+/* Whether the ceiling that binds it was disturbed: it may be too low, and the share too high. */
+bool td_fact_ceiling_is_disturbed(const td_fact *fact);
+
 /* A number of the record itself ("mfu", "busbw"); NaN when absent. */
 double td_fact_number(const td_fact *fact, const char *name);
 

@@ -127,9 +127,12 @@ static json_t *ceilings_of(const td_record *record) {
         put_text(row, "name", ceiling->name);
         put_number(row, "value", ceiling->value);
         put_text(row, "unit", ceiling->unit);
-        /* A share compares equal units; a ceiling in another unit carries none. */
+        put_text(row, "disturbed", ceiling->disturbed);
+        /* A share compares equal units; a ceiling in another unit carries none, nor does one that
+         * is known to be too low because the value is above it. */
         if (record->unit != NULL && ceiling->unit != NULL && ceiling->value > 0 &&
-            strcmp(record->unit, ceiling->unit) == 0) {
+            strcmp(record->unit, ceiling->unit) == 0 &&
+            !(ceiling->disturbed != NULL && record->value > ceiling->value)) {
             put_number(row, "share", record->value / ceiling->value);
         }
         json_array_append_new(array, row);

@@ -19,6 +19,7 @@ typedef struct td_ceiling {
     const char *name; /* "fma_f32", "read", "copy", "allreduce_2pn" */
     double value;
     const char *unit;
+    const char *disturbed; /* why it may be too low; NULL: it is not */
 } td_ceiling;
 
 typedef struct td_op_time { /* one op family, or one op, of a step */

@@ -156,7 +156,7 @@ static void write_rows_with(td_text *out, const td_facts *facts, const char *sta
 
 static void write_verdicts(td_text *out, const td_facts *facts) {
     int failed = count_status(facts, "failed"), skipped = count_status(facts, "skipped");
-    int proved = count_status(facts, "ok");
+    int proved = count_status(facts, "ok"), disturbed = count_status(facts, "disturbed");
     if (failed > 0) {
         td_text_printf(out, "<div class=\"failures\"><b>%d failed</b>\n", failed);
         write_rows_with(out, facts, "failed");
@@ -170,6 +170,12 @@ static void write_verdicts(td_text *out, const td_facts *facts) {
         td_text_puts(out, "<span class=\"bad\">interrupted: what was measured until then</span>");
     }
     td_text_puts(out, "</div>\n");
+    if (disturbed > 0) {
+        td_text_printf(out, "<details><summary>%d ceiling%s disturbed, and how</summary>\n",
+                       disturbed, disturbed == 1 ? "" : "s");
+        write_rows_with(out, facts, "disturbed");
+        td_text_puts(out, "</details>\n");
+    }
     if (skipped > 0) {
         td_text_puts(out, "<details><summary>Skipped, and why</summary>\n");
         write_rows_with(out, facts, "skipped");

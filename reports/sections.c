@@ -125,7 +125,7 @@ void td_section_machine(const td_facts *facts, td_section *section) {
         td_table_text(table, "%s", fact->layout);
         td_table_number(table, fact->value);
         td_table_text(table, "%s", fact->unit);
-        td_table_text(table, "%s", fact->check_method);
+        td_table_text(table, "%s%s%s", fact->check_method, fact->ok ? "" : ": ", fact->reason);
         if (strcmp(fact->unit, "GB/s") == 0) {
             td_bar_add(chart, td_series_find(chart, fact->part[1], "other"), fact->layout,
                        fact->value, fact->low, fact->high);
@@ -235,7 +235,8 @@ void td_section_kernels(const td_facts *facts, td_section *section) {
         td_table_number(table, fact->value);
         td_table_text(table, "%s", fact->unit);
         td_table_number(table, 100 * td_fact_share(fact, NULL));
-        td_table_text(table, "%s", td_fact_ceiling_name(fact));
+        td_table_text(table, "%s%s", td_fact_ceiling_name(fact),
+                      td_fact_ceiling_is_disturbed(fact) ? ", disturbed" : "");
         td_table_number(table, ratio);
         add_check(table, fact);
     }

@@ -103,6 +103,19 @@ Test(peak, a_rate_is_a_whole_number_of_pipes_or_half_a_pipe_of_dot_products) {
     cr_assert(td_peak_rate_fits(mixed, 9.7) && !td_peak_rate_fits(mixed, 17));
 }
 
+/* A slice between chains that disagree does not count, however fast it seems, and a worker that
+ * mostly had no clock to itself says so. */
+Test(peak, only_slices_of_one_clock_count) {
+    double loop, chain;
+    const double loops[] = {50, 90, 100, 400}, chains[] = {10, 20, 20.2, 20, 20.4};
+    cr_assert(td_peak_fastest_slice(loops, chains, 4, &loop, &chain));
+    cr_assert_eq(loop, 90, "%g", loop);
+    cr_assert_float_eq(chain, 20.1, 1e-9);
+    const double jumping[] = {10, 20, 10, 20, 10};
+    cr_assert(!td_peak_fastest_slice(loops, jumping, 4, &loop, &chain));
+    cr_assert_eq(loop, 50);
+}
+
 /* No figure is compared: only that a ceiling is there, is checked, and is remembered. */
 Test(ceiling, is_measured_once_and_kept) {
     const td_peak *first, *second;

@@ -20,7 +20,8 @@ static void make_directory(void) {
 static const double samples[] = {40, 10, 30, 20, 50};
 
 static td_record example(void) {
-    static const td_ceiling ceilings[] = {{"fma_f32", 200, "GFLOP/s"}, {"read", 40, "GB/s"}};
+    static const td_ceiling ceilings[] = {{"fma_f32", 200, "GFLOP/s", NULL},
+                                          {"read", 40, "GB/s", NULL}};
     return (td_record){.case_id = "kernel/gemm_f32/avx2/m1-n1-k1",
                        .layout = "p1xt2",
                        .provider = "tandem",
@@ -49,6 +50,34 @@ static void write_two(void) {
     cr_assert_eq(td_record_open(path, machine, run, &writer), TD_OK, "appending writes no header");
     cr_assert_eq(td_record_write(writer, &record), TD_OK);
     cr_assert_eq(td_record_close(writer), TD_OK);
+    json_decref(machine);
+    json_decref(run);
+}
+
+/* A ceiling that was disturbed carries the reason, and no share of a value above it. */
+Test(record, a_disturbed_ceiling_is_marked, .init = make_directory) {
+    const td_ceiling ceilings[] = {{"fma_f32", 200, "GFLOP/s", "a neighbour"},
+                                   {"dot_bf16", 100, "GFLOP/s", "a neighbour"},
+                                   {"read", 100, "GFLOP/s", NULL}};
+    td_record record = example();
+    record.ceilings = ceilings;
+    record.n_ceilings = 3;
+    td_record_writer *writer;
+    json_t *machine = json_object(), *run = json_object();
+    cr_assert_eq(td_record_open(path, machine, run, &writer), TD_OK);
+    cr_assert_eq(td_record_write(writer, &record), TD_OK);
+    cr_assert_eq(td_record_close(writer), TD_OK);
+    td_record_set set;
+    char *warning;
+    cr_assert_eq(td_record_read(path, &set, &warning), TD_OK);
+    json_t *all = json_object_get(json_array_get(set.records, 0), "ceilings");
+    json_t *below = json_array_get(all, 0), *above = json_array_get(all, 1);
+    cr_assert_str_eq(json_string_value(json_object_get(below, "disturbed")), "a neighbour");
+    cr_assert_eq(json_number_value(json_object_get(below, "share")), 0.75);
+    cr_assert_null(json_object_get(above, "share"));
+    cr_assert_null(json_object_get(json_array_get(all, 2), "disturbed"));
+    cr_assert_eq(json_number_value(json_object_get(json_array_get(all, 2), "share")), 1.5);
+    td_record_set_free(&set);
     json_decref(machine);
     json_decref(run);
 }

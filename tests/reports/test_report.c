@@ -128,6 +128,24 @@ Test(report, losses_stand_against_the_tiled_way, .init = render_golden) {
     td_free(html);
 }
 
+Test(report, disturbed_ceilings_are_named, .init = render_golden) {
+    static const char records[] =
+        "{\"schema\":1,\"machine\":{},\"run\":{}}\n"
+        "{\"schema\":1,\"case\":\"ceiling/fma_f32/avx2\",\"layout\":\"p1xt1\",\"status\":"
+        "\"disturbed\",\"reason\":\"by a neighbour\",\"value\":9,\"unit\":\"GFLOP/s\"}\n"
+        "{\"schema\":1,\"case\":\"kernel/gelu_f32/avx2/n1\",\"layout\":\"p1xt1\",\"status\":"
+        "\"ok\",\"value\":8,\"unit\":\"GFLOP/s\",\"time_ns\":{\"p50\":3},\"ceilings\":[{"
+        "\"name\":\"fma_f32\",\"value\":9,\"unit\":\"GFLOP/s\",\"share\":0.9,"
+        "\"disturbed\":\"by a neighbour\"}]}\n";
+    write_records(records, sizeof records - 1);
+    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    char *html = read_output("report.html");
+    cr_assert_neq(strstr(html, "1 ceiling disturbed, and how"), NULL);
+    cr_assert_neq(strstr(html, "p1xt1: by a neighbour"), NULL);
+    cr_assert_neq(strstr(html, "fma_f32, disturbed"), NULL);
+    td_free(html);
+}
+
 Test(report, failures_stand_first_and_differing_answers_are_named, .init = render_golden) {
     static const char records[] =
         "{\"schema\":1,\"machine\":{},\"run\":{\"interrupted\":true}}\n"

@@ -50,12 +50,13 @@ bool td_case_matches(const char *glob, const char *id);
 
 /* What a step of a case is worth. */
 typedef enum td_value {
-    TD_VALUE_FLOPS, /* GFLOP/s, under the FMA peak and the bandwidth at its working set */
-    TD_VALUE_BYTES, /* GB/s, under the same */
-    TD_VALUE_BUS,   /* GB/s of bus bandwidth: bytes * bus_factor / time, under roof_bytes of memory
-                       traffic */
-    TD_VALUE_ITEMS, /* items a second, named by `unit` */
-    TD_VALUE_TIME,  /* us, lower is better */
+    TD_VALUE_FLOPS,  /* GFLOP/s, under the FMA peak and the bandwidth at its working set */
+    TD_VALUE_BYTES,  /* GB/s, under the same */
+    TD_VALUE_BUS,    /* GB/s of bus bandwidth: bytes * bus_factor / time, under roof_bytes of memory
+                        traffic */
+    TD_VALUE_ITEMS,  /* items a second, named by `unit` */
+    TD_VALUE_TIME,   /* us, lower is better */
+    TD_VALUE_CYCLES, /* cycles an item, named by `unit`, lower is better */
 } td_value;
 
 typedef struct td_cost {
@@ -65,6 +66,7 @@ typedef struct td_cost {
     double working_set;  /* bytes that a step touches, over all workers; 0: no bandwidth roof */
     double items;        /* of one step */
     double bus_factor, roof_bytes;
+    double clock_ghz; /* measured beside, for cycles */
     char unit[16];
     int isa; /* td_isa of the code: chooses the peak of arithmetic, with the next */
     td_precision precision;

@@ -118,6 +118,10 @@ static td_status evaluate(const td_case *subject, const td_layout *layout, const
         unit = "us";
         out->lower_is_better = true;
         break;
+    case TD_VALUE_CYCLES:
+        out->value = median_ns * cost->clock_ghz / cost->items;
+        out->lower_is_better = true;
+        break;
     }
     snprintf(out->unit, sizeof out->unit, "%s", unit);
     return TD_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every implementation row of the kernels table on every example shape. A new row or shape needs
- * nothing here. Plain f32 products on the row in use are workload_gemm.c's.
+ * nothing here. Plain f32 products on the row in use are workload_gemm.c's, elementary functions
+ * workload_vmath.c's.
  */
 #include <math.h>
 #include <stdio.h>
@@ -78,8 +79,8 @@ static bool is_quick(const listing *l) {
 
 static void list_one(const td_kernel_example *example, void *arg) {
     const listing *l = arg;
-    if (l->row == td_kernel_selected(TD_OP_gemm_f32) &&
-        td_provider_gemm_fits(&example->args.gemm_f32)) {
+    if (l->row->op == TD_OP_vmath_f32 || (l->row == td_kernel_selected(TD_OP_gemm_f32) &&
+                                          td_provider_gemm_fits(&example->args.gemm_f32))) {
         return;
     }
     td_case *added = td_case_add(l->list, l->self, "kernel/%s/%s/%s", td_ops[l->row->op].name,

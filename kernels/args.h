@@ -169,6 +169,38 @@ typedef struct td_gelu_f32_args {
     float *y;
 } td_gelu_f32_args;
 
+/* The functions of vmath.h, as kernels compute them inside.
+ *    name             what it is of x */
+/* clang-format off */
+#define TD_VMATH_MAP(X)                                    \
+    X(exp,             "exp(x)")                           \
+    X(log,             "log(x)")                           \
+    X(rsqrt,           "1 / sqrt(x), each rounded once")   \
+    X(sigmoid,         "1 / (1 + exp(-x))")                \
+    X(softplus,        "log(1 + exp(x))")                  \
+    X(gelu_erf,        "x Phi(x)")                         \
+    X(gelu_tanh,       "x sigmoid(1.5958 (x + 0.0447 x^3))") \
+    X(gelu_quick,      "x sigmoid(1.702 x)")               \
+    X(gelu_erf_grad,   "its derivative")                   \
+    X(gelu_tanh_grad,  "its derivative")                   \
+    X(gelu_quick_grad, "its derivative")
+/* clang-format on */
+
+typedef enum td_vmath_function {
+#define TD_VMATH_ENUM(name, doc) TD_VMATH_##name,
+    TD_VMATH_MAP(TD_VMATH_ENUM)
+#undef TD_VMATH_ENUM
+        TD_VMATH_COUNT
+} td_vmath_function;
+
+/* y = function(x), element by element; y may be x. Bounds are vmath.h's. Tile: 16,384 elements. */
+typedef struct td_vmath_f32_args {
+    int64_t n;
+    td_vmath_function function;
+    const float *x;
+    float *y;
+} td_vmath_f32_args;
+
 /* Element d of head h of row i of sequence s of q is q[s * q_seq + i * q_row + h * head + d]; the
  * same for k, v, o and their gradients. Packed qkv (batch, n, 3W): q_row = 3W, q = base, k = base +
  * W, v = base + 2W. A shared probe (MAP pooling): q_seq = 0. causal: row i sees k rows <= i (as

@@ -334,6 +334,26 @@ static void build_gelu(td_kernel_example *example, const int64_t *d) {
     example_shape(example, "n%lld-%s%s", (long long)d[0], names[d[1]], d[2] ? "-grad" : "");
 }
 
+static void build_vmath(td_kernel_example *example, const int64_t *d) {
+    static const char *const names[] = {
+#define NAME(name, doc) #name,
+        TD_VMATH_MAP(NAME)
+#undef NAME
+    };
+    td_vmath_f32_args *args = &example->args.vmath_f32;
+    *args = (td_vmath_f32_args){.n = d[0], .function = (td_vmath_function)d[1]};
+    bool positive = d[1] == TD_VMATH_log || d[1] == TD_VMATH_rsqrt;
+    example_fill fill = positive ? FILL_POSITIVE : FILL_SIGNED;
+    if (d[2]) {
+        int y = example_add(example, "y", TD_EXAMPLE_INOUT, 1, d[0], d[0], fill, 8, &args->y);
+        example_point(example, &args->x, y, 0);
+    } else {
+        example_add(example, "x", TD_EXAMPLE_IN, 1, d[0], d[0], fill, 8, &args->x);
+        example_out(example, "y", 1, d[0], d[0], &args->y);
+    }
+    example_shape(example, "%s-n%lld%s", names[d[1]], (long long)d[0], d[2] ? "-inplace" : "");
+}
+
 /* d[3]: 1 the mean, 0 one row of each sequence. */
 static void pool_index(td_kernel_example *example, const int64_t *d, const int64_t **index) {
     if (!d[3]) {
@@ -481,6 +501,7 @@ static const struct {
     [TD_OP_colsum_f32] = {build_colsum, finish_colsum},
     [TD_OP_softmax_f32] = {build_softmax, NULL},
     [TD_OP_gelu_f32] = {build_gelu, NULL},
+    [TD_OP_vmath_f32] = {build_vmath, NULL},
     [TD_OP_attention_f32] = {example_build_attention, example_finish_attention},
     [TD_OP_attention_grad_f32] = {example_build_attention_grad, example_finish_attention_grad},
     [TD_OP_pool_f32] = {build_pool, finish_pool},

@@ -76,12 +76,12 @@ enum {
     TD_OUTCOME_SAMPLES = 2048,
     TD_OUTCOME_OPS = 128,
     TD_OUTCOME_SPANS = 32768,
-    TD_OUTCOME_NUMBERS = 12,
+    TD_OUTCOME_NUMBERS = 16,
     TD_OUTCOME_TEXT = 512,
     TD_OUTCOME_ACCOUNT = 6144
 };
 
-enum { TD_COMPANIONS = 8, TD_COMPANION_SAMPLES = 128 };
+enum { TD_COMPANIONS = 8, TD_COMPANION_SAMPLES = 512, TD_ROUND_CALLS = 32 };
 
 /* What is timed in alternation with a case, one sample of each in turn, so that what disturbs one
  * disturbs the others: a library, which gets a record of its own, or another way, whose ratio
@@ -156,6 +156,7 @@ double td_outcome_number_of(const td_outcome *outcome, const char *name);
 /* What a workload is told of the run. */
 typedef struct td_bench_settings {
     const char *data; /* directory of shards, or NULL: the procedural set */
+    const char *mpi;  /* directory of MPI libraries to measure beside collectives, or NULL */
     bool profile;     /* keep the spans of a step */
 } td_bench_settings;
 
@@ -173,8 +174,7 @@ typedef struct td_bench {
 
 struct td_workload {
     const char *name, *doc;
-    bool own_team;     /* set-up creates workers itself */
-    bool self_ordered; /* a region step begins and ends with a barrier of its own */
+    bool own_team; /* set-up creates workers itself */
     td_status (*list)(const td_workload *self, td_case_list *list);
     /* Whether a case makes sense on a layout; every default layout is asked. */
     bool (*fits)(const td_case *subject, const td_layout *layout);
@@ -187,10 +187,13 @@ struct td_workload {
     /* One of the two: a step as a region, called by all workers, or by the rank's own thread. */
     void (*region)(td_bench *bench, td_worker *worker);
     td_status (*step)(td_bench *bench);
+    /* Or so many calls, 1 to TD_ROUND_CALLS, in every rank, timed by itself: nanoseconds of each,
+     * in rank 0. Companions are asked for as many beside it. */
+    td_status (*rounds)(td_bench *bench, int64_t calls, double *ns);
     /* Instead of them: a case that is no repetition of a step has written its samples in verify. */
     bool observes;
-    /* One sample of a companion, `repeat` steps: nanoseconds of one. NULL: there are none. Called
-     * by the one rank's own thread while the team rests. */
+    /* One sample of a companion, `repeat` steps: nanoseconds of one, or, beside rounds, of each.
+     * NULL: there are none. Called by rank 0's own thread while the team rests. */
     td_status (*beside)(td_bench *bench, int companion, int64_t repeat, double *ns);
     void (*cost)(const td_bench *bench, td_cost *out); /* rank 0, after verify */
     void (*begin)(td_bench *bench);                    /* just before sampling; may be NULL */

@@ -19,6 +19,7 @@
 #include "bench/explain.h"
 #include "bench/fingerprint.h"
 #include "bench/gbench.h"
+#include "bench/mpi_peer.h"
 #include "bench/plan.h"
 #include "bench/profile.h"
 #include "bench/runner.h"
@@ -28,7 +29,7 @@
 #include "reports/render.h"
 
 typedef struct bench_options {
-    const char *suite, *layouts, *out, *data, *inject;
+    const char *suite, *layouts, *out, *data, *mpi, *inject;
     int64_t min_time_ms, samples, explain_ranks;
     bool no_report, profile, explain;
 } bench_options;
@@ -42,6 +43,8 @@ static const td_option options_table[] = {
      "where records.jsonl and report.html go; default out/<date>-<time>"},
     {"data", TD_OPTION_TEXT, offsetof(bench_options, data), 0, 0, NULL, "DIR",
      "TFRecord shards for the training steps; default: the embedded procedural pairs"},
+    {"mpi", TD_OPTION_TEXT, offsetof(bench_options, mpi), 0, 0, NULL, "DIR",
+     "MPI libraries to time beside collectives, as make peers leaves them in build/peers/mpi"},
     {"min-time-ms", TD_OPTION_INT, offsetof(bench_options, min_time_ms), 1, 600000, NULL, "N",
      "all samples of a case together; default 150, in the full suite 1000"},
     {"samples", TD_OPTION_INT, offsetof(bench_options, samples), 1, TD_OUTCOME_SAMPLES, NULL, "N",
@@ -182,8 +185,10 @@ static void command_of(const run *r, const td_item *item, char *out, size_t size
     char layout[TD_LAYOUT_TEXT];
     td_layout_print(&item->layout, layout);
     bool reads_data = strncmp(item->subject->id, "step/", 5) == 0 && r->settings.data;
-    snprintf(out, size, "tandem bench '%s' --layouts %s%s%s", item->subject->id, layout,
-             reads_data ? " --data " : "", reads_data ? r->settings.data : "");
+    bool has_peers = strncmp(item->subject->id, "coll/", 5) == 0 && r->settings.mpi;
+    snprintf(out, size, "tandem bench '%s' --layouts %s%s%s%s%s", item->subject->id, layout,
+             reads_data ? " --data " : "", reads_data ? r->settings.data : "",
+             has_peers ? " --mpi " : "", has_peers ? r->settings.mpi : "");
 }
 
 static void count_row(run *r, const td_row *row) {
@@ -641,6 +646,12 @@ static td_status prepare(run *r, const char *glob) {
     /* A directory of shards that is not there yet is no reason to fail a default run. */
     struct stat there;
     r->settings.profile = options->profile;
+    r->settings.mpi = options->mpi;
+    if (options->mpi) {
+        char names[TD_MPI_PEERS][TD_MPI_NAME];
+        int count;
+        TD_TRY(td_mpi_peers(options->mpi, names, &count));
+    }
     r->settings.data = options->data && stat(options->data, &there) == 0 ? options->data : NULL;
     if (options->data && !r->settings.data) {
         td_note(NULL, "%s is not there: training steps use the embedded procedural pairs",

@@ -16,7 +16,7 @@ typedef struct node {
     char name[TD_NODE_NAME];
     const char *family;
     double flops, bytes; /* of one run, or, when varied, of all runs */
-    int64_t tiles;
+    int64_t tiles, grain; /* tiles that share what is prepared for them */
     bool varied;
     int turn; /* its place among the ops of its phase */
     td_op_id op;
@@ -151,6 +151,7 @@ int td_program_kernel(td_program *program, int phase, td_op_id op, const void *a
     memcpy(program->args + program->args_bytes, args, td_ops[op].args_bytes);
     program->args_bytes += size;
     added->tiles = td_ops[op].tiles(args);
+    added->grain = td_kernel_grain(op, args);
     added->flops = td_ops[op].flops(args);
     added->bytes = td_ops[op].bytes(args);
     return phase + 1;
@@ -324,11 +325,19 @@ static void deal_tiles(td_program *program) {
     }
 }
 
-/* Halves of what is left, and not less than an eighth of a share: few calls, because a GEMM packs
- * its operands once a call, and late enough that another worker can take over what a worker whose
- * CPU is taken away would do last. */
-static int64_t portion(const td_program *program, const node *n, int64_t left) {
-    int64_t least = (n->tiles / program->workers + 7) / 8;
+/* How many tiles a worker takes at a time. Where nothing is prepared, halves of what is left and
+ * not less than an eighth of a share: late enough that another worker can take over what a worker
+ * whose CPU is taken away would do last. A product packs B for every call: its owner takes a strip
+ * at a time, for which B is packed once, and others at least enough rows to pay for it. */
+static int64_t portion(const td_program *program, const node *n, int64_t begin, int64_t end,
+                       bool from_back) {
+    enum { PAYS = 4 };
+    int64_t left = end - begin, least = (n->tiles / program->workers + 7) / 8;
+    if (n->grain > 1 && !from_back) {
+        int64_t stop = (begin / n->grain + 1) * n->grain;
+        return (stop < end ? stop : end) - begin;
+    }
+    least = n->grain > 1 && least < PAYS ? PAYS : least;
     int64_t most = (left + 1) / 2 > least ? (left + 1) / 2 : least;
     return most < left ? most : left;
 }
@@ -343,7 +352,7 @@ static bool take_tiles(const td_program *program, const node *n, tile_range *ran
         if (begin >= end) {
             return false;
         }
-        int64_t some = portion(program, n, end - begin);
+        int64_t some = portion(program, n, begin, end, from_back);
         *first = from_back ? end - some : begin;
         *last = from_back ? end : begin + some;
         left = from_back ? (uint64_t)begin << 32 | (uint64_t)*first
@@ -449,6 +458,7 @@ static void take_variations(td_program *program) {
         }
         const void *args = program->args + n->args;
         n->tiles = td_ops[n->op].tiles(args);
+        n->grain = td_kernel_grain(n->op, args);
         n->flops = td_ops[n->op].flops(args) + (program->runs > 0 ? n->flops : 0);
         n->bytes = td_ops[n->op].bytes(args) + (program->runs > 0 ? n->bytes : 0);
     }

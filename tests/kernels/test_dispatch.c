@@ -88,3 +88,19 @@ Test(dispatch, every_operation_runs_at_every_level) {
         td_kernel_example_destroy(example);
     }
 }
+
+/* Every strip of a product's columns has as many tiles: 3,200 rows are 50 of 64. */
+Test(dispatch, tiles_of_a_strip_of_a_product_share_what_is_packed) {
+    static const td_op_id products[] = {TD_OP_gemm_f32, TD_OP_gemm_bf16, TD_OP_gemm_amx};
+    td_gemm_f32_args args = {.m = 3200, .n = 1152, .k = 384, .k_blocks = 1};
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        int64_t grain = td_kernel_grain(products[i], &args);
+        td_gemm_f32_args first = args; /* as few columns as any strip has */
+        first.n = 32;
+        cr_expect_eq(grain, td_ops[products[i]].tiles(&first));
+        cr_expect(grain > 1 && td_ops[products[i]].tiles(&args) % grain == 0);
+    }
+    args.m = 0;
+    cr_expect_eq(td_kernel_grain(TD_OP_gemm_f32, &args), 1);
+    cr_expect_eq(td_kernel_grain(TD_OP_gelu_f32, &(td_gelu_f32_args){.n = 100000}), 1);
+}

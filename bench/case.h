@@ -75,6 +75,7 @@ typedef struct td_cost {
 enum {
     TD_OUTCOME_SAMPLES = 2048,
     TD_OUTCOME_OPS = 128,
+    TD_OUTCOME_PARTS = 16,
     TD_OUTCOME_SPANS = 32768,
     TD_OUTCOME_NUMBERS = 16,
     TD_OUTCOME_TEXT = 512,
@@ -89,7 +90,8 @@ enum { TD_COMPANIONS = 8, TD_COMPANION_SAMPLES = 512, TD_ROUND_CALLS = 32 };
 typedef struct td_companion {
     char name[TD_CASE_PROVIDER], version[64];
     bool library;
-    int state; /* td_outcome_state; only TD_OUTCOME_OK is timed */
+    bool probe; /* what the machine gives just now: no more samples are taken for its sake */
+    int state;  /* td_outcome_state; only TD_OUTCOME_OK is timed */
     char reason[160], method[96];
     int64_t n;
     double samples_ns[TD_COMPANION_SAMPLES]; /* of one step; sample i beside sample i of the case */
@@ -98,10 +100,16 @@ typedef struct td_companion {
 typedef struct td_outcome_op {
     char name[32], family[24];
     double ns, wait_ns, flops, bytes;
-    double activations; /* elements that go through a GELU or its derivative on the way */
+    double alone_flops, alone_ns; /* of all times one of them was run when nothing else did */
     int64_t count;
     td_precision precision; /* of a product */
 } td_outcome_op;
+
+/* A part of a step: mean over workers of work and waits. */
+typedef struct td_outcome_part {
+    char name[24];
+    double ns;
+} td_outcome_part;
 
 /* One op of one worker in the last step, as td_tsc: which is one clock for all processes. */
 typedef struct td_outcome_span {
@@ -128,6 +136,10 @@ typedef struct td_outcome {
     int bound; /* workers whose binding was read back, over all ranks; -1: not known */
     int64_t n_ops;
     td_outcome_op ops[TD_OUTCOME_OPS];
+    int64_t n_parts;
+    td_outcome_part parts[TD_OUTCOME_PARTS];
+    int64_t n_phases;
+    double barrier_ns; /* of one phase; 0: not measured */
     _Atomic int64_t n_spans; /* of all ranks; those beyond TD_OUTCOME_SPANS are not kept */
     td_outcome_span spans[TD_OUTCOME_SPANS];
     int n_companions;
@@ -149,6 +161,9 @@ typedef enum td_outcome_state {
 
 /* Further members of the record. */
 void td_outcome_number(td_outcome *outcome, const char *name, double value);
+
+/* Adds to a part of the step. */
+void td_outcome_add_part(td_outcome *outcome, const char *name, double ns);
 
 /* One of them, 0 when there is none of the name. */
 double td_outcome_number_of(const td_outcome *outcome, const char *name);

@@ -129,6 +129,15 @@ static td_status agree(cell *c, td_rank *rank, int64_t round, int64_t mine, int6
     return TD_OK;
 }
 
+static bool is_compared(const td_outcome *out) {
+    for (int i = 0; i < out->n_companions; i++) {
+        if (!out->companions[i].probe) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool enough(const cell *c, const td_outcome *out, int64_t spent_ns) {
     const td_runner_options *options = c->options;
     int64_t most = out->n_companions > 0 ? TD_COMPANION_SAMPLES : TD_OUTCOME_SAMPLES;
@@ -139,7 +148,7 @@ static bool enough(const cell *c, const td_outcome *out, int64_t spent_ns) {
         return out->n_samples >= options->samples;
     }
     /* Slow steps: three samples when five would take more than four budgets. */
-    int64_t least = out->n_companions > 0                 ? MIN_ALTERNATIONS
+    int64_t least = is_compared(out)                      ? MIN_ALTERNATIONS
                     : spent_ns > 4 * options->min_time_ns ? 3
                                                           : MIN_SAMPLES;
     return out->n_samples >= least && spent_ns >= options->min_time_ns;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel.h"
 
-#include "kernels/gemm/gemm_plan.h"
-#include "kernels/gemm_amx/amx_plan.h"
-
 /* Every row behind one signature. A wrapper rather than a cast: calling through another function
  * type is undefined. */
 #define TD_OP(op, doc)
@@ -83,16 +80,6 @@ td_status td_kernels_select(td_isa isa) {
         selected[op] = chosen[op];
     }
     return TD_OK;
-}
-
-int64_t td_kernel_grain(td_op_id op, const void *args) {
-    int64_t rows = 1;
-    if (op == TD_OP_gemm_f32 || op == TD_OP_gemm_bf16) {
-        rows = td_gemm_grid_of(args).rows; /* the arguments of all products are the same */
-    } else if (op == TD_OP_gemm_amx) {
-        rows = td_amx_grid_of(args).rows;
-    }
-    return rows > 1 ? rows : 1;
 }
 
 const td_kernel *td_kernel_selected(td_op_id op) {

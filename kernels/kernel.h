@@ -88,10 +88,6 @@ const td_kernel *td_kernels(int *count);
  * before use. */
 td_status td_kernels_select(td_isa isa);
 
-/* Tiles that share what is prepared for one of them: from a multiple of this to the next. Those of
- * a strip of a product's columns, for which a call packs B once; 1 elsewhere. */
-int64_t td_kernel_grain(td_op_id op, const void *args);
-
 /* The row in use for an operation. */
 const td_kernel *td_kernel_selected(td_op_id op);
 

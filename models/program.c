@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "kernels/grain.h"
 
 typedef enum node_kind { NODE_KERNEL, NODE_CALL, NODE_COLLECTIVE, NODE_BARRIER } node_kind;
 
@@ -14,8 +15,8 @@ typedef struct node {
     node_kind kind;
     int phase;
     char name[TD_NODE_NAME];
-    const char *family;
-    double flops, bytes; /* of one run, or, when varied, of all runs */
+    const char *family, *part;
+    double flops, bytes;  /* of one run, or, when varied, of all runs */
     int64_t tiles, grain; /* tiles that share what is prepared for them */
     bool varied;
     int turn; /* its place among the ops of its phase */
@@ -60,7 +61,8 @@ struct td_program {
     variation *variations;
     int n_variations;
     size_t variation_bytes;
-    int n_phases; /* after finish: phases that hold an op, numbered without gaps */
+    const char *part; /* of ops to be added */
+    int n_phases;     /* after finish: phases that hold an op, numbered without gaps */
     bool out_of_memory;
     int workers;
     tile_range *ranges; /* of worker w and node i: w * n_nodes + i */
@@ -81,6 +83,7 @@ td_status td_program_create(td_program **out) {
     if (program == NULL) {
         return td_fail(TD_ENOMEM, "no memory for a program");
     }
+    program->part = "";
     *out = program;
     return TD_OK;
 }
@@ -100,6 +103,7 @@ void td_program_clear(td_program *program) {
     program->n_nodes = 0;
     program->args_bytes = 0;
     program->n_variations = 0;
+    program->part = "";
     program->n_phases = 0;
     program->out_of_memory = false;
 }
@@ -131,9 +135,13 @@ static node *add_node(td_program *program, int phase, node_kind kind, const char
     }
     program->node_capacity = (int)(capacity / sizeof(node));
     node *added = &program->nodes[program->n_nodes++];
-    *added = (node){.kind = kind, .phase = phase, .family = family};
+    *added = (node){.kind = kind, .phase = phase, .family = family, .part = program->part};
     snprintf(added->name, sizeof(added->name), "%s", name);
     return added;
+}
+
+void td_program_part(td_program *program, const char *part) {
+    program->part = part;
 }
 
 int td_program_kernel(td_program *program, int phase, td_op_id op, const void *args,
@@ -522,6 +530,7 @@ void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
     double share = phase_work > 0 ? (double)sum / (double)phase_work : 0;
     *out = (td_op_cost){.name = n->name,
                         .family = n->family,
+                        .part = n->part,
                         .phase = n->phase,
                         .tiles = n->tiles,
                         .flops = per_run(program, n, n->flops),
@@ -529,6 +538,44 @@ void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
                         .ns_max = ticks_to_ns(program, most),
                         .ns_sum = ticks_to_ns(program, sum),
                         .wait_ns = ticks_to_ns(program, phase_wait) / program->workers * share};
+}
+
+/* ---- ops alone ---- */
+
+typedef struct alone {
+    td_program *program;
+    int op;
+} alone;
+
+static void run_op_alone(void *arg, td_worker *worker) {
+    const alone *a = arg;
+    for (int step = 0; step < worker->count; step++) {
+        run_tiles(a->program, a->op, (worker->id + step) % worker->count, worker);
+    }
+}
+
+double td_program_time_op(td_program *program, td_team *team, int i) {
+    alone a = {program, i};
+    TD_ASSERT(program->nodes[i].kind == NODE_KERNEL);
+    deal_tiles(program);
+    uint64_t start = td_tsc();
+    td_team_run(team, run_op_alone, &a);
+    return (double)(td_tsc() - start) / td_tsc_hz() * 1e9;
+}
+
+enum { BARRIERS = 200 };
+
+static void run_barriers(void *arg, td_worker *worker) {
+    (void)arg;
+    for (int i = 0; i < BARRIERS; i++) {
+        td_team_barrier(worker);
+    }
+}
+
+double td_program_time_barrier(td_team *team) {
+    uint64_t start = td_tsc();
+    td_team_run(team, run_barriers, NULL);
+    return (double)(td_tsc() - start) / td_tsc_hz() * 1e9 / BARRIERS;
 }
 
 const void *td_program_op_args(const td_program *program, int i, td_op_id *op) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/grain.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_example.h"
 

@@ -2,6 +2,7 @@
  * The table and what is chosen from it.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,33 @@ Test(dispatch, a_level_above_the_cpu_is_refused) {
     }
     cr_expect_eq(td_kernels_select((td_isa)(td_isa_native() + 1)), TD_EUSAGE);
     cr_expect_not_null(strstr(td_error(), "this CPU offers"));
+}
+
+/* Counted once more, row by row, for every level a CPU may offer. */
+Test(dispatch, the_description_counts_rows_by_level) {
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (int native = 0; native < TD_ISA_COUNT; native++) {
+        int runnable = 0, of_native = 0;
+        char want[64];
+        td_text text = {0};
+        for (int i = 0; i < count; i++) {
+            runnable += (int)rows[i].isa <= native;
+            of_native += (int)rows[i].isa == native;
+        }
+        td_kernels_describe((td_isa)native, TD_ISA_PORTABLE, &text);
+        snprintf(want, sizeof want, "on this host: %d of %d (portable ", runnable, count);
+        cr_expect_not_null(strstr(text.data, want), "%s in %s", want, text.data);
+        snprintf(want, sizeof want, "%s %d of %d", td_isa_name((td_isa)native), of_native,
+                 of_native);
+        cr_expect_not_null(strstr(text.data, want), "%s in %s", want, text.data);
+        const char *next = native + 1 < TD_ISA_COUNT ? td_isa_name((td_isa)(native + 1)) : NULL;
+        snprintf(want, sizeof want, " %s 0 of ", next == NULL ? "" : next);
+        cr_expect(next == NULL || strstr(text.data, want) != NULL, "%s in %s", want, text.data);
+        bool left_out = strstr(text.data, "TANDEM_ISA=portable leaves out") != NULL;
+        cr_expect_eq(left_out, native > 0, "%s", text.data);
+        td_text_destroy(&text);
+    }
 }
 
 /* Rows of an operation are consecutive in falling order of level and end with a portable one, so

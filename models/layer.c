@@ -242,6 +242,16 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
     return suffixed_op(at, phase, product_of(at, weight), &gemm, "gemm", name, ".dx");
 }
 
+int td_layer_act(const td_layer *at, int phase, const char *name, int64_t n, td_act act,
+                 const float *x, float *y) {
+    td_gelu_f32_args args = {.n = n, .act = act, .x = x, .y = y};
+    phase = td_layer_op(at, phase, TD_OP_gelu_f32, &args, "activation", name);
+    if (at->seq != NULL) {
+        td_program_vary(at->build->program, offsetof(td_gelu_f32_args, n), &at->seq->hidden);
+    }
+    return phase;
+}
+
 int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
                   const float *x, td_role weight, float *y, float *mean, float *rstd) {
     const td_model_config *config = at->build->config;

@@ -73,6 +73,10 @@ int td_layer_project(const td_layer *at, int phase, const char *name, int64_t m,
 int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
                           int64_t n, const float *x, const float *dy, td_role weight, float *dx);
 
+/* y = act(x) of n elements, those of a hidden layer. */
+int td_layer_act(const td_layer *at, int phase, const char *name, int64_t n, td_act act,
+                 const float *x, float *y);
+
 int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
                   const float *x, td_role weight, float *y, float *mean, float *rstd);
 int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,

@@ -178,6 +178,7 @@ static void plan_rows(const td_build *build, td_tower *tower, td_plan *inputs) {
     tower->seq.starts = TD_PLAN_ARRAY(inputs, int64_t, b + 1);
     tower->seq.pooled = TD_PLAN_ARRAY(inputs, int64_t, b);
     tower->seq.rows = b * n;
+    tower->seq.hidden = b * n * tower->shape->mlp;
     for (int64_t block = 0; block <= build->blocks; block++) {
         tower->seq.blocks[block] = b * n / build->blocks * block;
     }
@@ -442,6 +443,7 @@ void td_text_set_tokens(td_tower *tower, const int32_t *tokens) {
         }
     }
     seq->starts[tower->samples] = seq->blocks[tower->n_blocks] = seq->rows = row;
+    seq->hidden = row * tower->shape->mlp;
 }
 
 int td_text_forward(const td_build *build, td_tower *tower, int phase, float *z) {

@@ -50,6 +50,7 @@ typedef struct td_build {
  * change from run to run. */
 typedef struct td_sequences {
     int64_t rows;
+    int64_t hidden;  /* elements of a perceptron's hidden layer: rows times its width */
     int64_t *starts; /* (samples + 1) */
     int64_t *pooled; /* (samples): the row that is pooled */
     int64_t *seen;   /* (samples): rows of its sample that the pooled row sees; NULL: all */

@@ -8,7 +8,6 @@
 
 #include "base/memory.h"
 #include "models/checkpoint.h"
-#include "models/safetensors.h"
 
 /* The larger, and NaN once there was one: a comparison with it is false. */
 static double worse(double worst, double value) {
@@ -36,7 +35,8 @@ td_difference td_compare(const float *found, const double *expected, int64_t n) 
 /* Everything a rank needs at hand while it verifies. */
 typedef struct verification {
     td_train *train;
-    td_safetensors batch, expected, weights;
+    td_verify_files files;
+    int64_t samples;
     float *images;
     int32_t *tokens;
     double *reference, *start; /* as long as the largest tensor */
@@ -56,7 +56,7 @@ static td_status compare_loss(verification *v, int64_t step, double loss) {
     char name[32];
     double expected;
     snprintf(name, sizeof(name), "loss/%" PRId64, step);
-    TD_TRY(td_safetensors_read_f64(&v->expected, name, 0, NULL, &expected));
+    TD_TRY(td_safetensors_read_f64(&v->files.expected, name, 0, NULL, &expected));
     double error = fabs(loss - expected) / fabs(expected);
     bool good = error <= TD_VERIFY_LOSS;
     v->worst.loss = worse(v->worst.loss, error);
@@ -93,8 +93,8 @@ static td_status hold_keys(verification *v, const td_tensor *tensor, double *mov
     if (range[0] == range[1]) {
         return TD_OK;
     }
-    TD_TRY(
-        td_safetensors_read_f64(&v->weights, tensor->name, tensor->n_dims, tensor->dims, v->start));
+    TD_TRY(td_safetensors_read_f64(&v->files.weights, tensor->name, tensor->n_dims, tensor->dims,
+                                   v->start));
     for (int64_t step = 0; step < o->steps; step++) {
         reach += td_optimizer_lr(o, step);
     }
@@ -121,7 +121,7 @@ static td_status compare_tensors(verification *v, const char *prefix, const floa
         const td_tensor *tensor = &tensors->tensors[i];
         char name[TD_TENSOR_NAME + 16];
         snprintf(name, sizeof(name), "%s/%s", prefix, tensor->name);
-        TD_TRY(td_safetensors_read_f64(&v->expected, name, tensor->n_dims, tensor->dims,
+        TD_TRY(td_safetensors_read_f64(&v->files.expected, name, tensor->n_dims, tensor->dims,
                                        v->reference));
         double moved = 0;
         if (weights) {
@@ -149,30 +149,25 @@ static td_status compare_tensors(verification *v, const char *prefix, const floa
 }
 
 static td_status load(verification *v, const char *folder) {
-    char path[TD_VERIFY_PATH];
-    TD_TRY(td_verify_path(folder, "weights.safetensors", path));
-    TD_TRY(td_safetensors_open(path, &v->weights));
-    TD_TRY(td_verify_path(folder, "batch.safetensors", path));
-    TD_TRY(td_safetensors_open(path, &v->batch));
-    TD_TRY(td_verify_path(folder, "expected.safetensors", path));
-    TD_TRY(td_safetensors_open(path, &v->expected));
+    TD_TRY(td_verify_open(folder, &v->files));
+    TD_TRY(td_verify_samples(&v->files.batch, &v->samples));
     const td_train_options *options = td_train_get_options(v->train);
     const td_tensors *tensors = td_train_tensors(v->train);
     int64_t size = options->config.image_size, context = options->config.context, most = 0;
     for (int i = 0; i < tensors->count; i++) {
         most = tensors->tensors[i].count > most ? tensors->tensors[i].count : most;
     }
-    v->images = td_alloc((size_t)(options->batch * 3 * size * size) * sizeof(float));
-    v->tokens = td_alloc((size_t)(options->batch * context) * sizeof(int32_t));
+    v->images = td_alloc((size_t)(v->samples * 3 * size * size) * sizeof(float));
+    v->tokens = td_alloc((size_t)(v->samples * context) * sizeof(int32_t));
     v->reference = td_alloc((size_t)most * sizeof(double));
     v->start = td_alloc((size_t)most * sizeof(double));
     if (v->images == NULL || v->tokens == NULL || v->reference == NULL || v->start == NULL) {
         return td_fail(TD_ENOMEM, "no memory to verify %s", folder);
     }
-    TD_TRY(td_checkpoint_load_weights(&v->weights, tensors, td_train_params(v->train)));
-    TD_TRY(td_safetensors_read_f32(&v->batch, "images", 4,
-                                   (int64_t[]){options->batch, 3, size, size}, v->images));
-    return td_safetensors_read_i32(&v->batch, "tokens", 2, (int64_t[]){options->batch, context},
+    TD_TRY(td_checkpoint_load_weights(&v->files.weights, tensors, td_train_params(v->train)));
+    TD_TRY(td_safetensors_read_f32(&v->files.batch, "images", 4,
+                                   (int64_t[]){v->samples, 3, size, size}, v->images));
+    return td_safetensors_read_i32(&v->files.batch, "tokens", 2, (int64_t[]){v->samples, context},
                                    v->tokens);
 }
 
@@ -180,15 +175,16 @@ static td_status run(verification *v, const char *folder) {
     TD_TRY(load(v, folder));
     const td_train_options *options = td_train_get_options(v->train);
     const td_model_config *config = &options->config;
-    const td_file_tensor *grad = td_safetensors_find(&v->expected, "grad/logit_scale");
+    const td_file_tensor *grad = td_safetensors_find(&v->files.expected, "grad/logit_scale");
     v->worst.grad_bound =
         grad != NULL && grad->dtype == TD_FILE_F64 ? TD_VERIFY_GRAD_F64 : TD_VERIFY_GRAD;
     int64_t row = td_split_first_row(td_train_split(v->train), td_train_split(v->train)->rank);
-    const float *images = v->images + row * 3 * config->image_size * config->image_size;
-    const int32_t *tokens = v->tokens + row * config->context;
+    int64_t pixels = 3 * config->image_size * config->image_size;
     for (int64_t step = 0; step < options->optimizer.steps; step++) {
+        int64_t sample = step * options->batch % v->samples + row;
         td_step_result result;
-        TD_TRY(td_train_step(v->train, images, tokens, &result));
+        TD_TRY(td_train_step(v->train, v->images + sample * pixels,
+                             v->tokens + sample * config->context, &result));
         TD_TRY(compare_loss(v, step, result.loss));
         if (step == 0) {
             TD_TRY(compare_tensors(v, "grad", td_train_grads(v->train), v->worst.grad_bound,
@@ -210,8 +206,6 @@ td_status td_verify_run(const char *folder, td_train *train, FILE *out, td_verif
     td_free(v.tokens);
     td_free(v.reference);
     td_free(v.start);
-    td_safetensors_close(&v.weights);
-    td_safetensors_close(&v.batch);
-    td_safetensors_close(&v.expected);
+    td_verify_close(&v.files);
     return status;
 }

@@ -3,9 +3,10 @@
  * tools/peers/openclip_twin.py). A folder holds
  *   config.json           an open_clip configuration
  *   optim.json            lr, beta1, beta2, eps, weight_decay, grad_clip, schedule, warmup, loss
- *                         (clip | siglip), steps
+ *                         (clip | siglip), steps; batch: pairs of a step, all when it is not there
  *   weights.safetensors   the weights before, f32
- *   batch.safetensors     images (batch, 3, size, size), tokens (batch, context)
+ *   batch.safetensors     images (samples, 3, size, size), tokens (samples, context): batch after
+ *                         batch, each step the next, again from the first after the last
  *   expected.safetensors  loss/<k> of every step, grad/<name> of the first, weights/<name> after
  *                         the last; f32 or f64
  */
@@ -14,6 +15,7 @@
 
 #include <stdio.h>
 
+#include "models/safetensors.h"
 #include "models/train.h"
 
 /* Relative errors that pass: |difference| / |expected| for a loss, 2-norms for a tensor. */
@@ -30,6 +32,16 @@ td_status td_verify_path(const char *folder, const char *file, char path[TD_VERI
 /* What the folder asks for. blocks: 0 for the largest power of two up to 8 that divides its batch.
  */
 td_status td_verify_options(const char *folder, int64_t blocks, td_train_options *out);
+
+/* A folder's tensors, closed also when one did not open. */
+typedef struct td_verify_files {
+    td_safetensors weights, batch, expected;
+} td_verify_files;
+td_status td_verify_open(const char *folder, td_verify_files *out);
+void td_verify_close(td_verify_files *files);
+
+/* Samples of batch.safetensors, those of all steps together. */
+td_status td_verify_samples(const td_safetensors *batch, int64_t *out);
 
 /* Whether all files are there and hold what the model needs, and nothing else: TD_EIO or TD_EINPUT
  * names file, tensor and element. */

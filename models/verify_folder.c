@@ -9,9 +9,8 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "models/safetensors.h"
 
-enum { DEFAULT_BLOCKS = 8 };
+enum { DEFAULT_BLOCKS = 8, MAX_BATCH = 1 << 20 };
 
 td_status td_verify_path(const char *folder, const char *file, char path[TD_VERIFY_PATH]) {
     if (snprintf(path, TD_VERIFY_PATH, "%s/%s", folder, file) >= TD_VERIFY_PATH) {
@@ -33,7 +32,7 @@ static td_status read_number(json_t *root, const char *path, const char *key, do
 
 static td_status read_optimizer(json_t *root, const char *path, td_train_options *out) {
     td_optimizer *o = &out->optimizer;
-    double warmup = 0, steps = 0;
+    double warmup = 0, steps = 0, batch = 0;
     TD_TRY(read_number(root, path, "lr", &o->lr));
     TD_TRY(read_number(root, path, "beta1", &o->beta1));
     TD_TRY(read_number(root, path, "beta2", &o->beta2));
@@ -48,6 +47,14 @@ static td_status read_optimizer(json_t *root, const char *path, td_train_options
     }
     o->warmup = (int64_t)warmup;
     o->steps = (int64_t)steps;
+    if (json_object_get(root, "batch") != NULL) {
+        TD_TRY(read_number(root, path, "batch", &batch));
+        if (!(batch >= 1 && batch <= MAX_BATCH && batch == floor(batch))) {
+            return td_fail(TD_EINPUT, "%s: batch %g; expected 1 to %d pairs", path, batch,
+                           MAX_BATCH);
+        }
+        out->batch = (int64_t)batch;
+    }
     const char *schedule = json_string_value(json_object_get(root, "schedule"));
     const char *loss = json_string_value(json_object_get(root, "loss"));
     if (schedule == NULL || (strcmp(schedule, "const") != 0 && strcmp(schedule, "cosine") != 0)) {
@@ -65,8 +72,27 @@ static td_status read_optimizer(json_t *root, const char *path, td_train_options
 typedef struct folder_files {
     const td_train_options *options;
     td_tensors tensors;
-    td_safetensors weights, batch, expected;
+    td_verify_files files;
 } folder_files;
+
+td_status td_verify_open(const char *folder, td_verify_files *out) {
+    static const char *const names[] = {"weights.safetensors", "batch.safetensors",
+                                        "expected.safetensors"};
+    td_safetensors *const files[] = {&out->weights, &out->batch, &out->expected};
+    *out = (td_verify_files){0};
+    for (int i = 0; i < 3; i++) {
+        char path[TD_VERIFY_PATH];
+        TD_TRY(td_verify_path(folder, names[i], path));
+        TD_TRY(td_safetensors_open(path, files[i]));
+    }
+    return TD_OK;
+}
+
+void td_verify_close(td_verify_files *files) {
+    td_safetensors_close(&files->weights);
+    td_safetensors_close(&files->batch);
+    td_safetensors_close(&files->expected);
+}
 
 /* One tensor of a file: there, of that shape, and finite. */
 static td_status check_tensor(const td_safetensors *file, const char *name, int n_dims,
@@ -128,22 +154,24 @@ static td_status check_no_more(const folder_files *f, const td_safetensors *file
 
 static td_status check_batch(const folder_files *f) {
     const td_model_config *config = &f->options->config;
-    int64_t n = f->options->batch, size = config->image_size, count = n * config->context;
-    TD_TRY(
-        check_tensor(&f->batch, "images", 4, (int64_t[]){n, 3, size, size}, n * 3 * size * size));
+    int64_t n = 0, size = config->image_size;
+    TD_TRY(td_verify_samples(&f->files.batch, &n));
+    int64_t count = n * config->context;
+    TD_TRY(check_tensor(&f->files.batch, "images", 4, (int64_t[]){n, 3, size, size},
+                        n * 3 * size * size));
     int32_t *tokens = td_alloc((size_t)count * sizeof(int32_t));
     if (tokens == NULL) {
-        return td_fail(TD_ENOMEM, "no memory for the tokens of %s", f->batch.path);
+        return td_fail(TD_ENOMEM, "no memory for the tokens of %s", f->files.batch.path);
     }
-    td_status status =
-        td_safetensors_read_i32(&f->batch, "tokens", 2, (int64_t[]){n, config->context}, tokens);
+    td_status status = td_safetensors_read_i32(&f->files.batch, "tokens", 2,
+                                               (int64_t[]){n, config->context}, tokens);
     for (int64_t i = 0; i < count && status == TD_OK; i++) {
         if (tokens[i] < 0 || tokens[i] >= config->vocab) {
             status = td_fail(TD_EINPUT,
                              "%s: sample %" PRId64 ", position %" PRId64 ": token %" PRId32
                              " is outside the vocabulary of %" PRId64,
-                             f->batch.path, i / config->context, i % config->context, tokens[i],
-                             config->vocab);
+                             f->files.batch.path, i / config->context, i % config->context,
+                             tokens[i], config->vocab);
         }
     }
     td_free(tokens);
@@ -151,24 +179,18 @@ static td_status check_batch(const folder_files *f) {
 }
 
 static td_status check_files(folder_files *f, const char *folder) {
-    char path[TD_VERIFY_PATH];
-    TD_TRY(td_verify_path(folder, "weights.safetensors", path));
-    TD_TRY(td_safetensors_open(path, &f->weights));
-    TD_TRY(td_verify_path(folder, "batch.safetensors", path));
-    TD_TRY(td_safetensors_open(path, &f->batch));
-    TD_TRY(td_verify_path(folder, "expected.safetensors", path));
-    TD_TRY(td_safetensors_open(path, &f->expected));
+    TD_TRY(td_verify_open(folder, &f->files));
     TD_TRY(check_batch(f));
-    TD_TRY(check_model(f, &f->weights, ""));
-    TD_TRY(check_no_more(f, &f->weights, f->tensors.count, (const char *const[]){""}, 1));
+    TD_TRY(check_model(f, &f->files.weights, ""));
+    TD_TRY(check_no_more(f, &f->files.weights, f->tensors.count, (const char *const[]){""}, 1));
     for (int64_t step = 0; step < f->options->optimizer.steps; step++) {
         char name[32];
         snprintf(name, sizeof(name), "loss/%" PRId64, step);
-        TD_TRY(check_tensor(&f->expected, name, 0, NULL, 1));
+        TD_TRY(check_tensor(&f->files.expected, name, 0, NULL, 1));
     }
-    TD_TRY(check_model(f, &f->expected, "grad/"));
-    TD_TRY(check_model(f, &f->expected, "weights/"));
-    return check_no_more(f, &f->expected, 2 * f->tensors.count + f->options->optimizer.steps,
+    TD_TRY(check_model(f, &f->files.expected, "grad/"));
+    TD_TRY(check_model(f, &f->files.expected, "weights/"));
+    return check_no_more(f, &f->files.expected, 2 * f->tensors.count + f->options->optimizer.steps,
                          (const char *const[]){"grad/", "weights/"}, 2);
 }
 
@@ -176,24 +198,37 @@ td_status td_verify_check(const char *folder, const td_train_options *options) {
     folder_files files = {.options = options};
     TD_TRY(td_tensors_create(&options->config, options->loss, &files.tensors));
     td_status status = check_files(&files, folder);
-    td_safetensors_close(&files.weights);
-    td_safetensors_close(&files.batch);
-    td_safetensors_close(&files.expected);
+    td_verify_close(&files.files);
     td_tensors_destroy(&files.tensors);
     return status;
 }
 
-/* The batch says how many samples there are; blocks follow from it. */
+td_status td_verify_samples(const td_safetensors *batch, int64_t *out) {
+    const td_file_tensor *images = td_safetensors_find(batch, "images");
+    if (images == NULL || images->n_dims != 4 || images->dims[0] < 1) {
+        return td_fail(TD_EINPUT, "%s: tensor images must be (samples, 3, size, size)",
+                       batch->path);
+    }
+    *out = images->dims[0];
+    return TD_OK;
+}
+
+/* A step takes `batch` samples of the file, or all where optim.json has no batch; blocks follow. */
 static td_status read_batch_size(const char *folder, int64_t blocks, td_train_options *out) {
     char path[TD_VERIFY_PATH];
+    int64_t samples = 0;
     TD_TRY(td_verify_path(folder, "batch.safetensors", path));
     td_safetensors file;
     TD_TRY(td_safetensors_open(path, &file));
-    const td_file_tensor *images = td_safetensors_find(&file, "images");
-    out->batch = images == NULL || images->n_dims != 4 ? 0 : images->dims[0];
+    td_status status = td_verify_samples(&file, &samples);
     td_safetensors_close(&file);
-    if (out->batch < 1) {
-        return td_fail(TD_EINPUT, "%s: tensor images must be (batch, 3, size, size)", path);
+    TD_TRY(status);
+    out->batch = out->batch == 0 ? samples : out->batch;
+    if (samples % out->batch != 0) {
+        return td_fail(TD_EINPUT,
+                       "%s: %" PRId64 " samples; expected a multiple of batch %" PRId64
+                       " in optim.json",
+                       path, samples, out->batch);
     }
     out->blocks = blocks;
     if (blocks == 0) {

@@ -6,8 +6,8 @@ usage: build/peers/bin/python tools/peers/openclip_twin.py --model NAME|FILE.jso
        build/peers/bin/python tools/peers/openclip_twin.py --renew DIR...    (what DIR/twin.json asks for, computed anew)
 
 The folder gets config.json (the model, as open_clip or Tandem write it), optim.json (the optimizer and the loss),
-weights.safetensors (before the first step), batch.safetensors (images and tokens, the same in every step),
-expected.safetensors (the loss of every step, gradients of the first, weights after the last) and twin.json (how all
+weights.safetensors (before the first step), batch.safetensors (images and tokens: batch after batch, each step the
+next), expected.safetensors (the loss of every step, gradients of the first, weights after the last) and twin.json (how all
 that was made: arguments, this script's version, those of torch, open_clip and timm).
 
 Weights start as open_clip starts them; --spread adds normal noise to gains and biases, which start at 1 and 0 and would
@@ -19,7 +19,7 @@ import math
 import pathlib
 import sys
 
-VERSION = "1"
+VERSION = "2"
 
 
 def fail(message, status=2):
@@ -101,15 +101,16 @@ def decays(name, value):
     return value.ndim > 1 and not name.endswith(spared)
 
 
-def make_batch(config, args, generator):
+def make_samples(config, args, generator):
     """Images from a normal distribution; captions [start] words [end] padding, of all lengths that fit."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     size = vision.get("image_size", 224)
     context, vocab = text.get("context_length", 77), text.get("vocab_size", 49408)
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    images = torch.randn(args.batch, 3, height, width, generator=generator)
-    tokens = torch.full((args.batch, context), args.pad, dtype=torch.int64)
-    for row in range(args.batch):
+    samples = args.batch * args.batches
+    images = torch.randn(samples, 3, height, width, generator=generator)
+    tokens = torch.full((samples, context), args.pad, dtype=torch.int64)
+    for row in range(samples):
         longest = min(context - 2, args.words) if args.words else context - 2
         words = int(torch.randint(0, longest + 1, (1,), generator=generator))
         words = (0, longest)[row] if row < 2 and args.batch > 2 else words
@@ -137,7 +138,8 @@ def run_steps(model, optim, images, tokens):
     for step in range(optim["steps"]):
         schedule(step)
         optimizer.zero_grad()
-        loss = loss_of(*model(images, tokens))
+        rows = slice(step * optim["batch"] % len(images), step * optim["batch"] % len(images) + optim["batch"])
+        loss = loss_of(*model(images[rows], tokens[rows]))
         loss.backward()
         expected[f"loss/{step}"] = loss.detach().reshape(1).clone()
         if step == 0:
@@ -163,12 +165,12 @@ def write_folder(args):
     config = read_config(args.model)
     optim = {"lr": args.lr, "beta1": args.beta1, "beta2": args.beta2, "eps": args.eps, "weight_decay": args.wd,
              "grad_clip": args.grad_clip_norm, "loss": args.loss, "steps": args.steps, "warmup": args.warmup,
-             "schedule": args.lr_scheduler}
+             "schedule": args.lr_scheduler, "batch": args.batch}
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed + 1)
     model = make_model(config, args.loss).float().train()
     spread_vectors(model, args.spread, generator)
-    images, tokens = make_batch(config, args, generator)
+    images, tokens = make_samples(config, args, generator)
     write_tensors(out / "weights.safetensors", {n: p.detach().clone() for n, p in model.named_parameters()})
     write_tensors(out / "batch.safetensors", {"images": images, "tokens": tokens.int()})
     if args.float64:
@@ -221,12 +223,13 @@ def make_parser():
     parser.add_argument("--loss", choices=("clip", "siglip"), default="clip")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batches", type=int, default=0, help="different ones, used in turn; 0: one a step")
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--beta1", type=float, default=0.9)
     parser.add_argument("--beta2", type=float, default=0.98)
     parser.add_argument("--eps", type=float, default=1e-6)
     parser.add_argument("--wd", type=float, default=0.2)
-    parser.add_argument("--warmup", type=int, default=0)
+    parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--lr-scheduler", choices=("const", "cosine"), default="const")
     parser.add_argument("--grad-clip-norm", type=float, default=0.0, help="0: none")
     parser.add_argument("--seed", type=int, default=0)
@@ -247,8 +250,9 @@ def main():
         for folder in args.renew:
             renew(folder, parser)
     elif args.model and args.out:
-        if args.batch < 1 or args.steps < 1:
-            fail(f"--batch {args.batch} --steps {args.steps}; both must be at least 1")
+        args.batches = args.batches or args.steps
+        if min(args.batch, args.steps, args.batches) < 1:
+            fail(f"--batch {args.batch} --steps {args.steps} --batches {args.batches}; all must be at least 1")
         write_folder(args)
     else:
         parser.error("expected --model and --out, or --renew")

@@ -3,14 +3,15 @@
 #   make bench                 measure this machine and draw the report (SUITE=full for the long one)
 #   make test                  every Criterion test; ends with Criterion's summary
 #   make build | list | report OUT=out/<timestamp> | test-full | clean
-#   make peers                 torch and open_clip into build/peers, for the scripts of tools/peers only
+#   make peers                 torch and open_clip into build/peers, for the scripts of tools/peers only, and MPI libraries
+#                              into build/peers/mpi, for tandem bench --mpi; make peers-mpi: those alone
 SUITE ?= quick
 JOBS ?= $(shell nproc)
 DATA ?= out/data/openclipart
 RELEASE = build/release
 TANDEM = $(RELEASE)/tandem
 
-.PHONY: help build bench test test-full list report peers clean
+.PHONY: help build bench test test-full list report peers peers-mpi clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -48,8 +49,12 @@ test-full:
 	@tools/test.sh tsan
 	@tools/fuzz.sh 30
 
-peers:
+peers: peers-mpi
 	@tools/peers/setup.sh
+
+peers-mpi:
+	@tools/packages.sh mpi
+	@tools/peers/mpi.sh
 
 clean:
 	rm -rf build

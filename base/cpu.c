@@ -149,23 +149,26 @@ td_isa td_isa_native(void) {
     return (td_isa)native;
 }
 
+td_status td_isa_choose(const char *asked, td_isa native, td_isa *out) {
+    td_isa isa = native;
+    if (asked != NULL && td_isa_parse(asked, &isa) != TD_OK) {
+        return td_fail(TD_EUSAGE, "TANDEM_ISA=%s is unknown; expected one of%s", asked, isa_list);
+    }
+    if (isa > native) {
+        return td_fail(TD_EUSAGE, "TANDEM_ISA=%s: this CPU offers %s at most, of%s", asked,
+                       td_isa_name(native), isa_list);
+    }
+    *out = isa;
+    return TD_OK;
+}
+
 td_status td_isa_active(td_isa *out) {
     static _Atomic int known = -1;
     int cached = atomic_load_explicit(&known, memory_order_relaxed);
     if (cached < 0) {
-        td_isa native = td_isa_native(), asked = native;
-        const char *name = getenv("TANDEM_ISA");
-        if (name != NULL) {
-            if (td_isa_parse(name, &asked) != TD_OK) {
-                return td_fail(TD_EUSAGE, "TANDEM_ISA=%s is unknown; expected one of%s", name,
-                               isa_list);
-            }
-            if (asked > native) {
-                return td_fail(TD_EUSAGE, "TANDEM_ISA=%s: this CPU offers %s at most", name,
-                               td_isa_name(native));
-            }
-        }
-        cached = (int)asked;
+        td_isa chosen;
+        TD_TRY(td_isa_choose(getenv("TANDEM_ISA"), td_isa_native(), &chosen));
+        cached = (int)chosen;
         atomic_store_explicit(&known, cached, memory_order_relaxed);
     }
     *out = (td_isa)cached;

@@ -32,6 +32,9 @@ td_isa td_isa_native(void);
  * TD_EUSAGE with the list of valid names. Read once; later calls return the same. */
 td_status td_isa_active(td_isa *out);
 
+/* The same for a CPU that offers `native`; asked NULL: all of it. */
+td_status td_isa_choose(const char *asked, td_isa native, td_isa *out);
+
 const char *td_isa_name(td_isa isa);
 td_status td_isa_parse(const char *name, td_isa *out);
 

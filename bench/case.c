@@ -94,6 +94,21 @@ void td_outcome_number(td_outcome *outcome, const char *name, double value) {
     outcome->numbers[i].value = value;
 }
 
+void td_outcome_add_part(td_outcome *outcome, const char *name, double ns) {
+    int64_t i = 0;
+    while (i < outcome->n_parts && strcmp(outcome->parts[i].name, name) != 0) {
+        i++;
+    }
+    TD_ASSERT(i < TD_OUTCOME_PARTS);
+    td_outcome_part *part = &outcome->parts[i];
+    if (i == outcome->n_parts) {
+        *part = (td_outcome_part){.ns = 0};
+        snprintf(part->name, sizeof part->name, "%s", name);
+        outcome->n_parts++;
+    }
+    part->ns += ns;
+}
+
 double td_outcome_number_of(const td_outcome *outcome, const char *name) {
     for (int64_t i = 0; i < outcome->n_numbers; i++) {
         if (strcmp(outcome->numbers[i].name, name) == 0) {

@@ -149,6 +149,14 @@ static json_t *account_lines(const char *account) {
     return lines;
 }
 
+static json_t *parts_of(const td_outcome *outcome) {
+    json_t *parts = json_object();
+    for (int64_t i = 0; i < outcome->n_parts; i++) {
+        json_object_set_new(parts, outcome->parts[i].name, json_real(outcome->parts[i].ns));
+    }
+    return parts;
+}
+
 static json_t *further_members(const td_outcome *outcome, const result *r, const td_stats *stats) {
     json_t *extra = json_object();
     for (int64_t i = 0; i < outcome->n_numbers; i++) {
@@ -168,6 +176,9 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
         json_object_set_new(extra, "mfu", json_real(r->mfu));
         json_object_set_new(extra, "hfu", json_real(r->hfu));
         json_object_set_new(extra, "nominal_flops", json_real(outcome->cost.nominal));
+    }
+    if (outcome->n_parts > 0) {
+        json_object_set_new(extra, "parts_ns", parts_of(outcome));
     }
     if (r->predicted_ns > 0) {
         json_object_set_new(extra, "predicted_ns", json_real(r->predicted_ns));
@@ -250,7 +261,7 @@ td_status td_emit_outcome(td_record_writer *writer, const td_case *subject, cons
         for (int again = 0; again < 3 && share_of(&r) > ABOVE_ROOF; again++) {
             TD_TRY(evaluate(subject, layout, &outcome->cost, stats.p50, true, &r));
         }
-        if (outcome->n_ops > 0) {
+        if (outcome->barrier_ns > 0) {
             TD_TRY(td_profile_predict(outcome, layout, &r.predicted_ns));
         }
         if (share_of(&r) > ABOVE_ROOF && !roof_is_known_low(&r)) {

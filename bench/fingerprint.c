@@ -13,6 +13,7 @@
 #include "base/sha256.h"
 #include "base/text.h"
 #include "bench/build_info.h"
+#include "kernels/kernel.h"
 
 const char *td_fingerprint_commit(void) {
     const char *given = getenv("TANDEM_COMMIT");
@@ -238,6 +239,13 @@ static void write_odd(const td_topology_info *info, td_isa active, json_t *machi
     td_text_destroy(&odd);
 }
 
+static void write_kernel_rows(td_isa active, json_t *machine) {
+    td_text rows = {0};
+    td_kernels_describe(td_isa_native(), active, &rows);
+    json_object_set_new(machine, "kernel_rows", json_string(rows.failed ? "" : rows.data));
+    td_text_destroy(&rows);
+}
+
 td_status td_fingerprint(const td_topology *topology, json_t **out) {
     const td_topology_info *info = td_topology_get_info(topology);
     td_isa active;
@@ -246,6 +254,7 @@ td_status td_fingerprint(const td_topology *topology, json_t **out) {
     json_t *machine = json_object();
     write_title(info, active, machine);
     write_odd(info, active, machine);
+    write_kernel_rows(active, machine);
     json_object_set_new(machine, "isa",
                         json_pack("{s:s, s:s}", "native", td_isa_name(td_isa_native()), "active",
                                   td_isa_name(active)));

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "bench/build_info.h"
 #include "bench/fingerprint.h"
 #include "bench/verbs.h"
@@ -26,7 +28,9 @@ static void print_help(void) {
         printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
     }
     printf("\nEach has its own --help. Exit codes: 0 good, 1 a check failed, 2 usage, 3 failure or "
-           "nothing\nmeasured, 4 inconclusive, 5 machine unfit, 6 machines differ.\n");
+           "nothing\nmeasured, 4 inconclusive, 5 machine unfit, 6 machines differ. "
+           "TANDEM_ISA=portable|avx2|"
+           "avx512|...\nrestricts the kernels; a name that is unknown or above the CPU is 2.\n");
 }
 
 static td_status unknown_verb(const char *name) {
@@ -50,6 +54,10 @@ static td_status dispatch(int argc, char **argv) {
     }
     for (int i = 0; i < N_VERBS; i++) {
         if (strcmp(argv[1], verbs[i].name) == 0) {
+            td_isa isa;
+            if (getenv("TANDEM_ISA") != NULL) {
+                TD_TRY(td_isa_active(&isa)); /* refused here, whether the verb computes or not */
+            }
             return verbs[i].run(argc - 1, argv + 1);
         }
     }

@@ -22,46 +22,80 @@ static void op_row_name(const char *name, char *out, size_t size) {
     out[used] = '\0';
 }
 
-static void add_op(td_outcome *out, const td_op_cost *op, double activations,
-                   td_precision precision) {
-    char name[sizeof out->ops[0].name];
+/* The row of an op, a new one behind the others where there is none; NULL when there is no room. */
+static td_outcome_op *find_row(td_outcome_op *rows, int64_t *n, const td_op_cost *op) {
+    char name[sizeof rows[0].name];
     op_row_name(op->name, name, sizeof name);
-    td_outcome_op *row = NULL;
-    for (int64_t i = 0; i < out->n_ops && !row; i++) {
-        if (strcmp(out->ops[i].name, name) == 0 && strcmp(out->ops[i].family, op->family) == 0) {
-            row = &out->ops[i];
+    for (int64_t i = 0; i < *n; i++) {
+        if (strcmp(rows[i].name, name) == 0 && strcmp(rows[i].family, op->family) == 0) {
+            return &rows[i];
         }
     }
-    if (!row && out->n_ops < TD_OUTCOME_OPS) {
-        row = &out->ops[out->n_ops++];
-        *row = (td_outcome_op){0};
-        snprintf(row->name, sizeof row->name, "%s", name);
-        snprintf(row->family, sizeof row->family, "%s", op->family);
+    if (*n == TD_OUTCOME_OPS) {
+        return NULL;
     }
-    if (row) {
-        row->ns += op->ns_max;
-        row->wait_ns += op->wait_ns;
-        row->activations += activations;
-        row->precision = precision;
-        row->flops += op->flops;
-        row->bytes += op->bytes;
-        row->count++;
+    td_outcome_op *row = &rows[(*n)++];
+    *row = (td_outcome_op){0};
+    snprintf(row->name, sizeof row->name, "%s", name);
+    snprintf(row->family, sizeof row->family, "%s", op->family);
+    return row;
+}
+
+/* Collectives belong together wherever they stand, and single calls of a function, which are next
+ * to nothing. */
+static const char *part_of(const td_op_cost *op) {
+    return strcmp(op->family, "collective") == 0                      ? "communication"
+           : strcmp(op->family, "scalar") == 0 || op->part[0] == '\0' ? "scalars"
+                                                                      : op->part;
+}
+
+void td_outcome_add_ops(td_outcome *out, const td_program *program, int workers) {
+    td_program_cost total;
+    td_program_total_cost(program, &total);
+    out->n_phases = total.phases;
+    for (int i = 0; i < td_program_ops(program); i++) {
+        td_op_cost op;
+        td_op_id id;
+        td_program_op_cost(program, i, &op);
+        td_outcome_op *row = find_row(out->ops, &out->n_ops, &op);
+        if (row != NULL) {
+            row->ns += op.ns_max;
+            row->wait_ns += op.wait_ns;
+            row->precision = td_program_op_args(program, i, &id) != NULL ? td_precision_of_op(id)
+                                                                         : TD_PRECISION_F32;
+            row->flops += op.flops;
+            row->bytes += op.bytes;
+            row->count++;
+        }
+        td_outcome_add_part(out, part_of(&op), op.ns_sum / workers + op.wait_ns);
     }
 }
 
-void td_outcome_add_ops(td_outcome *out, const td_program *program) {
+void td_outcome_time_ops(td_outcome *out, td_program *program, td_team *team) {
+    td_outcome_op scratch[TD_OUTCOME_OPS];
+    bool timed[TD_OUTCOME_OPS] = {false};
+    int64_t n_scratch = 0;
+    td_outcome_op *rows = out != NULL ? out->ops : scratch;
+    int64_t *n = out != NULL ? &out->n_ops : &n_scratch;
     for (int i = 0; i < td_program_ops(program); i++) {
         td_op_cost op;
         td_op_id id;
         td_program_op_cost(program, i, &op);
         const void *args = td_program_op_args(program, i, &id);
-        td_precision precision = args != NULL ? td_precision_of_op(id) : TD_PRECISION_F32;
-        double activations = 0;
-        if (args != NULL && td_precision_product(precision) == id) {
-            const td_gemm_f32_args *gemm = args; /* those of all products are the same */
-            activations = gemm->act != TD_ACT_NONE ? (double)gemm->m * (double)gemm->n : 0;
+        if (args == NULL ||
+            (strcmp(op.family, "gemm") != 0 && strcmp(op.family, "attention") != 0)) {
+            continue;
         }
-        add_op(out, &op, activations, precision);
+        td_outcome_op *row = find_row(rows, n, &op);
+        if (row != NULL && !timed[row - rows]) {
+            row->alone_ns += td_program_time_op(program, team, i);
+            row->alone_flops += td_ops[id].flops(args);
+            timed[row - rows] = true;
+        }
+    }
+    double barrier_ns = td_program_time_barrier(team);
+    if (out != NULL) {
+        out->barrier_ns = barrier_ns;
     }
 }
 

@@ -7,7 +7,13 @@
 #include "bench/case.h"
 #include "models/program.h"
 
-void td_outcome_add_ops(td_outcome *out, const td_program *program);
+/* Operations and parts. workers: of the program's team. */
+void td_outcome_add_ops(td_outcome *out, const td_program *program, int workers);
+
+/* Times products and attention when nothing else runs, one of each row, and a barrier; adds to what
+ * was found before. Called between steps, because it overwrites what the ops write, by all ranks at
+ * the same time, others than rank 0 with NULL. */
+void td_outcome_time_ops(td_outcome *out, td_program *program, td_team *team);
 
 /* Every op of every worker of this rank in the last run. Called by all ranks. */
 void td_outcome_add_spans(td_outcome *out, const td_program *program, int rank, int workers);

@@ -10,26 +10,15 @@
 #include "base/text.h"
 #include "bench/stats.h"
 
-static bool in_family(const td_outcome_op *op, const char *family) {
-    return strcmp(op->family, family) == 0;
-}
-
 double td_profile_model(const td_outcome *outcome, const td_profile_rates *rates) {
-    const double of_f32 = 0.92, of_bf16 = 0.86, of_attention = 0.55, cycles = 1.7;
-    double ns = 0;
+    double ns = (double)outcome->n_phases * outcome->barrier_ns;
     for (int64_t i = 0; i < outcome->n_ops; i++) {
         const td_outcome_op *op = &outcome->ops[i];
-        double reached = op->precision == TD_PRECISION_F32 ? of_f32 : of_bf16;
-        if (in_family(op, "gemm")) {
-            ns += op->flops / (reached * rates->products[op->precision]);
-        } else if (in_family(op, "attention")) {
-            ns += op->flops / (of_attention * rates->products[TD_PRECISION_F32]);
-        } else {
-            ns += op->bytes / rates->bandwidth;
-        }
-        ns += cycles * op->activations / (rates->clock_ghz * rates->workers);
+        /* Ranks are measured at the same time; their traffic shares the memory. */
+        ns += op->alone_ns > 0 ? op->flops / op->alone_flops * op->alone_ns
+                               : op->bytes * rates->ranks / rates->bandwidth;
     }
-    return ns * rates->ranks; /* ops are rank 0's, and every rank has as many */
+    return ns;
 }
 
 static td_status rates_of(const td_outcome *outcome, const td_layout *layout,
@@ -39,7 +28,6 @@ static td_status rates_of(const td_outcome *outcome, const td_layout *layout,
     TD_TRY(td_isa_active(&isa));
     *out = (td_profile_rates){.workers = layout->ranks * layout->workers, .ranks = layout->ranks};
     TD_TRY(td_ceiling_get(TD_PEAK_FMA, isa, out->workers, 0, false, &peak));
-    out->clock_ghz = peak->clock_ghz;
     for (td_precision p = TD_PRECISION_F32; p < TD_PRECISION_COUNT; p++) {
         out->products[p] = peak->value;
     }
@@ -77,11 +65,26 @@ static td_status print_op(FILE *out, const td_outcome_op *op, const td_profile_r
         TD_TRY(td_ceiling_bandwidth(rates->workers, touched, false, &memory));
         traffic = bytes / memory->value;
     }
-    fprintf(out, "%-22s %-10s %5lld %9.3f %6.1f %8.3f %9.1f %8.1f %6.0f  %s\n", op->name,
+    double alone = op->alone_ns > 0 ? op->alone_flops * rates->ranks / op->alone_ns : 0;
+    fprintf(out, "%-22s %-10s %5lld %9.3f %6.1f %8.3f %9.1f %9.1f %8.1f %6.0f  %s\n", op->name,
             op->family, (long long)op->count, op->ns * 1e-6, 100 * op->ns / step_ns,
-            op->wait_ns * 1e-6, flops, bytes, 100 * fmax(share, traffic),
+            op->wait_ns * 1e-6, flops, alone, bytes, 100 * fmax(share, traffic),
             op->flops + op->bytes > 0 ? (share > traffic ? "arithmetic" : "memory") : "");
     return TD_OK;
+}
+
+/* The mean step: parts cover all samples, and the disturbed ones too. */
+static void print_parts(FILE *out, const td_outcome *outcome) {
+    double sum = 0;
+    for (int64_t i = 0; i < outcome->n_parts; i++) {
+        sum += outcome->parts[i].ns;
+    }
+    fprintf(out, "%-22s %9s %6s\n", "part of the mean step", "ms", "%");
+    for (int64_t i = 0; i < outcome->n_parts; i++) {
+        const td_outcome_part *part = &outcome->parts[i];
+        fprintf(out, "%-22s %9.3f %6.2f\n", part->name, part->ns * 1e-6, 100 * part->ns / sum);
+    }
+    fprintf(out, "%-22s %9.3f\n\n", "all parts", sum * 1e-6);
 }
 
 td_status td_profile_print(FILE *out, const td_case *subject, const td_layout *layout,
@@ -95,10 +98,11 @@ td_status td_profile_print(FILE *out, const td_case *subject, const td_layout *l
     td_layout_print(layout, text);
     memcpy(ops, outcome->ops, (size_t)outcome->n_ops * sizeof ops[0]);
     qsort(ops, (size_t)outcome->n_ops, sizeof ops[0], by_time);
-    fprintf(out, "%s %s: %.3f ms, predicted %.3f ms\n", subject->id, text, stats.p50 * 1e-6,
-            td_profile_model(outcome, &rates) * 1e-6);
-    fprintf(out, "%-22s %-10s %5s %9s %6s %8s %9s %8s %6s  %s\n", "operation", "family", "calls",
-            "ms", "%step", "wait ms", "GFLOP/s", "GB/s", "%roof", "bound by");
+    double predicted = td_profile_model(outcome, &rates);
+    fprintf(out, "%s %s: %.3f ms, predicted %.3f ms, %.3f of it\n", subject->id, text,
+            stats.p50 * 1e-6, predicted * 1e-6, predicted / stats.p50);
+    fprintf(out, "%-22s %-10s %5s %9s %6s %8s %9s %9s %8s %6s  %s\n", "operation", "family",
+            "calls", "ms", "%step", "wait ms", "GFLOP/s", "alone", "GB/s", "%roof", "bound by");
     double work = 0, wait = 0;
     for (int64_t i = 0; i < outcome->n_ops; i++) {
         TD_TRY(print_op(out, &ops[i], &rates, stats.p50));
@@ -107,6 +111,7 @@ td_status td_profile_print(FILE *out, const td_case *subject, const td_layout *l
     }
     fprintf(out, "%-22s %-10s %5s %9.3f %6.1f %8.3f\n\n", "all operations", "", "", work * 1e-6,
             100 * work / stats.p50, wait * 1e-6);
+    print_parts(out, outcome);
     return TD_OK;
 }
 

@@ -10,24 +10,24 @@
 #include "bench/case.h"
 #include "bench/ceiling.h"
 
-/* Rates of this machine that a prediction is made of. */
+/* What a prediction is made of beside the rates in the outcome. */
 typedef struct td_profile_rates {
     double products[TD_PRECISION_COUNT]; /* GFLOP/s of all workers: peaks of arithmetic */
     double bandwidth;                    /* GB/s of memory, all workers */
-    double clock_ghz;
     int workers, ranks;
 } td_profile_rates;
 
-/* The model, in nanoseconds: products at 92 % of the f32 peak or 86 % of a bf16 one, attention at
- * 55 % of the f32 peak, activations at 1.7 cycles an element, everything else at the bandwidth of
- * memory. Its constants are of no machine; waiting and the loader are not in it. */
+/* The model, in nanoseconds: products and attention at the rate that each reaches alone, everything
+ * else at the bandwidth of memory, and a barrier a phase. It holds no constant; waiting, the loader
+ * and what ops do to each other's caches are not in it. */
 double td_profile_model(const td_outcome *outcome, const td_profile_rates *rates);
 
 /* The model with the ceilings of this run. */
 td_status td_profile_predict(const td_outcome *outcome, const td_layout *layout, double *ns);
 
 /* One line an operation, the longest first: time of the slowest worker, wait, rates, and the share
- * of the roof that binds it, of arithmetic or of memory at the size of its traffic. */
+ * of the roof that binds it, of arithmetic or of memory at the size of its traffic. Then the parts
+ * of a step. */
 td_status td_profile_print(FILE *out, const td_case *subject, const td_layout *layout,
                            const td_outcome *outcome);
 

@@ -82,9 +82,7 @@ static void sample_region(void *arg, td_worker *worker) {
     }
     for (int64_t i = 0; i < s->repeat; i++) {
         workload->region(s->bench, worker);
-        if (!workload->self_ordered) {
-            td_team_barrier(worker);
-        }
+        td_team_barrier(worker);
     }
     if (worker->id == 0) {
         s->end_ns = td_now_ns();
@@ -131,6 +129,15 @@ static td_status agree(cell *c, td_rank *rank, int64_t round, int64_t mine, int6
     return TD_OK;
 }
 
+static bool is_compared(const td_outcome *out) {
+    for (int i = 0; i < out->n_companions; i++) {
+        if (!out->companions[i].probe) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool enough(const cell *c, const td_outcome *out, int64_t spent_ns) {
     const td_runner_options *options = c->options;
     int64_t most = out->n_companions > 0 ? TD_COMPANION_SAMPLES : TD_OUTCOME_SAMPLES;
@@ -141,7 +148,7 @@ static bool enough(const cell *c, const td_outcome *out, int64_t spent_ns) {
         return out->n_samples >= options->samples;
     }
     /* Slow steps: three samples when five would take more than four budgets. */
-    int64_t least = out->n_companions > 0                ? MIN_ALTERNATIONS
+    int64_t least = is_compared(out)                      ? MIN_ALTERNATIONS
                     : spent_ns > 4 * options->min_time_ns ? 3
                                                           : MIN_SAMPLES;
     return out->n_samples >= least && spent_ns >= options->min_time_ns;
@@ -153,16 +160,46 @@ static td_status sample_companions(td_bench *bench, int64_t repeat) {
     for (int i = 0; i < out->n_companions; i++) {
         int which = (int)((out->n_samples + i) % out->n_companions);
         td_companion *companion = &out->companions[which];
+        const td_workload *workload = bench->subject->workload;
         if (companion->state == TD_OUTCOME_OK) {
-            TD_TRY(bench->subject->workload->beside(bench, which, repeat,
-                                                    &companion->samples_ns[companion->n]));
-            companion->n++;
+            TD_TRY(workload->beside(bench, which, repeat, &companion->samples_ns[companion->n]));
+            companion->n += workload->rounds ? repeat : 1;
         }
     }
     return TD_OK;
 }
 
-static td_status sample_all(cell *c, td_bench *bench) {
+/* Samples of a workload that times itself, a few calls at a time: as many as a sample's time has
+ * room for. The first round is the warm-up. */
+static td_status sample_rounds(cell *c, td_bench *bench) {
+    td_rank *rank = bench->rank;
+    td_outcome *out = bench->outcome;
+    int64_t calls = 1, next,
+            most = out->n_companions > 0 ? TD_COMPANION_SAMPLES : TD_OUTCOME_SAMPLES;
+    int64_t rounds = out->n_companions > 0 ? MIN_ALTERNATIONS : MIN_SAMPLES;
+    int64_t start = td_now_ns();
+    double ns[TD_ROUND_CALLS];
+    for (int64_t round = 0;; round++) {
+        bool done = round > rounds && enough(c, out, td_now_ns() - start);
+        int64_t left = (c->options->samples ? c->options->samples : most) - out->n_samples;
+        calls = calls < left ? calls : left;
+        TD_TRY(agree(c, rank, round, td_interrupted() || done || calls < 1 ? 0 : calls, &next));
+        if (next == 0) {
+            return TD_OK;
+        }
+        TD_TRY(bench->subject->workload->rounds(bench, next, ns));
+        if (rank->rank == 0 && round > 0) {
+            memcpy(&out->samples_ns[out->n_samples], ns, (size_t)next * sizeof *ns);
+            TD_TRY(sample_companions(bench, next));
+            out->n_samples += next;
+        }
+        double fit = (double)SAMPLE_NS / (ns[0] > 1 ? ns[0] : 1);
+        calls = fit < 1 ? 1 : fit > TD_ROUND_CALLS ? TD_ROUND_CALLS : (int64_t)fit;
+        start = round == 0 ? td_now_ns() : start;
+    }
+}
+
+static td_status sample_steps(cell *c, td_bench *bench) {
     td_rank *rank = bench->rank;
     td_outcome *out = bench->outcome;
     int64_t round = 0, repeat = 1, next;
@@ -183,7 +220,6 @@ static td_status sample_all(cell *c, td_bench *bench) {
     if (bench->subject->workload->begin) {
         bench->subject->workload->begin(bench);
     }
-    noise before = read_noise();
     int64_t start = td_now_ns();
     for (round++;; round++) {
         int64_t go = rank->rank == 0 && enough(c, out, td_now_ns() - start) ? 0 : repeat;
@@ -197,9 +233,22 @@ static td_status sample_all(cell *c, td_bench *bench) {
             TD_TRY(sample_companions(bench, repeat));
         }
     }
-    noise after = read_noise();
     if (rank->rank == 0) {
         out->repeat = repeat;
+    }
+    return TD_OK;
+}
+
+static td_status sample_all(cell *c, td_bench *bench) {
+    td_rank *rank = bench->rank;
+    td_outcome *out = bench->outcome;
+    noise before = read_noise();
+    if (rank->rank == 0) {
+        out->repeat = 1;
+    }
+    TD_TRY((bench->subject->workload->rounds ? sample_rounds : sample_steps)(c, bench));
+    noise after = read_noise();
+    if (rank->rank == 0) {
         out->steal_pct = after.total > before.total ? 100.0 * (double)(after.steal - before.steal) /
                                                           (double)(after.total - before.total)
                                                     : 0;

@@ -19,16 +19,18 @@
 #include "bench/explain.h"
 #include "bench/fingerprint.h"
 #include "bench/gbench.h"
+#include "bench/mpi_peer.h"
 #include "bench/plan.h"
 #include "bench/profile.h"
 #include "bench/runner.h"
 #include "bench/stats.h"
 #include "collectives/schedule.h"
 #include "kernels/kernel.h"
+#include "reports/coll_tables.h"
 #include "reports/render.h"
 
 typedef struct bench_options {
-    const char *suite, *layouts, *out, *data, *inject;
+    const char *suite, *layouts, *out, *data, *mpi, *format, *inject;
     int64_t min_time_ms, samples, explain_ranks;
     bool no_report, profile, explain;
 } bench_options;
@@ -42,6 +44,10 @@ static const td_option options_table[] = {
      "where records.jsonl and report.html go; default out/<date>-<time>"},
     {"data", TD_OPTION_TEXT, offsetof(bench_options, data), 0, 0, NULL, "DIR",
      "TFRecord shards for the training steps; default: the embedded procedural pairs"},
+    {"mpi", TD_OPTION_TEXT, offsetof(bench_options, mpi), 0, 0, NULL, "DIR",
+     "MPI libraries to time beside collectives, as make peers leaves them in build/peers/mpi"},
+    {"format", TD_OPTION_CHOICE, offsetof(bench_options, format), 0, 0, TD_COLL_FORMATS, "NAME",
+     "print the collectives as that benchmark would, instead of the table"},
     {"min-time-ms", TD_OPTION_INT, offsetof(bench_options, min_time_ms), 1, 600000, NULL, "N",
      "all samples of a case together; default 150, in the full suite 1000"},
     {"samples", TD_OPTION_INT, offsetof(bench_options, samples), 1, TD_OUTCOME_SAMPLES, NULL, "N",
@@ -68,6 +74,7 @@ static const td_verb_help verb_help = {
     "  tandem bench 'kernel/gemm_f32/*' --layouts p1xt1,p1xt2\n"
     "  tandem bench step/clip/vit-s-32-alt/b32-f32 --layouts p2xt1:process --data shards\n"
     "  tandem bench 'coll/allreduce/ring/*' --explain\n"
+    "  tandem bench 'coll/allreduce/tree/*' --mpi build/peers/mpi --format nccl\n"
     "  tandem bench 'step/clip/vit-b-32/*' --suite full --profile --out profile\n"};
 
 enum { MAX_SUMS = 16, MAX_PEAKS = 192 };
@@ -182,8 +189,10 @@ static void command_of(const run *r, const td_item *item, char *out, size_t size
     char layout[TD_LAYOUT_TEXT];
     td_layout_print(&item->layout, layout);
     bool reads_data = strncmp(item->subject->id, "step/", 5) == 0 && r->settings.data;
-    snprintf(out, size, "tandem bench '%s' --layouts %s%s%s", item->subject->id, layout,
-             reads_data ? " --data " : "", reads_data ? r->settings.data : "");
+    bool has_peers = strncmp(item->subject->id, "coll/", 5) == 0 && r->settings.mpi;
+    snprintf(out, size, "tandem bench '%s' --layouts %s%s%s%s%s", item->subject->id, layout,
+             reads_data ? " --data " : "", reads_data ? r->settings.data : "",
+             has_peers ? " --mpi " : "", has_peers ? r->settings.mpi : "");
 }
 
 static void count_row(run *r, const td_row *row) {
@@ -533,6 +542,17 @@ static void print_table(const run *r) {
     }
 }
 
+static void print_end(const run *r) {
+    printf("\n%lld measured, %lld failed", (long long)r->n_ok, (long long)r->n_failed);
+    printf(td_interrupted() ? ", interrupted" : "");
+    printf(" in %.0f s\n", (double)(td_now_ns() - r->start_ns) * 1e-9);
+    if (r->options->no_report) {
+        printf("records: %s\n", r->records);
+    } else {
+        printf("report: %s/report.html\n", r->directory);
+    }
+}
+
 static td_status conclude(run *r) {
     td_status ceilings = emit_ceilings(r), summed = emit_summaries(r),
               closed = td_record_close(r->writer);
@@ -545,16 +565,15 @@ static td_status conclude(run *r) {
     TD_TRY(closed);
     TD_TRY(finish_header(r));
     td_progress_clear(&r->progress);
-    print_table(r);
-    print_summaries(r);
-    printf("\n%lld measured, %lld failed", (long long)r->n_ok, (long long)r->n_failed);
-    printf(td_interrupted() ? ", interrupted" : "");
-    printf(" in %.0f s\n", (double)(td_now_ns() - r->start_ns) * 1e-9);
-    if (r->options->no_report) {
-        printf("records: %s\n", r->records);
-    } else {
+    if (!r->options->no_report) {
         TD_TRY(td_report_render(r->directory, NULL));
-        printf("report: %s/report.html\n", r->directory);
+    }
+    if (r->options->format) {
+        TD_TRY(td_print_collectives(r->directory, r->options->format));
+    } else {
+        print_table(r);
+        print_summaries(r);
+        print_end(r);
     }
     if (r->n_failed > 0) {
         return td_fail(TD_ECHECK, "%lld of %lld cases failed", (long long)r->n_failed,
@@ -641,6 +660,12 @@ static td_status prepare(run *r, const char *glob) {
     /* A directory of shards that is not there yet is no reason to fail a default run. */
     struct stat there;
     r->settings.profile = options->profile;
+    r->settings.mpi = options->mpi;
+    if (options->mpi) {
+        char names[TD_MPI_PEERS][TD_MPI_NAME];
+        int count;
+        TD_TRY(td_mpi_peers(options->mpi, names, &count));
+    }
     r->settings.data = options->data && stat(options->data, &there) == 0 ? options->data : NULL;
     if (options->data && !r->settings.data) {
         td_note(NULL, "%s is not there: training steps use the embedded procedural pairs",

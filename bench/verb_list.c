@@ -17,7 +17,9 @@ static const td_verb_help verb_help = {
     "tandem list [cases|kernels|collectives|models] [GLOB]",
     "Lists what this program knows, from the tables it runs on. Cases of the quick suite are "
     "marked "
-    "q; kernel rows in use are marked *, rows that this CPU cannot run say so.",
+    "q; kernel rows in use are marked *. A row is native when this CPU can run it; `make test` "
+    "runs "
+    "every other one by emulation and keeps a ledger of both.",
     "  tandem list cases 'kernel/gemm_f32/*'\n"
     "  tandem list kernels\n"};
 
@@ -36,8 +38,25 @@ static td_status list_cases(const char *glob) {
     return TD_OK;
 }
 
+/* Without a pattern the summary goes first. */
+static td_status list_kernels_summary(void) {
+    td_isa active;
+    td_text text = {0};
+    TD_TRY(td_isa_active(&active));
+    td_kernels_describe(td_isa_native(), active, &text);
+    td_status status = td_text_status(&text);
+    if (status == TD_OK) {
+        printf("%s\n", text.data);
+    }
+    td_text_destroy(&text);
+    return status;
+}
+
 static td_status list_kernels(const char *glob) {
     int count;
+    if (!glob) {
+        TD_TRY(list_kernels_summary());
+    }
     const td_kernel *rows = td_kernels(&count);
     td_op_id op = TD_OP_COUNT;
     for (int i = 0; i < count; i++) {
@@ -49,9 +68,9 @@ static td_status list_kernels(const char *glob) {
             op = row->op;
             printf("%-22s %s\n", td_ops[op].name, td_ops[op].doc);
         }
-        printf("  %s %-18s needs %s%s\n", td_kernel_selected(op) == row ? "*" : " ", row->name,
+        printf("  %s %-18s needs %-12s %s\n", td_kernel_selected(op) == row ? "*" : " ", row->name,
                td_isa_name(row->isa),
-               row->isa > td_isa_native() ? " (this CPU cannot run it)" : "");
+               row->isa <= td_isa_native() ? "native" : "not native: this CPU cannot run it");
     }
     for (const char *const *name = td_provider_names(); !glob && *name; name++) {
         const td_provider *provider;

@@ -22,4 +22,7 @@
 TD_VERB_MAP(TD_VERB_DECLARE)
 #undef TD_VERB_DECLARE
 
+/* Prints the collectives of a run's directory in one of TD_COLL_FORMATS (reports/coll_tables.h). */
+td_status td_print_collectives(const char *directory, const char *format);
+
 #endif

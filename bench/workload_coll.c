@@ -1,38 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Every row of the collectives table over message sizes.
+ * Every row of the collectives table over message sizes: calls in rounds (coll_round.h), those of
+ * MPI libraries in alternation.
  */
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "bench/case.h"
+#include "bench/mpi_peer.h"
+#include "bench/stats.h"
 #include "collectives/comm.h"
 
-enum { PARAM_ROW, PARAM_BYTES, PARAM_DTYPE };
-enum { BUFFER_AT = 4096 };
+enum { PARAM_ROW, PARAM_BYTES, PARAM_DTYPE, PARAM_HOW };
+enum {
+    BOARD_AT = 4096,
+    PAGE = 4096,
+    BUFFER_AT = (BOARD_AT + sizeof(td_coll_board) + 4095) / PAGE * PAGE
+};
+
+_Static_assert((int)TD_COLL_CALLS >= (int)TD_ROUND_CALLS,
+               "a round has room for the calls asked for");
 
 static const int64_t quick_sizes[] = {4 << 10, 64 << 10, 1 << 20, 8 << 20, 64 << 20};
-static const int64_t full_sizes[] = {64,        256,     1 << 10,  16 << 10,
-                                     256 << 10, 4 << 20, 16 << 20, 256 << 20};
-
+static const int64_t full_sizes[] = {4,        16,        64,      256,     1 << 10,  16 << 10,
+                                     32 << 10, 256 << 10, 2 << 20, 4 << 20, 16 << 20, 256 << 20};
 static const int64_t other_sizes[] = {1 << 10, 64 << 10, 4 << 20};
+
+/* How a case is called. In the id, what differs from the first: f32-4KiB-written-isolated. */
+typedef struct coll_how {
+    td_coll_state state;
+    td_coll_mode mode;
+    bool apart; /* out of place */
+} coll_how;
+
+static int64_t pack_how(coll_how how) {
+    return (how.state * TD_COLL_MODES + how.mode) * 2 + how.apart;
+}
+
+static coll_how how_of(const td_case *subject) {
+    int64_t packed = subject->param[PARAM_HOW];
+    return (coll_how){(td_coll_state)(packed / 2 / TD_COLL_MODES),
+                      (td_coll_mode)(packed / 2 % TD_COLL_MODES), packed % 2 != 0};
+}
 
 typedef struct coll_state {
     const td_collective *row;
     td_comm *comm;
     td_dtype dtype;
-    int64_t count, elements;
-    void *buffer;
-    _Atomic int status; /* of the first call that failed */
+    int64_t count, elements, bytes;
+    coll_how how;
+    td_coll_round round;
+    td_coll_board *board; /* in the segment of rank 0 */
+    _Atomic int status;   /* of the first call that failed */
     td_bench *bench;
+    td_mpi_peer *peers[TD_MPI_PEERS]; /* by companion */
 } coll_state;
 
+static const td_collective *row_of(const td_case *subject) {
+    int n;
+    return &td_collectives(&n)[subject->param[PARAM_ROW]];
+}
+
 static void list_size(const td_workload *self, td_case_list *list, int row, int64_t bytes,
-                      td_dtype dtype, bool quick) {
+                      td_dtype dtype, coll_how how, bool quick) {
     int n;
     const td_collective *c = &td_collectives(&n)[row];
-    char size[24];
+    char size[24], name[64] = "";
     if (bytes >= 1 << 20) {
         snprintf(size, sizeof size, "%lldMiB", (long long)(bytes >> 20));
     } else if (bytes >= 1 << 10) {
@@ -40,12 +76,19 @@ static void list_size(const td_workload *self, td_case_list *list, int row, int6
     } else {
         snprintf(size, sizeof size, "%lldB", (long long)bytes);
     }
-    td_case *added = bytes == 0 ? td_case_add(list, self, "coll/%s/%s", c->operation, c->algorithm)
-                                : td_case_add(list, self, "coll/%s/%s/%s-%s", c->operation,
-                                              c->algorithm, dtype == TD_F32 ? "f32" : "bf16", size);
+    if (bytes > 0) {
+        snprintf(name, sizeof name, "/%s-%s", dtype == TD_F32 ? "f32" : "bf16", size);
+    }
+    td_case *added = td_case_add(list, self, "coll/%s/%s%s%s%s%s%s%s", c->operation, c->algorithm,
+                                 name, how.state == TD_COLL_HOT ? "" : "-",
+                                 how.state == TD_COLL_HOT ? "" : td_coll_state_name(how.state),
+                                 how.mode == TD_COLL_STREAMING ? "" : "-",
+                                 how.mode == TD_COLL_STREAMING ? "" : td_coll_mode_name(how.mode),
+                                 how.apart ? "-apart" : "");
     added->param[PARAM_ROW] = row;
     added->param[PARAM_BYTES] = bytes;
     added->param[PARAM_DTYPE] = dtype;
+    added->param[PARAM_HOW] = pack_how(how);
     added->quick = quick;
 }
 
@@ -64,56 +107,161 @@ static bool is_quick(const td_collective *row) {
     return false;
 }
 
+/* Rows that stand for their operation beside other libraries: what is called for it. */
+static bool is_measured_whole(const td_collective *row) {
+    return row->direct != NULL;
+}
+
+/* Sizes from 4 B to 256 MiB by fours, each in every state of the buffers and every mode, and what
+ * a training step does also out of place. */
+static void list_whole(const td_workload *self, td_case_list *list, int row) {
+    for (int64_t bytes = 4; bytes <= 256 << 20; bytes *= 4) {
+        for (int state = 0; state < TD_COLL_STATES; state++) {
+            for (int mode = 0; mode < TD_COLL_MODES; mode++) {
+                coll_how how = {(td_coll_state)state, (td_coll_mode)mode, false};
+                if (pack_how(how) != 0) {
+                    list_size(self, list, row, bytes, TD_F32, how, false);
+                }
+            }
+        }
+        coll_how apart = {TD_COLL_WRITTEN, TD_COLL_ISOLATED, true};
+        list_size(self, list, row, bytes, TD_F32, apart, false);
+    }
+}
+
 static td_status list_coll(const td_workload *self, td_case_list *list) {
+    const coll_how plain = {TD_COLL_HOT, TD_COLL_STREAMING, false};
     int n;
     const td_collective *rows = td_collectives(&n);
     for (int row = 0; row < n; row++) {
         if (rows[row].id == TD_COLL_barrier) {
-            list_size(self, list, row, 0, TD_F32, is_quick(&rows[row]));
+            list_size(self, list, row, 0, TD_F32, plain, is_quick(&rows[row]));
             continue;
         }
         if (!is_quick(&rows[row])) {
             for (size_t i = 0; i < sizeof other_sizes / sizeof other_sizes[0]; i++) {
-                list_size(self, list, row, other_sizes[i], TD_F32, false);
+                list_size(self, list, row, other_sizes[i], TD_F32, plain, false);
             }
-            continue;
+        } else {
+            for (size_t i = 0; i < sizeof quick_sizes / sizeof quick_sizes[0]; i++) {
+                list_size(self, list, row, quick_sizes[i], TD_F32, plain, true);
+                list_size(self, list, row, quick_sizes[i], TD_BF16, plain, false);
+            }
+            for (size_t i = 0; i < sizeof full_sizes / sizeof full_sizes[0]; i++) {
+                list_size(self, list, row, full_sizes[i], TD_F32, plain, false);
+            }
         }
-        for (size_t i = 0; i < sizeof quick_sizes / sizeof quick_sizes[0]; i++) {
-            list_size(self, list, row, quick_sizes[i], TD_F32, true);
-            list_size(self, list, row, quick_sizes[i], TD_BF16, false);
-        }
-        for (size_t i = 0; i < sizeof full_sizes / sizeof full_sizes[0]; i++) {
-            list_size(self, list, row, full_sizes[i], TD_F32, false);
+        if (is_measured_whole(&rows[row])) {
+            list_whole(self, list, row);
         }
     }
     return TD_OK;
 }
 
 static bool fits_ranks(const td_case *subject, const td_layout *layout) {
-    int n;
-    return layout->ranks > 1 && td_collectives(&n)[subject->param[PARAM_ROW]].fits(layout->ranks);
+    return layout->ranks > 1 && row_of(subject)->fits(layout->ranks);
 }
 
 /* The count of the call: of the vector, or for pairs of a block, so that the vector has the size.
  */
 static int64_t case_count(const td_case *subject, int ranks) {
-    int n;
-    const td_collective *row = &td_collectives(&n)[subject->param[PARAM_ROW]];
     int64_t count =
         subject->param[PARAM_BYTES] / td_dtype_bytes((td_dtype)subject->param[PARAM_DTYPE]);
-    return td_operation_of(row->id)->blocks == TD_BLOCKS_PAIRS ? count / ranks : count;
+    return td_operation_of(row_of(subject)->id)->blocks == TD_BLOCKS_PAIRS ? count / ranks : count;
+}
+
+/* Bytes of the buffers that a call reads, and as many that it writes where that is apart. */
+static int64_t buffer_bytes(const td_case *subject) {
+    int64_t bytes = subject->param[PARAM_BYTES];
+    return (td_coll_copies(how_of(subject).state, bytes) * td_coll_stride(bytes) + PAGE - 1) /
+           PAGE * PAGE;
 }
 
 static int64_t staging_at(const td_case *subject) {
-    return (BUFFER_AT + subject->param[PARAM_BYTES] + 4095) / 4096 * 4096;
+    return BUFFER_AT + buffer_bytes(subject) * (how_of(subject).apart ? 2 : 1);
 }
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
-    int n;
-    *bytes = staging_at(subject) +
-             td_collective_staging_bytes(&td_collectives(&n)[subject->param[PARAM_ROW]],
-                                         layout->ranks, case_count(subject, layout->ranks),
-                                         (td_dtype)subject->param[PARAM_DTYPE]);
+    *bytes =
+        staging_at(subject) + td_collective_staging_bytes(row_of(subject), layout->ranks,
+                                                          case_count(subject, layout->ranks),
+                                                          (td_dtype)subject->param[PARAM_DTYPE]);
+    return TD_OK;
+}
+
+static void keep(coll_state *s, td_status status) {
+    int none = TD_OK;
+    if (status != TD_OK) {
+        atomic_compare_exchange_strong(&s->status, &none, (int)status);
+    }
+}
+
+/* ---- what a round asks for ---- */
+
+/* The worker that runs a round or a call. */
+static _Thread_local td_worker *here;
+
+static void call_coll(void *arg, int worker, void *in, void *out) {
+    coll_state *s = arg;
+    (void)worker;
+    td_call call = {.in = in, .out = out, .count = s->count, .dtype = s->dtype};
+    keep(s, td_collective_run(s->row, s->comm, here, &call));
+}
+
+static void meet_coll(void *arg, int worker) {
+    (void)arg, (void)worker;
+    td_team_barrier(here);
+}
+
+static bool given_up(void *arg) {
+    const coll_state *s = arg;
+    return td_rank_failed(s->bench->rank);
+}
+
+static void round_region(void *arg, td_worker *worker) {
+    coll_state *s = arg;
+    here = worker;
+    td_coll_round_run(&s->round, s->board, worker->id);
+}
+
+static void call_region(void *arg, td_worker *worker) {
+    coll_state *s = arg;
+    here = worker;
+    call_coll(s, worker->id, s->round.in, s->round.out);
+}
+
+/* ---- set-up ---- */
+
+static td_status start_peers(td_bench *bench, coll_state *s) {
+    td_outcome *out = bench->outcome;
+    char names[TD_MPI_PEERS][TD_MPI_NAME];
+    int count;
+    const char *directory = bench->settings->mpi;
+    if (directory == NULL || bench->rank->rank != 0) {
+        return TD_OK;
+    }
+    TD_TRY(td_mpi_peers(directory, names, &count));
+    bool known = td_mpi_operation_find(s->row->operation) != TD_MPI_OPERATIONS;
+    bool even = td_operation_of(s->row->id)->blocks == TD_BLOCKS_WHOLE ||
+                s->elements % bench->rank->count == 0;
+    for (int i = 0; i < count; i++) {
+        td_companion *peer = &out->companions[out->n_companions++];
+        snprintf(peer->name, sizeof peer->name, "mpi-%.19s", names[i]);
+        peer->library = true;
+        td_status status = TD_OK;
+        if (!known || s->dtype != TD_F32 || !even) {
+            status = td_fail(TD_ESKIP, "MPI has no such call of these numbers in even blocks");
+        } else {
+            status = td_mpi_peer_start(directory, names[i], bench->rank, &s->peers[i]);
+        }
+        peer->state = status == TD_OK ? TD_OUTCOME_OK : TD_OUTCOME_SKIPPED;
+        if (status == TD_OK) {
+            snprintf(peer->version, sizeof peer->version, "%.63s",
+                     td_mpi_peer_version(s->peers[i]));
+        } else {
+            snprintf(peer->reason, sizeof peer->reason, "%.159s", td_error());
+        }
+    }
     return TD_OK;
 }
 
@@ -124,14 +272,31 @@ static td_status setup_coll(td_bench *bench) {
     }
     const td_case *subject = bench->subject;
     td_rank *rank = bench->rank;
-    int n;
     s->bench = bench;
-    s->row = &td_collectives(&n)[subject->param[PARAM_ROW]];
+    s->row = row_of(subject);
     s->dtype = (td_dtype)subject->param[PARAM_DTYPE];
+    s->how = how_of(subject);
     s->count = case_count(subject, rank->count);
     s->elements =
         td_operation_of(s->row->id)->blocks == TD_BLOCKS_PAIRS ? s->count * rank->count : s->count;
-    s->buffer = rank->segment + BUFFER_AT;
+    s->bytes = s->elements * td_dtype_bytes(s->dtype);
+    s->board = td_rank_peer(rank, 0, rank->segment + BOARD_AT);
+    unsigned char *in = rank->segment + BUFFER_AT;
+    s->round = (td_coll_round){.rank = rank->rank,
+                               .ranks = rank->count,
+                               .workers = rank->workers,
+                               .mode = s->how.mode,
+                               .state = s->how.state,
+                               .in = in,
+                               .out = s->how.apart ? in + buffer_bytes(subject) : in,
+                               .bytes = s->bytes,
+                               .element_bytes = td_dtype_bytes(s->dtype),
+                               .ticks_per_ns = td_tsc_hz() * 1e-9,
+                               .arg = s,
+                               .call = call_coll,
+                               .meet = meet_coll,
+                               .given_up = given_up};
+    TD_TRY(start_peers(bench, s));
     int64_t staging = staging_at(subject);
     return td_comm_create(rank, rank->segment + staging, (int64_t)rank->segment_bytes - staging,
                           &s->comm);
@@ -139,49 +304,28 @@ static td_status setup_coll(td_bench *bench) {
 
 static void teardown_coll(td_bench *bench) {
     coll_state *s = bench->state;
+    for (int i = 0; i < TD_MPI_PEERS; i++) {
+        td_mpi_peer_end(s->peers[i]);
+    }
     td_comm_destroy(s->comm);
     td_free(s);
 }
 
-static void run_coll(td_bench *bench, td_worker *worker) {
-    coll_state *s = bench->state;
-    td_status status =
-        td_collective_in_place(s->row, s->comm, worker, s->buffer, s->count, s->dtype);
-    int none = TD_OK;
-    if (status != TD_OK) {
-        atomic_compare_exchange_strong(&s->status, &none, (int)status);
-    }
+static td_status status_of(coll_state *s) {
+    return s->status == TD_OK ? TD_OK : td_fail((td_status)s->status, "%s", td_error());
 }
 
-static void run_once(void *arg, td_worker *worker) {
-    run_coll(((coll_state *)arg)->bench, worker);
-}
+/* ---- proof ---- */
 
-/* Small integers: every partial sum over up to 16 ranks is exact in bf16 too (at most 256), so any
- * order of additions gives these bits. */
-static int value_of(int rank, int64_t i) {
-    return (int)((i * 7 + rank * 13) % 31) - 15;
-}
-
-static void store(const coll_state *s, int64_t i, int value) {
-    float f = (float)value;
+static double read_element(const coll_state *s, const void *buffer, int64_t i) {
+    float value;
     uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
     if (s->dtype == TD_F32) {
-        ((float *)s->buffer)[i] = f;
-    } else {
-        ((uint16_t *)s->buffer)[i] = (uint16_t)(bits >> 16);
+        return (double)((const float *)buffer)[i];
     }
-}
-
-static bool holds(const coll_state *s, int64_t i, int value) {
-    float f = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    if (s->dtype == TD_F32) {
-        return memcmp((float *)s->buffer + i, &f, sizeof f) == 0;
-    }
-    return ((uint16_t *)s->buffer)[i] == (uint16_t)(bits >> 16);
+    bits = (uint32_t)((const uint16_t *)buffer)[i] << 16;
+    memcpy(&value, &bits, sizeof value);
+    return (double)value;
 }
 
 static int owner_of(const coll_state *s, int64_t i, int ranks) {
@@ -195,7 +339,7 @@ static int owner_of(const coll_state *s, int64_t i, int ranks) {
 static int sum_below(int64_t i, int ranks) {
     int sum = 0;
     for (int r = 0; r < ranks; r++) {
-        sum += value_of(r, i);
+        sum += td_coll_value(r, i);
     }
     return sum;
 }
@@ -220,63 +364,232 @@ static bool expected(const coll_state *s, int64_t i, const td_rank *rank, int *o
         *out = sum_below(i, me);
         return me > 0;
     case TD_COLL_broadcast:
-        *out = value_of(0, i);
+        *out = td_coll_value(0, i);
         return true;
     case TD_COLL_scatter:
-        *out = value_of(0, i);
+        *out = td_coll_value(0, i);
         return owner_of(s, i, p) == me;
     case TD_COLL_allgather:
-        *out = value_of(owner_of(s, i, p), i);
+        *out = td_coll_value(owner_of(s, i, p), i);
         return true;
     case TD_COLL_gather:
-        *out = value_of(owner_of(s, i, p), i);
+        *out = td_coll_value(owner_of(s, i, p), i);
         return me == 0;
     case TD_COLL_alltoall:
-        *out = value_of((int)(i / s->count), me * s->count + i % s->count);
+        *out = td_coll_value((int)(i / s->count), me * s->count + i % s->count);
         return true;
     case TD_COLL_shift:
-        *out = value_of((me + p - 1) % p, i);
+        *out = td_coll_value((me + p - 1) % p, i);
         return true;
     case TD_COLL_exchange:
-        *out = value_of(i < s->count / 2 ? (me + p - 1) % p : (me + 1) % p, i);
+        *out = td_coll_value(i < s->count / 2 ? (me + p - 1) % p : (me + 1) % p, i);
         return true;
     default:
         return false;
     }
 }
 
-static td_status check_result(const coll_state *s, const td_rank *rank) {
-    for (int64_t i = 0; i < s->elements; i++) {
+/* Elements that are compared after rounds, evenly spread. */
+enum { COMPARED = 1 << 16 };
+
+static td_status check_result(const coll_state *s, const void *out, int64_t most) {
+    const td_rank *rank = s->bench->rank;
+    int64_t step = s->elements > most ? s->elements / most | 1 : 1;
+    for (int64_t i = 0; i < s->elements; i += step) {
         int right;
-        if (expected(s, i, rank, &right) && !holds(s, i, right)) {
-            return td_fail(TD_ECHECK, "rank %d of %d: element %lld is not %d", rank->rank,
-                           rank->count, (long long)i, right);
+        /* As bits: a zero of the wrong sign is wrong. */
+        double found = read_element(s, out, i);
+        if (expected(s, i, rank, &right) &&
+            (!(found == (double)right) || signbit(found) != (right < 0))) {
+            return td_fail(TD_ECHECK, "rank %d of %d: element %lld is %g, not %d", rank->rank,
+                           rank->count, (long long)i, found, right);
         }
     }
     return TD_OK;
 }
 
+/* A number of [0.5, 1), of all bits a type has: what sums round, without cancellation. */
+static double rough(const coll_state *s, int rank, int64_t i) {
+    uint64_t hash = ((uint64_t)i * 64 + (uint64_t)rank + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    hash ^= hash >> 29;
+    hash *= UINT64_C(0xBF58476D1CE4E5B9);
+    int bits = s->dtype == TD_F32 ? 23 : 7;
+    return 0.5 + (double)(hash >> (64 - bits)) / (double)(UINT64_C(2) << bits);
+}
+
+static void write_rough(const coll_state *s) {
+    for (int64_t i = 0; i < s->elements; i++) {
+        float value = (float)rough(s, s->bench->rank->rank, i);
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        if (s->dtype == TD_F32) {
+            ((float *)s->round.in)[i] = value;
+        } else {
+            ((uint16_t *)s->round.in)[i] = (uint16_t)(bits >> 16);
+        }
+    }
+}
+
+/* Units in the last place of the type by which results differ from sums in f64, and whether all
+ * ranks have the same bits. */
+static void note_rounding(coll_state *s) {
+    td_outcome *out = s->bench->outcome;
+    const td_rank *rank = s->bench->rank;
+    int bits = s->dtype == TD_F32 ? 24 : 8, exponent;
+    double most = 0;
+    for (int64_t i = 0; i < s->elements; i++) {
+        double sum = 0;
+        for (int r = 0; r < rank->count; r++) {
+            sum += rough(s, r, i);
+        }
+        frexp(sum, &exponent);
+        double ulps = fabs(read_element(s, s->round.out, i) - sum) / ldexp(1, exponent - bits);
+        most = ulps > most ? ulps : most;
+    }
+    bool same = true;
+    for (int peer = 1; peer < rank->count; peer++) {
+        same = same &&
+               memcmp(td_rank_peer(rank, peer, s->round.out), s->round.out, (size_t)s->bytes) == 0;
+    }
+    out->max_ulp = most;
+    td_outcome_number(out, "rank_identical", same);
+}
+
+static td_status verify_rounding(td_bench *bench) {
+    coll_state *s = bench->state;
+    if (s->row->id != TD_COLL_allreduce) {
+        return TD_OK;
+    }
+    write_rough(s);
+    td_team_run(bench->team, call_region, s);
+    TD_TRY(status_of(s));
+    TD_TRY(td_rank_barrier(bench->rank));
+    if (bench->rank->rank == 0) {
+        note_rounding(s);
+    }
+    return td_rank_barrier(bench->rank);
+}
+
+static td_mpi_command command_of(const coll_state *s) {
+    return (td_mpi_command){.operation = td_mpi_operation_find(s->row->operation),
+                            .mode = s->how.mode,
+                            .state = s->how.state,
+                            .in_place = !s->how.apart,
+                            .count = s->elements};
+}
+
+static void set_aside(td_companion *peer, td_status status) {
+    peer->state = status == TD_ECHECK ? TD_OUTCOME_FAILED : TD_OUTCOME_SKIPPED;
+    snprintf(peer->reason, sizeof peer->reason, "%.159s", td_error());
+}
+
+static void verify_peers(td_bench *bench) {
+    coll_state *s = bench->state;
+    for (int i = 0; i < bench->outcome->n_companions; i++) {
+        td_companion *peer = &bench->outcome->companions[i];
+        td_mpi_command command = command_of(s);
+        command.check = true;
+        if (peer->state != TD_OUTCOME_OK) {
+            continue;
+        }
+        snprintf(peer->method, sizeof peer->method, "exact sums, every element");
+        td_status status = td_mpi_peer_run(s->peers[i], &command, NULL);
+        if (status != TD_OK) {
+            set_aside(peer, status);
+        }
+    }
+}
+
 static td_status verify_coll(td_bench *bench) {
     coll_state *s = bench->state;
-    for (int64_t i = 0; i < s->elements; i++) {
-        store(s, i, value_of(bench->rank->rank, i));
-    }
-    td_team_run(bench->team, run_once, s);
-    if (s->status != TD_OK) {
-        return td_fail((td_status)s->status, "%s", td_error());
-    }
-    td_status status = check_result(s, bench->rank);
+    td_coll_write(s->round.in, bench->rank->rank, 0, s->elements, s->round.element_bytes);
+    td_team_run(bench->team, call_region, s);
+    TD_TRY(status_of(s));
     snprintf(bench->outcome->method, sizeof bench->outcome->method,
              s->count ? "memcmp:exact sums" : "every rank returned");
-    /* All zero from here on: sums of sums would overflow after some hundred steps. */
-    memset(s->buffer, 0, (size_t)(s->elements * td_dtype_bytes(s->dtype)));
+    td_status status = check_result(s, s->round.out, s->elements);
+    if (status == TD_OK && s->count > 0) {
+        TD_TRY(verify_rounding(bench));
+    }
+    if (bench->rank->rank == 0) {
+        verify_peers(bench);
+    }
+    /* All zero from here on: sums of sums would overflow after some hundred calls. */
+    memset(s->round.in, 0, (size_t)buffer_bytes(bench->subject));
     return status;
+}
+
+/* ---- measuring ---- */
+
+static td_status rounds_coll(td_bench *bench, int64_t calls, double *ns) {
+    coll_state *s = bench->state;
+    s->round.calls = calls;
+    td_team_run(bench->team, round_region, s);
+    TD_TRY(status_of(s));
+    if (td_rank_failed(bench->rank)) {
+        return td_rank_barrier(bench->rank); /* says why */
+    }
+    if (bench->rank->rank == 0) {
+        td_coll_round_times(&s->round, s->board, ns);
+    }
+    /* What the last call wrote is looked at, not only that it came back. */
+    return s->how.state == TD_COLL_WRITTEN ? check_result(s, s->round.out, COMPARED) : TD_OK;
+}
+
+static td_status beside_coll(td_bench *bench, int companion, int64_t calls, double *ns) {
+    coll_state *s = bench->state;
+    td_mpi_command command = command_of(s);
+    command.calls = calls;
+    td_status status = td_mpi_peer_run(s->peers[companion], &command, ns);
+    if (status != TD_OK) {
+        set_aside(&bench->outcome->companions[companion], status);
+    }
+    return TD_OK;
+}
+
+static double median_of(const double *samples, int64_t n) {
+    double sorted[TD_OUTCOME_SAMPLES];
+    memcpy(sorted, samples, (size_t)n * sizeof *sorted);
+    return td_stats_median(sorted, n);
+}
+
+/* How many times our median the libraries' is: above 1 we are faster; the best of them last. */
+static void finish_coll(td_bench *bench) {
+    td_outcome *out = bench->outcome;
+    double best = INFINITY;
+    if (bench->rank->rank != 0 || out->n_samples == 0) {
+        return;
+    }
+    double own = median_of(out->samples_ns, out->n_samples);
+    for (int i = 0; i < out->n_companions; i++) {
+        const td_companion *peer = &out->companions[i];
+        char name[TD_CASE_PROVIDER + 8];
+        if (peer->n > 0 && peer->state == TD_OUTCOME_OK) {
+            double times = median_of(peer->samples_ns, peer->n) / own;
+            snprintf(name, sizeof name, "times_%.17s", peer->name);
+            td_outcome_number(out, name, times);
+            best = fmin(best, times);
+        }
+    }
+    if (isfinite(best)) {
+        td_outcome_number(out, "times_best", best);
+    }
+}
+
+static void note_pages(const td_bench *bench) {
+    td_pages pages = {0};
+    const td_rank *rank = bench->rank;
+    if (td_pages_add(rank->segment, rank->segment_bytes, &pages) == TD_OK &&
+        pages.resident_bytes > 0) {
+        td_outcome_number(bench->outcome, "huge_page_share",
+                          (double)pages.huge_bytes / (double)pages.resident_bytes);
+    }
 }
 
 static void cost_coll(const td_bench *bench, td_cost *out) {
     const coll_state *s = bench->state;
     int ranks = bench->rank->count;
-    double bytes = (double)(s->elements * td_dtype_bytes(s->dtype));
+    double bytes = (double)s->bytes;
     const td_operation *operation = td_operation_of(s->row->id);
     if (s->count == 0) {
         *out = (td_cost){.value = TD_VALUE_TIME};
@@ -284,23 +597,26 @@ static void cost_coll(const td_bench *bench, td_cost *out) {
     }
     *out = (td_cost){.value = TD_VALUE_BUS,
                      .bytes = bytes,
-                     .working_set = ranks * bytes,
+                     .working_set = ranks * bytes * (s->how.apart ? 2 : 1),
                      .bus_factor = operation->busbw_factor(ranks),
                      .roof_bytes = operation->least_traffic(ranks) * bytes};
     td_outcome_number(bench->outcome, "message_bytes", bytes);
+    td_outcome_number(bench->outcome, "wrong", 0); /* a case with one would have failed */
     td_outcome_number(bench->outcome, "traffic_bytes",
                       td_collective_traffic(s->row, ranks, s->count, s->dtype));
+    note_pages(bench);
 }
 
 const td_workload td_workload_coll = {
     .name = "coll",
-    .self_ordered = true,
     .list = list_coll,
     .fits = fits_ranks,
     .segment = segment_coll,
     .setup = setup_coll,
     .verify = verify_coll,
-    .region = run_coll,
+    .rounds = rounds_coll,
+    .beside = beside_coll,
     .cost = cost_coll,
+    .finish = finish_coll,
     .teardown = teardown_coll,
 };

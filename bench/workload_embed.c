@@ -233,7 +233,7 @@ static void finish_embed(td_bench *bench) {
     const td_program *program = td_encoder_program(s->encoder, bench->subject->param[IMAGE] != 0);
     td_program_cost total;
     td_program_total_cost(program, &total);
-    td_outcome_add_ops(bench->outcome, program);
+    td_outcome_add_ops(bench->outcome, program, bench->rank->workers);
     td_outcome_number(bench->outcome, "phase_wait_ns", total.wait_ns);
     bench->outcome->cost.flops = total.flops * (double)s->batch / (double)s->count;
 }

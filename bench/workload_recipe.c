@@ -364,7 +364,7 @@ static void finish_recipe(td_bench *bench) {
     }
     td_program_cost total;
     td_program_total_cost(td_train_program(s->train), &total);
-    td_outcome_add_ops(out, td_train_program(s->train));
+    td_outcome_add_ops(out, td_train_program(s->train), bench->rank->workers);
     td_outcome_number(out, "phase_wait_ns", total.wait_ns);
     out->cost.flops = total.flops;
     double speedup, whole_ns;

@@ -6,13 +6,18 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "bench/case.h"
+#include "bench/ceiling.h"
 #include "bench/op_rows.h"
+#include "bench/peak.h"
+#include "bench/stats.h"
 #include "data/pairs.h"
 #include "models/train.h"
+#include "threads/layout.h"
 
-enum { VERIFY_STEPS = 3, BLOCKS = 8, SEED = 1, SYNTHETIC = 4096, SMALL_SYNTHETIC = 256 };
+enum { VERIFY_STEPS = 3, ALONE = 3, BLOCKS = 8, SEED = 1, SYNTHETIC = 4096, SMALL_SYNTHETIC = 256 };
 
 /* One row a model and loss; batch of the whole group. A step of the small models is shorter than
  * decoding its images, so they get a few procedural pairs that the loader keeps: what is measured
@@ -141,6 +146,17 @@ static td_status segment_step(const td_case *subject, const td_layout *layout, i
     return TD_OK;
 }
 
+/* The peak beside every step; of one rank alone: others would not compute at the same time. */
+static void add_probe(td_bench *bench) {
+    td_outcome *out = bench->outcome;
+    if (bench->rank->count == 1) {
+        td_companion *probe = &out->companions[out->n_companions++];
+        snprintf(probe->name, sizeof probe->name, "peak");
+        probe->state = TD_OUTCOME_OK;
+        probe->probe = true;
+    }
+}
+
 static td_status setup_step(td_bench *bench) {
     step_state *s = bench->state = td_alloc_zero(sizeof *s);
     td_train_options options;
@@ -174,6 +190,7 @@ static td_status setup_step(td_bench *bench) {
                                               .cache_bytes = small ? INT64_C(64) << 20 : 0,
                                               .fill_cache = true},
                          &s->loader));
+    add_probe(bench);
     return td_train_create(&options, bench->rank, &s->train);
 }
 
@@ -211,6 +228,67 @@ static td_status verify_step(td_bench *bench) {
                        VERIFY_STEPS, sha, bench->expected_sha256);
     }
     return TD_OK;
+}
+
+/* ---- what the machine gives beside ---- */
+
+/* A few milliseconds of the arithmetic that products are made of, on the step's own workers. Where
+ * others use the CPUs, or the other half of their cores, a peak found at a quiet moment says little
+ * about the second in which a step ran. */
+typedef struct peak_run {
+    td_peak_kind kind;
+    td_isa isa;
+    double flops[TD_MAX_WORKERS], ns[TD_MAX_WORKERS];
+} peak_run;
+
+static void run_peak(void *arg, td_worker *worker) {
+    peak_run *run = arg;
+    const int64_t flops = 1500000000;
+    const td_peak_loop *loop = run->kind == TD_PEAK_AMX   ? td_peak_loop_tiles()
+                               : run->kind == TD_PEAK_DOT ? td_peak_loop_dot()
+                                                          : td_peak_loop_find(run->isa);
+    int64_t iterations = flops / loop->flops;
+    uint64_t start = td_tsc();
+    bool good = run->kind == TD_PEAK_AMX   ? td_peak_tiles(iterations)
+                : run->kind == TD_PEAK_DOT ? td_peak_dot(iterations)
+                                           : td_peak_fma(run->isa, iterations);
+    TD_ASSERT(good);
+    run->ns[worker->id] = (double)(td_tsc() - start) / td_tsc_hz() * 1e9;
+    run->flops[worker->id] = (double)(iterations * loop->flops);
+}
+
+/* Nanoseconds that the nominal work of a step takes at that rate. And its ops alone. */
+static td_status beside_step(td_bench *bench, int companion, int64_t repeat, double *ns) {
+    (void)companion;
+    (void)repeat;
+    const step_state *s = bench->state;
+    const td_cost *cost = &bench->outcome->cost;
+    peak_run run = {.kind = td_peak_of_code((td_isa)cost->isa, cost->precision),
+                    .isa = (td_isa)cost->isa};
+    double rate = 0;
+    td_outcome_time_ops(bench->outcome, td_train_program(s->train), td_train_team(s->train));
+    td_team_run(td_train_team(s->train), run_peak, &run);
+    for (int w = 0; w < bench->rank->workers; w++) {
+        rate += run.flops[w] / run.ns[w];
+    }
+    *ns = cost->nominal / rate;
+    return TD_OK;
+}
+
+/* The share of the peak that stood around each step, before it and behind. */
+static void note_shares(td_outcome *out) {
+    double shares[TD_COMPANION_SAMPLES];
+    const td_companion *probe = &out->companions[0];
+    if (out->n_companions == 0 || probe->n == 0) {
+        return;
+    }
+    for (int64_t i = 0; i < probe->n; i++) {
+        double before = probe->samples_ns[i > 0 ? i - 1 : i], behind = probe->samples_ns[i];
+        shares[i] = 2 / (1 / before + 1 / behind) / out->samples_ns[i];
+    }
+    double share = td_stats_median(shares, probe->n);
+    td_outcome_number(out, "mfu_beside", share);
+    td_outcome_number(out, "hfu_beside", share * out->cost.flops / out->cost.nominal);
 }
 
 static void cost_step(const td_bench *bench, td_cost *out) {
@@ -254,28 +332,51 @@ static void begin_step(td_bench *bench) {
     s->steps = 0;
 }
 
+/* Parts add up to the mean step: what is in none of them is called other. */
+static void note_parts(td_outcome *out, double data_wait_ns) {
+    double sum = 0, wall = 0;
+    td_outcome_add_part(out, "data_wait", data_wait_ns);
+    for (int64_t i = 0; i < out->n_parts; i++) {
+        sum += out->parts[i].ns;
+    }
+    for (int64_t i = 0; i < out->n_samples; i++) {
+        wall += out->samples_ns[i] / (double)out->n_samples;
+    }
+    td_outcome_add_part(out, "other", wall - sum);
+}
+
 static void finish_step(td_bench *bench) {
     step_state *s = bench->state;
     td_outcome *out = bench->outcome;
     td_program *program = td_train_program(s->train);
+    bool first = bench->rank->rank == 0;
     if (bench->settings->profile) {
         td_outcome_add_spans(out, program, bench->rank->rank, bench->rank->workers);
     }
-    if (bench->rank->rank != 0 || s->steps == 0) {
+    if (s->steps == 0) {
         return;
     }
-    td_outcome_add_ops(out, program);
-    td_program_cost total;
-    td_program_total_cost(program, &total);
-    td_loader_stats after;
-    td_loader_get_stats(s->loader, &after);
-    double steps = (double)s->steps;
-    td_outcome_number(out, "data_wait_ns", (double)(after.wait_ns - s->before.wait_ns) / steps);
-    td_outcome_number(out, "decode_ns", (double)(after.decode_ns - s->before.decode_ns) / steps);
-    td_outcome_number(out, "phase_wait_ns", total.wait_ns);
-    out->cost.flops = total.flops * bench->rank->count;
-    td_outcome_number(out, "bad_samples", (double)after.bad_samples);
-    note_memory(s, out);
+    if (first) {
+        td_outcome_add_ops(out, program, bench->rank->workers);
+        td_program_cost total;
+        td_program_total_cost(program, &total);
+        td_loader_stats after;
+        td_loader_get_stats(s->loader, &after);
+        double steps = (double)s->steps;
+        double data_wait_ns = (double)(after.wait_ns - s->before.wait_ns) / steps;
+        td_outcome_number(out, "data_wait_ns", data_wait_ns);
+        td_outcome_number(out, "decode_ns",
+                          (double)(after.decode_ns - s->before.decode_ns) / steps);
+        td_outcome_number(out, "phase_wait_ns", total.wait_ns);
+        out->cost.flops = total.flops * bench->rank->count;
+        td_outcome_number(out, "bad_samples", (double)after.bad_samples);
+        note_memory(s, out);
+        note_shares(out);
+        note_parts(out, data_wait_ns);
+    }
+    for (int i = 0; i < ALONE && bench->rank->count > 1; i++) {
+        td_outcome_time_ops(first ? out : NULL, program, td_train_team(s->train));
+    }
 }
 
 static void teardown_step(td_bench *bench) {
@@ -303,6 +404,7 @@ const td_workload td_workload_step = {
     .verify = verify_step,
     .step = run_step,
     .cost = cost_step,
+    .beside = beside_step,
     .begin = begin_step,
     .finish = finish_step,
     .teardown = teardown_step,

@@ -82,6 +82,24 @@ td_status td_kernels_select(td_isa isa) {
     return TD_OK;
 }
 
+void td_kernels_describe(td_isa native, td_isa active, td_text *out) {
+    int rows[TD_ISA_COUNT] = {0}, runnable = 0, left_out = 0;
+    for (int i = 0; i < N_KERNELS; i++) {
+        rows[kernels[i].isa]++;
+        runnable += kernels[i].isa <= native;
+        left_out += kernels[i].isa <= native && kernels[i].isa > active;
+    }
+    td_text_printf(out, "Kernel rows native on this host: %d of %d", runnable, N_KERNELS);
+    for (int isa = 0; isa < TD_ISA_COUNT; isa++) {
+        td_text_printf(out, "%s%s %d of %d", isa == 0 ? " (" : ", ", td_isa_name((td_isa)isa),
+                       isa <= (int)native ? rows[isa] : 0, rows[isa]);
+    }
+    td_text_puts(out, ")");
+    if (left_out > 0) {
+        td_text_printf(out, "; TANDEM_ISA=%s leaves out %d", td_isa_name(active), left_out);
+    }
+}
+
 const td_kernel *td_kernel_selected(td_op_id op) {
     TD_ASSERT(selected[op] != NULL);
     return selected[op];

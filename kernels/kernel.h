@@ -28,6 +28,7 @@
 
 #include "base/cpu.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "kernels/args.h"
 
 /* One operation: name, what it computes. For each, args.h gives struct td_<op>_args, and the cost
@@ -87,6 +88,10 @@ const td_kernel *td_kernels(int *count);
 /* Chooses, for every operation, the first row of the table whose ISA is at most `isa`. Call once
  * before use. */
 td_status td_kernels_select(td_isa isa);
+
+/* "Kernel rows native on this host: 68 of 101 (portable 33 of 33, ...)": of every level the rows of
+ * the table, and those that run at `native`; then how many of them `active` leaves out. */
+void td_kernels_describe(td_isa native, td_isa active, td_text *out);
 
 /* The row in use for an operation. */
 const td_kernel *td_kernel_selected(td_op_id op);

@@ -361,6 +361,18 @@ td_status td_kernel_example_keep(td_kernel_example *example) {
     return TD_OK;
 }
 
+uint64_t td_kernel_example_hash(const td_kernel_example *kept) {
+    uint64_t hash = 0;
+    for (int i = 0; i < kept->n_buffers; i++) {
+        const example_buffer *buffer = &kept->buffers[i];
+        if (is_result(buffer)) {
+            TD_ASSERT(buffer->kept_copy != NULL);
+            hash = hash * 0x9E3779B97F4A7C15u + hash_bytes(buffer->kept_copy, buffer->bytes);
+        }
+    }
+    return hash;
+}
+
 /* Says where two equally shaped buffers differ first, as values where they are f32. */
 static td_status differ(const td_kernel_example *example, const example_buffer *buffer,
                         const unsigned char *want) {

@@ -76,6 +76,10 @@ void td_kernel_example_run(td_kernel_example *example, const td_kernel *row, int
 /* Keeps a copy of the outputs and in-out buffers as they are now. */
 td_status td_kernel_example_keep(td_kernel_example *example);
 
+/* A hash of what td_kernel_example_keep has kept: equal results give equal hashes on every machine.
+ */
+uint64_t td_kernel_example_hash(const td_kernel_example *kept);
+
 /* TD_ECHECK with buffer, place and values unless the outputs equal, bit for bit, those that `kept`
  * (the same case, perhaps placed otherwise, perhaps itself) has kept, every output was written, and
  * inputs and canaries are intact. */

@@ -38,9 +38,9 @@ typedef struct td_product {
  * accumulators: 6 x 4, 8 x 3, 8 x 2, 8 x 1. 24 accumulators, 4 vectors of B and a broadcast fit 32
  * registers, and 8 are what two pipes of 4 cycles need. AVX2 holds a vector in two registers of 16:
  * 6 x 1 is 12 accumulators, 2 of B and a broadcast. */
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
 enum { TD_PRODUCT_ROWS = 8, TD_PRODUCT_VECTORS = 4, TD_PRODUCT_SUMS = 24 };
-#elif defined(__AVX2__)
+#elif defined(TD_TILES_OF_AVX2)
 enum { TD_PRODUCT_ROWS = 6, TD_PRODUCT_VECTORS = 1, TD_PRODUCT_SUMS = 6 };
 #else
 enum { TD_PRODUCT_ROWS = 2, TD_PRODUCT_VECTORS = 1, TD_PRODUCT_SUMS = 2 };
@@ -167,11 +167,11 @@ TD_SIMD void td_product_strip(const td_product *p, const td_triangle triangle, c
     case n:                                                                                        \
         td_product_tile(p, triangle, fetch, n <= height ? n : 1, vectors, whole, part, i, j);      \
         break;
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
             TD_PRODUCT_CASE(8)
             TD_PRODUCT_CASE(7)
 #endif
-#if defined(__AVX2__)
+#if defined(TD_TILES_OF_AVX2)
             TD_PRODUCT_CASE(6)
             TD_PRODUCT_CASE(5)
             TD_PRODUCT_CASE(4)
@@ -192,7 +192,7 @@ TD_SIMD void td_product_all(const td_product *p, const td_triangle triangle, con
     for (int64_t strip = 0; strip < strips; strip++) {
         int64_t v = whole * strip / strips;
         switch (whole * (strip + 1) / strips - v) {
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
         case 4:
             td_product_strip(p, triangle, fetch, 4, true, TD_LANES, v * TD_LANES);
             break;

@@ -47,6 +47,16 @@
 
 enum { TD_LANES = 16 };
 
+/* Whose shapes of tiles a row has: its own ISA's. Compiled on portable vectors with
+ * TD_STANDS_FOR_AVX2 or _AVX512 it has those of the ISA it stands for, so that a CPU without that
+ * ISA can still run all of a row but its instructions. */
+#if defined(__AVX512F__) || defined(TD_STANDS_FOR_AVX512)
+#define TD_TILES_OF_AVX512
+#endif
+#if defined(TD_TILES_OF_AVX512) || defined(__AVX2__) || defined(TD_STANDS_FOR_AVX2)
+#define TD_TILES_OF_AVX2
+#endif
+
 #if defined(__AVX512F__)
 #include "kernels/simd_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__)

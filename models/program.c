@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "kernels/grain.h"
 
 typedef enum node_kind { NODE_KERNEL, NODE_CALL, NODE_COLLECTIVE, NODE_BARRIER } node_kind;
 
@@ -14,9 +15,9 @@ typedef struct node {
     node_kind kind;
     int phase;
     char name[TD_NODE_NAME];
-    const char *family;
-    double flops, bytes; /* of one run, or, when varied, of all runs */
-    int64_t tiles;
+    const char *family, *part;
+    double flops, bytes;  /* of one run, or, when varied, of all runs */
+    int64_t tiles, grain; /* tiles that share what is prepared for them */
     bool varied;
     int turn; /* its place among the ops of its phase */
     td_op_id op;
@@ -60,7 +61,8 @@ struct td_program {
     variation *variations;
     int n_variations;
     size_t variation_bytes;
-    int n_phases; /* after finish: phases that hold an op, numbered without gaps */
+    const char *part; /* of ops to be added */
+    int n_phases;     /* after finish: phases that hold an op, numbered without gaps */
     bool out_of_memory;
     int workers;
     tile_range *ranges; /* of worker w and node i: w * n_nodes + i */
@@ -81,6 +83,7 @@ td_status td_program_create(td_program **out) {
     if (program == NULL) {
         return td_fail(TD_ENOMEM, "no memory for a program");
     }
+    program->part = "";
     *out = program;
     return TD_OK;
 }
@@ -100,6 +103,7 @@ void td_program_clear(td_program *program) {
     program->n_nodes = 0;
     program->args_bytes = 0;
     program->n_variations = 0;
+    program->part = "";
     program->n_phases = 0;
     program->out_of_memory = false;
 }
@@ -131,9 +135,13 @@ static node *add_node(td_program *program, int phase, node_kind kind, const char
     }
     program->node_capacity = (int)(capacity / sizeof(node));
     node *added = &program->nodes[program->n_nodes++];
-    *added = (node){.kind = kind, .phase = phase, .family = family};
+    *added = (node){.kind = kind, .phase = phase, .family = family, .part = program->part};
     snprintf(added->name, sizeof(added->name), "%s", name);
     return added;
+}
+
+void td_program_part(td_program *program, const char *part) {
+    program->part = part;
 }
 
 int td_program_kernel(td_program *program, int phase, td_op_id op, const void *args,
@@ -151,6 +159,7 @@ int td_program_kernel(td_program *program, int phase, td_op_id op, const void *a
     memcpy(program->args + program->args_bytes, args, td_ops[op].args_bytes);
     program->args_bytes += size;
     added->tiles = td_ops[op].tiles(args);
+    added->grain = td_kernel_grain(op, args);
     added->flops = td_ops[op].flops(args);
     added->bytes = td_ops[op].bytes(args);
     return phase + 1;
@@ -324,11 +333,19 @@ static void deal_tiles(td_program *program) {
     }
 }
 
-/* Halves of what is left, and not less than an eighth of a share: few calls, because a GEMM packs
- * its operands once a call, and late enough that another worker can take over what a worker whose
- * CPU is taken away would do last. */
-static int64_t portion(const td_program *program, const node *n, int64_t left) {
-    int64_t least = (n->tiles / program->workers + 7) / 8;
+/* How many tiles a worker takes at a time. Where nothing is prepared, halves of what is left and
+ * not less than an eighth of a share: late enough that another worker can take over what a worker
+ * whose CPU is taken away would do last. A product packs B for every call: its owner takes a strip
+ * at a time, for which B is packed once, and others at least enough rows to pay for it. */
+static int64_t portion(const td_program *program, const node *n, int64_t begin, int64_t end,
+                       bool from_back) {
+    enum { PAYS = 4 };
+    int64_t left = end - begin, least = (n->tiles / program->workers + 7) / 8;
+    if (n->grain > 1 && !from_back) {
+        int64_t stop = (begin / n->grain + 1) * n->grain;
+        return (stop < end ? stop : end) - begin;
+    }
+    least = n->grain > 1 && least < PAYS ? PAYS : least;
     int64_t most = (left + 1) / 2 > least ? (left + 1) / 2 : least;
     return most < left ? most : left;
 }
@@ -343,7 +360,7 @@ static bool take_tiles(const td_program *program, const node *n, tile_range *ran
         if (begin >= end) {
             return false;
         }
-        int64_t some = portion(program, n, end - begin);
+        int64_t some = portion(program, n, begin, end, from_back);
         *first = from_back ? end - some : begin;
         *last = from_back ? end : begin + some;
         left = from_back ? (uint64_t)begin << 32 | (uint64_t)*first
@@ -449,6 +466,7 @@ static void take_variations(td_program *program) {
         }
         const void *args = program->args + n->args;
         n->tiles = td_ops[n->op].tiles(args);
+        n->grain = td_kernel_grain(n->op, args);
         n->flops = td_ops[n->op].flops(args) + (program->runs > 0 ? n->flops : 0);
         n->bytes = td_ops[n->op].bytes(args) + (program->runs > 0 ? n->bytes : 0);
     }
@@ -512,6 +530,7 @@ void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
     double share = phase_work > 0 ? (double)sum / (double)phase_work : 0;
     *out = (td_op_cost){.name = n->name,
                         .family = n->family,
+                        .part = n->part,
                         .phase = n->phase,
                         .tiles = n->tiles,
                         .flops = per_run(program, n, n->flops),
@@ -519,6 +538,44 @@ void td_program_op_cost(const td_program *program, int i, td_op_cost *out) {
                         .ns_max = ticks_to_ns(program, most),
                         .ns_sum = ticks_to_ns(program, sum),
                         .wait_ns = ticks_to_ns(program, phase_wait) / program->workers * share};
+}
+
+/* ---- ops alone ---- */
+
+typedef struct alone {
+    td_program *program;
+    int op;
+} alone;
+
+static void run_op_alone(void *arg, td_worker *worker) {
+    const alone *a = arg;
+    for (int step = 0; step < worker->count; step++) {
+        run_tiles(a->program, a->op, (worker->id + step) % worker->count, worker);
+    }
+}
+
+double td_program_time_op(td_program *program, td_team *team, int i) {
+    alone a = {program, i};
+    TD_ASSERT(program->nodes[i].kind == NODE_KERNEL);
+    deal_tiles(program);
+    uint64_t start = td_tsc();
+    td_team_run(team, run_op_alone, &a);
+    return (double)(td_tsc() - start) / td_tsc_hz() * 1e9;
+}
+
+enum { BARRIERS = 200 };
+
+static void run_barriers(void *arg, td_worker *worker) {
+    (void)arg;
+    for (int i = 0; i < BARRIERS; i++) {
+        td_team_barrier(worker);
+    }
+}
+
+double td_program_time_barrier(td_team *team) {
+    uint64_t start = td_tsc();
+    td_team_run(team, run_barriers, NULL);
+    return (double)(td_tsc() - start) / td_tsc_hz() * 1e9 / BARRIERS;
 }
 
 const void *td_program_op_args(const td_program *program, int i, td_op_id *op) {

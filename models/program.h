@@ -29,6 +29,10 @@ void td_program_destroy(td_program *program);
 /* Empties the program, for building it again with other pointers. Keeps its memory. */
 void td_program_clear(td_program *program);
 
+/* Ops added from now on belong to a part of the whole, "image_forward", for who asks where the time
+ * goes; at first to none, "". The text stays with the caller. */
+void td_program_part(td_program *program, const char *part);
+
 /* Ops are added to a phase by number, in any order of phases: two chains of ops can be built one
  * after the other from the same first phase, and then share phases. Each returns the phase after
  * it, where an op that needs its result may stand. args is copied; family groups ops in reports
@@ -63,7 +67,7 @@ td_status td_program_run(td_program *program, td_team *team);
 
 /* What one op cost since creation or the last reset. */
 typedef struct td_op_cost {
-    const char *name, *family;
+    const char *name, *family, *part;
     int phase;
     int64_t tiles;
     double flops, bytes; /* of one run; the mean where they vary, the largest before the first */
@@ -86,6 +90,13 @@ int td_program_ops(const td_program *program);
 void td_program_op_cost(const td_program *program, int i, td_op_cost *out);
 void td_program_total_cost(const td_program *program, td_program_cost *out);
 void td_program_reset_cost(td_program *program);
+
+/* Nanoseconds of op i, a kernel, run once on the whole team when nothing else runs. It writes what
+ * the op writes, with the arguments of the last run. */
+double td_program_time_op(td_program *program, td_team *team, int i);
+
+/* Nanoseconds of one barrier between phases when nobody is late. */
+double td_program_time_barrier(td_team *team);
 
 /* The kernel and arguments of op i; NULL when it is none. */
 const void *td_program_op_args(const td_program *program, int i, td_op_id *op);

@@ -163,11 +163,14 @@ static void build_update(td_train *t, td_program *program, td_plan *arena, int p
     const td_optimizer *o = &t->options.optimizer;
     int64_t n = t->tensors.flat - t->first;
     if (t->split.ranks > 1) {
+        td_program_part(program, "communication");
         phase =
             td_program_collective(program, phase, td_collective_find("allreduce", "tree"), t->comm,
                                   t->grads, t->tensors.scalars - t->first, "grads.allreduce");
     }
+    td_program_part(program, "loss");
     phase = td_program_call(program, phase, finish_loss, t, "loss.total");
+    td_program_part(program, "clip");
     if (o->grad_clip > 0) {
         td_sumsq_f32_args norm = {.n = n, .x = t->grads};
         t->n_norm_slots = td_sumsq_f32_tiles(&norm);
@@ -175,6 +178,7 @@ static void build_update(td_train *t, td_program *program, td_plan *arena, int p
         phase =
             td_program_kernel(program, phase, TD_OP_sumsq_f32, &norm, "optimizer", "grads.norm");
     }
+    td_program_part(program, "optimizer");
     phase = td_program_call(program, phase, prepare_update, t, "update.scalars");
     phase = TD_PROGRAM_ADD(program, phase, adamw_f32, "optimizer", "adamw", .n = n,
                            .p = td_at(t->params, t->first), .m = t->m, .v = t->v, .g = t->grads,
@@ -211,6 +215,7 @@ static int add_gradients(const td_train *t, td_program *program, int phase, floa
                          float *newer) {
     enum { CHUNK = 16384 };
     int64_t n = t->tensors.scalars - t->first, whole = n / CHUNK * CHUNK;
+    td_program_part(program, "accumulation");
     TD_PROGRAM_ADD(program, phase, rows_copy_f32, "optimizer", "grads.add", .groups = n / CHUNK,
                    .rows = 1, .cols = CHUNK, .from = newer, .from_group = CHUNK, .from_ld = CHUNK,
                    .to = older, .to_group = CHUNK, .to_ld = CHUNK, .add = true);
@@ -255,11 +260,13 @@ static int build_forward(pass_build *at, int phase, int64_t micro, bool keep, bo
     size_t start = at->activations->used_bytes;
     if (image) {
         at->towers.training = keep && trains_image(at->t);
+        td_program_part(at->towers.program, "image_forward");
         after = td_vision_forward(&at->towers, &at->pass->vision[micro], phase,
                                   micro_rows(at, o->image.own, micro));
     }
     size_t middle = at->activations->used_bytes;
     at->towers.training = keep;
+    td_program_part(at->towers.program, "text_forward");
     int text = td_text_forward(&at->towers, &at->pass->text[micro], phase,
                                micro_rows(at, o->text.own, micro));
     bytes[0] = (int64_t)(middle - start);
@@ -273,10 +280,12 @@ static int build_backward(pass_build *at, int phase, int64_t micro, const int64_
     int image = phase;
     size_t start = at->activations->used_bytes;
     if (trains_image(at->t)) {
+        td_program_part(at->towers.program, "image_backward");
         image = td_vision_backward(&at->towers, &at->pass->vision[micro], phase,
                                    micro_rows(at, o->image.d_own, micro));
     }
     size_t middle = at->activations->used_bytes;
+    td_program_part(at->towers.program, "text_backward");
     int text = td_text_backward(&at->towers, &at->pass->text[micro], phase,
                                 micro_rows(at, o->text.d_own, micro));
     note_passes(at->t, bytes[0] + (int64_t)(middle - start),
@@ -307,6 +316,7 @@ static int build_micro_batches(pass_build *at, int phase) {
 
 static int build_features(pass_build *at, int phase) {
     td_train *t = at->t;
+    td_program_part(at->pass->program, "image_forward");
     int64_t floats = td_split_rows(&t->split, t->split.rank) * t->options.config.embed;
     phase = TD_PROGRAM_ADD(at->pass->program, phase, rows_copy_f32, "loss", "v.features",
                            .groups = 1, .rows = 1, .cols = floats, .from_ld = floats,
@@ -358,6 +368,7 @@ static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *aren
         phase = build_forward(&at, phase, micro, accum == 1, image, bytes);
         note_activations(&at);
     }
+    td_program_part(pass->program, "loss");
     phase = td_objective_build(&t->objective, pass->program, arena, most_of(phase, given));
     if (accum == 1) {
         phase = build_backward(&at, phase, 0, bytes);

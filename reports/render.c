@@ -201,6 +201,12 @@ static void write_heading(td_text *out, const td_facts *facts, const char *title
         td_text_printf(out, "; %.0f s in all", seconds);
     }
     td_text_puts(out, "</p>\n");
+    const char *rows = td_json_text(machine, "kernel_rows", "");
+    if (rows[0] != '\0') {
+        td_text_puts(out, "<p class=\"facts\">");
+        td_html_escape(out, rows);
+        td_text_puts(out, ".</p>\n");
+    }
     const char *odd = td_json_text(machine, "odd", "");
     if (odd[0] != '\0') {
         td_text_puts(out, "<p class=\"odd\">Odd here: ");
@@ -307,6 +313,10 @@ static void write_html(td_text *out, const td_facts *facts, const char *title,
 static void write_markdown(td_text *out, const td_facts *facts, const char *title,
                            const td_section *shown) {
     td_text_printf(out, "# %s\n\n%s\n\n", title, td_json_text(facts->machine, "summary", ""));
+    const char *rows = td_json_text(facts->machine, "kernel_rows", "");
+    if (rows[0] != '\0') {
+        td_text_printf(out, "%s.\n\n", rows);
+    }
     td_text_printf(out, "%d rows, %d proved, %d skipped, %d failed.\n\n", facts->n_rows,
                    count_status(facts, "ok"), count_status(facts, "skipped"),
                    count_status(facts, "failed"));

@@ -248,6 +248,35 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
     }
 }
 
+/* Parts of the mean step, of every layout of the step shown: of rank 0, mean over its workers. */
+static void parts_table(const td_facts *facts, const td_fact *best, td_section *section) {
+    td_table *table = NULL;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        const json_t *parts = json_object_get(fact->json, "parts_ns");
+        if (!is_step(fact) || !fact->ok || !same_step(fact, best) || parts == NULL) {
+            continue;
+        }
+        if (table == NULL) {
+            table = td_section_table(section, "Parts of a step",
+                                     (const char *const[]){"layout||t", "part||t", "time|ms|n",
+                                                           "share|% of step|n", NULL});
+        }
+        const char *name;
+        json_t *value;
+        double whole = 0;
+        json_object_foreach((json_t *)parts, name, value) {
+            whole += json_number_value(value);
+        }
+        json_object_foreach((json_t *)parts, name, value) {
+            td_table_text(table, "%s", fact->layout);
+            td_table_text(table, "%s", name);
+            td_table_number(table, json_number_value(value) * 1e-6);
+            td_table_number(table, 100 * json_number_value(value) / whole);
+        }
+    }
+}
+
 /* Every operation of a step as a point, coloured by family, under the roofs of its layout. Ranks do
  * the same at the same time. */
 static void step_roofline(const td_facts *facts, const td_fact *fact, td_section *section) {
@@ -287,6 +316,7 @@ void td_section_anatomy(const td_facts *facts, td_section *section) {
         }
     }
     anatomy_table(best, section);
+    parts_table(facts, best, section);
     double gemm_ns = 0, gemm_flops = 0, spent = 0;
     size_t j;
     json_t *op;
@@ -309,7 +339,7 @@ void td_section_anatomy(const td_facts *facts, td_section *section) {
     double predicted = td_fact_number(best, "predicted_ns");
     if (predicted > 0) {
         td_text_printf(&section->lead,
-                       "; by this run's ceilings alone the step should take %.2f of its time",
+                       "; by the rates of its operations alone it should take %.2f of its time",
                        predicted / best->median_ns);
     }
     td_text_puts(&section->lead, ".");

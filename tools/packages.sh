@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Checks for the Debian packages that building, testing or benchmarking needs, installs what is missing when it may
 # (root, or sudo without a password; TANDEM_INSTALL=0 forbids it), and otherwise prints the one line to run.
-#   tools/packages.sh build|test|bench
+#   tools/packages.sh build|test|bench|mpi
 # Exit: 0 everything needed is there, 2 usage, 3 something needed is missing.
 set -u
 
@@ -14,8 +14,9 @@ case "${1:-}" in
 build) needed=$build wanted="" ;;
 test) needed="$build libcriterion-dev python3" wanted="chromium clang $peers" ;;
 bench) needed=$build wanted="$peers openclipart-png openclipart-svg" ;;
+mpi) needed="" wanted="openmpi-bin libopenmpi-dev mpich libmpich-dev python3-venv" ;;
 *)
-    echo "usage: tools/packages.sh build|test|bench" >&2
+    echo "usage: tools/packages.sh build|test|bench|mpi" >&2
     exit 2
     ;;
 esac

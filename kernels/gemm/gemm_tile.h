@@ -27,10 +27,10 @@
     X(13, __VA_ARGS__) X(14, __VA_ARGS__)
 /* clang-format on */
 
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
 enum { GEMM_MR = 14, GEMM_NV = 2, GEMM_DEPTH = TD_GEMM_DEPTH_AVX512 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_14
-#elif defined(__AVX2__)
+#elif defined(TD_TILES_OF_AVX2)
 enum { GEMM_MR = 6, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_AVX2 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_6
 #else
@@ -196,7 +196,7 @@ TD_SIMD_INLINE void gemm_tile(const gemm_work *w, const int mr, const int nv, co
     }
 GEMM_HEIGHTS(GEMM_DEFINE, 1, rows, false)
 GEMM_HEIGHTS(GEMM_DEFINE, 1, packed, true)
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
 GEMM_HEIGHTS(GEMM_DEFINE, 2, rows, false)
 GEMM_HEIGHTS(GEMM_DEFINE, 2, packed, true)
 #endif
@@ -204,7 +204,7 @@ GEMM_HEIGHTS(GEMM_DEFINE, 2, packed, true)
 /* gemm_tiles[A is packed][vectors - 1][rows] */
 #define GEMM_ROW(mr, nv, name) [mr] = gemm_##name##_##nv##_##mr,
 static gemm_tile_fn *const gemm_tiles[2][GEMM_NV][GEMM_MR + 1] = {
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
     {{GEMM_HEIGHTS(GEMM_ROW, 1, rows)}, {GEMM_HEIGHTS(GEMM_ROW, 2, rows)}},
     {{GEMM_HEIGHTS(GEMM_ROW, 1, packed)}, {GEMM_HEIGHTS(GEMM_ROW, 2, packed)}},
 #else

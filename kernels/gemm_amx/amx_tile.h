@@ -91,7 +91,7 @@ static void amx_begin(void) {}
 static void amx_end(void) {}
 
 /* Rows and vectors of columns that are summed together: 16 sums and 4 vectors of B in AVX-512. */
-#if defined(__AVX512F__)
+#if defined(TD_TILES_OF_AVX512)
 enum { AMX_ROWS = 4, AMX_VECTORS = 2 };
 #else
 enum { AMX_ROWS = 2, AMX_VECTORS = 1 };

@@ -31,14 +31,21 @@ Test(cpu, tandem_isa_restricts) {
     cr_assert_eq(isa, TD_ISA_PORTABLE);
 }
 
-Test(cpu, a_level_above_the_cpu_is_refused) {
-    if (td_isa_native() == TD_ISA_COUNT - 1) {
-        cr_skip_test("this CPU has every level");
+Test(cpu, a_level_above_the_cpu_is_refused_with_the_list) {
+    for (int native = 0; native < TD_ISA_COUNT; native++) {
+        for (int asked = 0; asked < TD_ISA_COUNT; asked++) {
+            td_isa isa = TD_ISA_COUNT;
+            td_status status = td_isa_choose(td_isa_name((td_isa)asked), (td_isa)native, &isa);
+            cr_expect_eq(status, asked > native ? TD_EUSAGE : TD_OK);
+            cr_expect_eq((int)isa, asked > native ? TD_ISA_COUNT : asked);
+        }
     }
     td_isa isa;
-    setenv("TANDEM_ISA", td_isa_name((td_isa)(td_isa_native() + 1)), 1);
-    cr_assert_eq(td_isa_active(&isa), TD_EUSAGE);
-    cr_assert_neq(strstr(td_error(), "this CPU offers"), NULL);
+    cr_assert_eq(td_isa_choose("avx512", TD_ISA_AVX2, &isa), TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "this CPU offers avx2 at most"), "%s", td_error());
+    cr_expect_not_null(strstr(td_error(), "portable avx2 avx512 avx512_bf16"), "%s", td_error());
+    cr_assert_eq(td_isa_choose(NULL, TD_ISA_AVX2, &isa), TD_OK);
+    cr_expect_eq(isa, TD_ISA_AVX2);
 }
 
 /* The kernel's own reading of the same CPU is the independent answer. */

@@ -16,28 +16,33 @@
 static td_outcome *make_outcome(void) {
     td_outcome *out = td_alloc_zero(sizeof *out);
     cr_assert_not_null(out);
-    out->n_ops = 4;
-    out->ops[0] = (td_outcome_op){.name = "v.qkv", .family = "gemm", .flops = 92e9, .count = 12};
-    out->ops[1] = (td_outcome_op){.name = "v.fc1",
+    out->n_ops = 3;
+    out->ops[0] = (td_outcome_op){.name = "v.qkv",
                                   .family = "gemm",
-                                  .flops = 86e9,
-                                  .activations = 1e6,
-                                  .precision = TD_PRECISION_BF16_AMX};
-    out->ops[2] = (td_outcome_op){.name = "v.attention", .family = "attention", .flops = 11e9};
-    out->ops[3] = (td_outcome_op){.name = "adamw", .family = "optimizer", .bytes = 5e9};
+                                  .flops = 92e9,
+                                  .bytes = 1e9,
+                                  .alone_flops = 8e9,
+                                  .alone_ns = 1e8};
+    out->ops[1] = (td_outcome_op){.name = "v.attention",
+                                  .family = "attention",
+                                  .flops = 11e9,
+                                  .alone_flops = 5.5e9,
+                                  .alone_ns = 1e8};
+    out->ops[2] = (td_outcome_op){.name = "adamw", .family = "optimizer", .bytes = 5e9};
+    out->n_phases = 1000;
+    out->barrier_ns = 500;
     return out;
 }
 
-/* 92 / (0.92 * 100) + 86 / (0.86 * 1000) + 11 / (0.55 * 100) + 5 / 50 s, and 1.7e6 cycles at 2 GHz
- * on two workers; two ranks do it all twice. */
-Test(profile, the_model_adds_what_each_family_takes) {
+/* 92 / 80 + 11 / 55 + 5 / 50 s and 1,000 barriers; two ranks have the same rates each, and share
+ * the memory. */
+Test(profile, the_model_adds_what_each_op_takes) {
     td_outcome *out = make_outcome();
-    td_profile_rates rates = {
-        .products = {100, 50, 1000}, .bandwidth = 50, .clock_ghz = 2, .workers = 2, .ranks = 1};
-    double expected = 1e9 + 0.1e9 + 0.2e9 + 0.1e9 + 0.425e6;
+    td_profile_rates rates = {.bandwidth = 50, .workers = 2, .ranks = 1};
+    double expected = 1.15e9 + 0.2e9 + 0.1e9 + 0.5e6;
     cr_assert_float_eq(td_profile_model(out, &rates) / expected, 1, 1e-12);
     rates.ranks = 2;
-    cr_assert_float_eq(td_profile_model(out, &rates) / expected, 2, 1e-12);
+    cr_assert_float_eq(td_profile_model(out, &rates) / (expected + 0.1e9), 1, 1e-12);
     td_free(out);
 }
 

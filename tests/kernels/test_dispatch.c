@@ -2,9 +2,11 @@
  * The table and what is chosen from it.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/grain.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_example.h"
 
@@ -48,6 +50,33 @@ Test(dispatch, a_level_above_the_cpu_is_refused) {
     cr_expect_not_null(strstr(td_error(), "this CPU offers"));
 }
 
+/* Counted once more, row by row, for every level a CPU may offer. */
+Test(dispatch, the_description_counts_rows_by_level) {
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (int native = 0; native < TD_ISA_COUNT; native++) {
+        int runnable = 0, of_native = 0;
+        char want[64];
+        td_text text = {0};
+        for (int i = 0; i < count; i++) {
+            runnable += (int)rows[i].isa <= native;
+            of_native += (int)rows[i].isa == native;
+        }
+        td_kernels_describe((td_isa)native, TD_ISA_PORTABLE, &text);
+        snprintf(want, sizeof want, "on this host: %d of %d (portable ", runnable, count);
+        cr_expect_not_null(strstr(text.data, want), "%s in %s", want, text.data);
+        snprintf(want, sizeof want, "%s %d of %d", td_isa_name((td_isa)native), of_native,
+                 of_native);
+        cr_expect_not_null(strstr(text.data, want), "%s in %s", want, text.data);
+        const char *next = native + 1 < TD_ISA_COUNT ? td_isa_name((td_isa)(native + 1)) : NULL;
+        snprintf(want, sizeof want, " %s 0 of ", next == NULL ? "" : next);
+        cr_expect(next == NULL || strstr(text.data, want) != NULL, "%s in %s", want, text.data);
+        bool left_out = strstr(text.data, "TANDEM_ISA=portable leaves out") != NULL;
+        cr_expect_eq(left_out, native > 0, "%s", text.data);
+        td_text_destroy(&text);
+    }
+}
+
 /* Rows of an operation are consecutive in falling order of level and end with a portable one, so
  * that every CPU finds a row. Names and levels belong together. */
 Test(dispatch, the_table_is_in_order_and_complete) {
@@ -87,4 +116,20 @@ Test(dispatch, every_operation_runs_at_every_level) {
         }
         td_kernel_example_destroy(example);
     }
+}
+
+/* Every strip of a product's columns has as many tiles: 3,200 rows are 50 of 64. */
+Test(dispatch, tiles_of_a_strip_of_a_product_share_what_is_packed) {
+    static const td_op_id products[] = {TD_OP_gemm_f32, TD_OP_gemm_bf16, TD_OP_gemm_amx};
+    td_gemm_f32_args args = {.m = 3200, .n = 1152, .k = 384, .k_blocks = 1};
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        int64_t grain = td_kernel_grain(products[i], &args);
+        td_gemm_f32_args first = args; /* as few columns as any strip has */
+        first.n = 32;
+        cr_expect_eq(grain, td_ops[products[i]].tiles(&first));
+        cr_expect(grain > 1 && td_ops[products[i]].tiles(&args) % grain == 0);
+    }
+    args.m = 0;
+    cr_expect_eq(td_kernel_grain(TD_OP_gemm_f32, &args), 1);
+    cr_expect_eq(td_kernel_grain(TD_OP_gelu_f32, &(td_gelu_f32_args){.n = 100000}), 1);
 }

@@ -175,6 +175,51 @@ Test(program, workers_help_a_late_one) {
     td_free(y);
 }
 
+/* Parts name ops and nothing else; work and waits of all ops are the workers' whole time. An op and
+ * a barrier can be timed alone, and an op alone leaves what it leaves in a run. */
+Test(program, parts_cover_a_run_and_ops_can_be_timed_alone) {
+    td_case_ok(td_kernels_select(TD_ISA_PORTABLE));
+    float *x = td_alloc_zero(N * sizeof(float)), *y = td_alloc(N * sizeof(float));
+    td_program *program;
+    td_case_ok(td_program_create(&program));
+    const td_gelu_f32_args gelu = {.n = N, .act = TD_ACT_GELU_ERF, .x = x, .y = y};
+    td_program_kernel(program, 0, TD_OP_gelu_f32, &gelu, "gelu", "none");
+    td_program_part(program, "late");
+    td_program_kernel(program, 2, TD_OP_gelu_f32, &gelu, "gelu", "two");
+    td_program_part(program, "early");
+    td_program_kernel(program, 1, TD_OP_gelu_f32, &gelu, "gelu", "one");
+    td_case_ok(td_program_finish(program, 2));
+    td_team *team = make_team(2, td_program_scratch_bytes(program));
+    td_case_ok(td_program_run(program, team));
+    static const char *const parts[] = {"", "early", "late"};
+    double sum = 0;
+    for (int i = 0; i < 3; i++) {
+        td_op_cost op;
+        td_program_op_cost(program, i, &op);
+        cr_expect_str_eq(op.part, parts[i]);
+        sum += op.ns_sum / 2 + op.wait_ns;
+    }
+    td_worker_ticks first, second;
+    td_program_worker_ticks(program, 0, &first);
+    td_program_worker_ticks(program, 1, &second);
+    double mean = (double)(first.span + second.span) / 2 / td_tsc_hz() * 1e9;
+    cr_expect(fabs(sum - mean) <= 1e-6 * mean, "parts %.3f ns, workers %.3f", sum, mean);
+    memset(y, 0xFF, N * sizeof(float));
+    cr_expect_gt(td_program_time_op(program, team, 1), 0);
+    cr_expect_arr_eq(y, x, N * sizeof(float)); /* of zeros, zeros */
+    cr_expect_gt(td_program_time_barrier(team), 0);
+    td_program_clear(program);
+    td_program_kernel(program, 0, TD_OP_gelu_f32, &gelu, "gelu", "again");
+    td_case_ok(td_program_finish(program, 2));
+    td_op_cost op;
+    td_program_op_cost(program, 0, &op);
+    cr_expect_str_eq(op.part, "");
+    td_team_destroy(team);
+    td_program_destroy(program);
+    td_free(x);
+    td_free(y);
+}
+
 /* The first op's source and its width are read when the run starts; costs follow. */
 Test(program, arguments_vary_and_a_cleared_program_can_be_built_again) {
     td_case_ok(td_kernels_select(TD_ISA_PORTABLE));

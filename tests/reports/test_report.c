@@ -104,6 +104,25 @@ Test(report, text_from_records_cannot_end_an_element, .init = render_golden) {
     td_free(html);
 }
 
+Test(report, rows_that_this_host_cannot_run_are_counted_on_the_first_page, .init = render_golden) {
+    static const char records[] =
+        "{\"schema\":1,\"machine\":{\"kernel_rows\":\"Kernel rows native on this host: 2 of 3 "
+        "(avx512 0 of "
+        "1)\"},\"run\":{}}\n"
+        "{\"schema\":1,\"case\":\"kernel/gelu_f32/x/n1\",\"layout\":\"p1xt1\",\"status\":\"ok\","
+        "\"value\":1,\"unit\":\"GFLOP/s\",\"check\":{\"ok\":true}}\n";
+    write_records(records, sizeof records - 1);
+    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    static const char *const names[] = {"report.html", "report.md"};
+    for (int i = 0; i < 2; i++) {
+        char *page = read_output(names[i]);
+        const char *line = strstr(page, "Kernel rows native on this host: 2 of 3 (avx512 0 of 1).");
+        cr_expect(line != NULL && line < strstr(page, i == 0 ? "</header>" : "proved"), "%s",
+                  names[i]);
+        td_free(page);
+    }
+}
+
 /* A way of 6 units beside the tiled one, of 3 at twice the speed, on the same layout only. */
 Test(report, losses_stand_against_the_tiled_way, .init = render_golden) {
     static const char records[] =

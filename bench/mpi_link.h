@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What Tandem and the ranks of an MPI library say to each other: a block of shared memory. Tandem
+ * writes a command and counts `command` up; every MPI rank carries it out and counts `done` up.
+ * Both sleep meanwhile, so that the one is not disturbed by the other's waiting.
+ */
+#ifndef TD_BENCH_MPI_LINK_H
+#define TD_BENCH_MPI_LINK_H
+
+#include "bench/coll_round.h"
+
+/* Names as in operations.inc. */
+#define TD_MPI_OPERATION_MAP(X)                                                                    \
+    X(barrier)                                                                                     \
+    X(broadcast) X(reduce) X(allreduce) X(reduce_scatter) X(allgather) X(gather) X(scatter)        \
+        X(alltoall) X(scan) X(exscan) X(shift)
+
+#define TD_MPI_ENUM(name) TD_MPI_##name,
+typedef enum td_mpi_operation {
+    TD_MPI_OPERATION_MAP(TD_MPI_ENUM) TD_MPI_OPERATIONS
+} td_mpi_operation;
+#undef TD_MPI_ENUM
+
+enum { TD_MPI_TEXT = 128 };
+
+/* The buffer of each rank has count f32 numbers, a multiple of the number of ranks where the
+ * operation deals in blocks. f32 sums; root 0. */
+typedef struct td_mpi_command {
+    td_mpi_operation operation;
+    td_coll_mode mode;
+    td_coll_state state;
+    bool in_place, end, check; /* check: one call on written numbers, compared */
+    int64_t count, calls;
+} td_mpi_command;
+
+typedef struct td_mpi_link {
+    _Alignas(64) _Atomic uint32_t command; /* a futex */
+    _Alignas(64) _Atomic uint32_t done;    /* a futex: ranks, over all commands */
+    td_mpi_command what;
+    int ranks, pu[TD_COLL_RANKS]; /* where each is to run */
+    double ticks_per_ns;
+    char version[TD_MPI_TEXT];
+    _Atomic int failed; /* error of a call, or a wrong element: see text */
+    char text[TD_MPI_TEXT];
+    td_coll_board board;
+} td_mpi_link;
+
+#endif

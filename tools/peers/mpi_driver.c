@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The ranks of an MPI library, run beside Tandem's by `tandem bench --mpi`: carries out its
+ * commands (bench/mpi_link.h) until told to end, or until Tandem is gone. tools/peers/mpi.sh builds
+ * it once for each library. mpirun -n RANKS driver FILE PID      FILE: the shared block; PID:
+ * Tandem's
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <mpi.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/mpi_link.h"
+
+enum { KEPT_BYTES = 8 << 20 };
+
+static td_mpi_link *mine;
+static pid_t tandem;
+static int rank, ranks;
+
+/* Buffers stay between commands while they are small. */
+static struct {
+    unsigned char *base;
+    size_t bytes;
+} buffers;
+
+static void fail(const char *what, int64_t at) {
+    int none = 0;
+    if (atomic_compare_exchange_strong(&mine->failed, &none, 1)) {
+        snprintf(mine->text, sizeof mine->text, "rank %d: %s %lld", rank, what, (long long)at);
+    }
+}
+
+static bool given_up(void *arg) {
+    (void)arg;
+    return kill(tandem, 0) != 0 && errno == ESRCH;
+}
+
+static int64_t block_of(void) {
+    return mine->what.count / ranks;
+}
+
+/* One call of the library's own collective, on our layout of blocks. */
+static void call(void *arg, int worker, void *in, void *out) {
+    (void)arg, (void)worker;
+    const td_mpi_command *what = &mine->what;
+    int n = (int)what->count, block = (int)block_of(), error = MPI_SUCCESS;
+    bool here = what->in_place;
+    MPI_Comm all = MPI_COMM_WORLD;
+    float *from = in, *to = out, *own_in = from + rank * block, *own_out = to + rank * block;
+    switch (what->operation) {
+    case TD_MPI_barrier:
+        error = MPI_Barrier(all);
+        break;
+    case TD_MPI_broadcast:
+        if (!here && rank == 0) {
+            memcpy(to, from, (size_t)n * sizeof *to);
+        }
+        error = MPI_Bcast(to, n, MPI_FLOAT, 0, all);
+        break;
+    case TD_MPI_reduce:
+        error =
+            MPI_Reduce(here && rank == 0 ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, 0, all);
+        break;
+    case TD_MPI_allreduce:
+        error = MPI_Allreduce(here ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, all);
+        break;
+    case TD_MPI_reduce_scatter:
+        /* In place, MPI leaves the block at the start of the buffer. */
+        error = here ? MPI_Reduce_scatter_block(MPI_IN_PLACE, to, block, MPI_FLOAT, MPI_SUM, all)
+                     : MPI_Reduce_scatter_block(from, own_out, block, MPI_FLOAT, MPI_SUM, all);
+        break;
+    case TD_MPI_allgather:
+        error = MPI_Allgather(here ? MPI_IN_PLACE : own_in, block, MPI_FLOAT, to, block, MPI_FLOAT,
+                              all);
+        break;
+    case TD_MPI_gather:
+        error = MPI_Gather(here && rank == 0 ? MPI_IN_PLACE : own_in, block, MPI_FLOAT, to, block,
+                           MPI_FLOAT, 0, all);
+        break;
+    case TD_MPI_scatter:
+        error = MPI_Scatter(from, block, MPI_FLOAT, here && rank == 0 ? MPI_IN_PLACE : own_out,
+                            block, MPI_FLOAT, 0, all);
+        break;
+    case TD_MPI_alltoall:
+        error =
+            MPI_Alltoall(here ? MPI_IN_PLACE : from, block, MPI_FLOAT, to, block, MPI_FLOAT, all);
+        break;
+    case TD_MPI_scan:
+        error = MPI_Scan(here ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, all);
+        break;
+    case TD_MPI_exscan:
+        error = MPI_Exscan(here ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, all);
+        break;
+    case TD_MPI_shift:
+        error = here ? MPI_Sendrecv_replace(to, n, MPI_FLOAT, (rank + 1) % ranks, 0,
+                                            (rank + ranks - 1) % ranks, 0, all, MPI_STATUS_IGNORE)
+                     : MPI_Sendrecv(from, n, MPI_FLOAT, (rank + 1) % ranks, 0, to, n, MPI_FLOAT,
+                                    (rank + ranks - 1) % ranks, 0, all, MPI_STATUS_IGNORE);
+        break;
+    case TD_MPI_OPERATIONS:
+        break;
+    }
+    if (error != MPI_SUCCESS) {
+        fail("the call returns", error);
+    }
+}
+
+static int sum_of(int last, int64_t i) {
+    int sum = 0;
+    for (int r = 0; r < last; r++) {
+        sum += td_coll_value(r, i);
+    }
+    return sum;
+}
+
+/* What element i of out must be; false: undefined. */
+static bool expected(int64_t i, int *value) {
+    int64_t block = block_of() > 0 ? block_of() : 1;
+    int owner = (int)(i / block);
+    switch (mine->what.operation) {
+    case TD_MPI_broadcast:
+        *value = td_coll_value(0, i);
+        return true;
+    case TD_MPI_reduce:
+        *value = sum_of(ranks, i);
+        return rank == 0;
+    case TD_MPI_allreduce:
+        *value = sum_of(ranks, i);
+        return true;
+    case TD_MPI_reduce_scatter:
+        *value = sum_of(ranks, mine->what.in_place ? i + rank * block : i);
+        return owner == (mine->what.in_place ? 0 : rank);
+    case TD_MPI_allgather:
+        *value = td_coll_value(owner, i);
+        return true;
+    case TD_MPI_gather:
+        *value = td_coll_value(owner, i);
+        return rank == 0;
+    case TD_MPI_scatter:
+        *value = td_coll_value(0, i);
+        return owner == rank && !(mine->what.in_place && rank == 0);
+    case TD_MPI_alltoall:
+        *value = td_coll_value(owner, rank * block + i % block);
+        return true;
+    case TD_MPI_scan:
+        *value = sum_of(rank + 1, i);
+        return true;
+    case TD_MPI_exscan:
+        *value = sum_of(rank, i);
+        return rank > 0;
+    case TD_MPI_shift:
+        *value = td_coll_value((rank + ranks - 1) % ranks, i);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void check(float *in, float *out) {
+    int64_t n = mine->what.count;
+    td_coll_write((unsigned char *)in, rank, 0, n, sizeof *in);
+    call(NULL, 0, in, out);
+    for (int64_t i = 0; i < n; i++) {
+        int value;
+        if (expected(i, &value) && out[i] != (float)value) {
+            fail("wrong element", i);
+            return;
+        }
+    }
+}
+
+static unsigned char *take_buffers(size_t bytes) {
+    if (buffers.bytes < bytes) {
+        if (buffers.base != NULL) {
+            munmap(buffers.base, buffers.bytes);
+        }
+        void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (base == MAP_FAILED) {
+            perror("buffers");
+            MPI_Abort(MPI_COMM_WORLD, 3);
+        }
+        madvise(base, bytes, MADV_HUGEPAGE);
+        buffers.base = base;
+        buffers.bytes = bytes;
+    }
+    memset(buffers.base, 0, bytes);
+    return buffers.base;
+}
+
+static void give_back(void) {
+    if (buffers.bytes > KEPT_BYTES) {
+        munmap(buffers.base, buffers.bytes);
+        buffers.base = NULL;
+        buffers.bytes = 0;
+    }
+}
+
+static void carry_out(void) {
+    const td_mpi_command *what = &mine->what;
+    int64_t bytes = what->count * (int64_t)sizeof(float);
+    int64_t copies = td_coll_copies(what->state, bytes), whole = copies * td_coll_stride(bytes);
+    whole = (whole + 4095) / 4096 * 4096;
+    unsigned char *in = take_buffers((size_t)(whole * (what->in_place ? 1 : 2)));
+    unsigned char *out = what->in_place ? in : in + whole;
+    if (what->check) {
+        check((float *)in, (float *)out);
+    } else {
+        td_coll_round round = {.rank = rank,
+                               .ranks = ranks,
+                               .workers = 1,
+                               .mode = what->mode,
+                               .state = what->state,
+                               .calls = what->calls,
+                               .in = in,
+                               .out = out,
+                               .bytes = bytes,
+                               .element_bytes = sizeof(float),
+                               .ticks_per_ns = mine->ticks_per_ns,
+                               .call = call,
+                               .given_up = given_up};
+        if (!td_coll_round_run(&round, &mine->board, 0)) {
+            _exit(0);
+        }
+    }
+    give_back();
+}
+
+/* Asleep until the next command; false: Tandem is gone. */
+static bool await(uint32_t seen) {
+    struct timespec look = {.tv_sec = 1};
+    while (atomic_load_explicit(&mine->command, memory_order_acquire) == seen) {
+        syscall(SYS_futex, &mine->command, FUTEX_WAIT, seen, &look, NULL, 0);
+        if (given_up(NULL)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void bind_here(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(mine->pu[rank], &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+static void report_done(void) {
+    atomic_fetch_add_explicit(&mine->done, 1, memory_order_release);
+    syscall(SYS_futex, &mine->done, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    int file = argc == 3 ? open(argv[1], O_RDWR | O_CLOEXEC) : -1;
+    tandem = argc == 3 ? (pid_t)strtol(argv[2], NULL, 10) : 0;
+    mine = mmap(NULL, sizeof *mine, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (mine == MAP_FAILED || tandem <= 0 || mine->ranks != ranks) {
+        fprintf(stderr, "usage: mpirun -n RANKS driver FILE PID, started by tandem bench --mpi\n");
+        MPI_Abort(MPI_COMM_WORLD, 2);
+    }
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    bind_here();
+    if (rank == 0) {
+        char text[MPI_MAX_LIBRARY_VERSION_STRING];
+        int length;
+        MPI_Get_library_version(text, &length);
+        text[strcspn(text, "\n")] = '\0';
+        snprintf(mine->version, sizeof mine->version, "%.127s", text);
+    }
+    report_done();
+    for (uint32_t seen = 0; await(seen); seen++) {
+        if (mine->what.end) {
+            MPI_Finalize();
+            return 0;
+        }
+        carry_out();
+        report_done();
+    }
+    _exit(0); /* not finalised: a library whose peers are gone would wait for them */
+}

@@ -71,26 +71,39 @@ void td_outcome_add_ops(td_outcome *out, const td_program *program, int workers)
     }
 }
 
+/* Of each row of products and attention the op with most to do: of the pruned block's ops, which
+ * have the same names, little is left. */
+static void find_largest(td_outcome_op *rows, int64_t *n, const td_program *program,
+                         int largest[TD_OUTCOME_OPS]) {
+    double most[TD_OUTCOME_OPS] = {0};
+    for (int i = 0; i < TD_OUTCOME_OPS; i++) {
+        largest[i] = -1;
+    }
+    for (int i = 0; i < td_program_ops(program); i++) {
+        td_op_cost op;
+        td_program_op_cost(program, i, &op);
+        bool chosen = strcmp(op.family, "gemm") == 0 || strcmp(op.family, "attention") == 0;
+        td_outcome_op *row = chosen ? find_row(rows, n, &op) : NULL;
+        if (row != NULL && op.flops > most[row - rows]) {
+            most[row - rows] = op.flops;
+            largest[row - rows] = i;
+        }
+    }
+}
+
 void td_outcome_time_ops(td_outcome *out, td_program *program, td_team *team) {
     td_outcome_op scratch[TD_OUTCOME_OPS];
-    bool timed[TD_OUTCOME_OPS] = {false};
+    int largest[TD_OUTCOME_OPS];
     int64_t n_scratch = 0;
     td_outcome_op *rows = out != NULL ? out->ops : scratch;
     int64_t *n = out != NULL ? &out->n_ops : &n_scratch;
-    for (int i = 0; i < td_program_ops(program); i++) {
-        td_op_cost op;
-        td_op_id id;
-        td_program_op_cost(program, i, &op);
-        const void *args = td_program_op_args(program, i, &id);
-        if (args == NULL ||
-            (strcmp(op.family, "gemm") != 0 && strcmp(op.family, "attention") != 0)) {
-            continue;
-        }
-        td_outcome_op *row = find_row(rows, n, &op);
-        if (row != NULL && !timed[row - rows]) {
-            row->alone_ns += td_program_time_op(program, team, i);
-            row->alone_flops += td_ops[id].flops(args);
-            timed[row - rows] = true;
+    find_largest(rows, n, program, largest);
+    for (int64_t i = 0; i < *n; i++) {
+        if (largest[i] >= 0) {
+            td_op_id id;
+            const void *args = td_program_op_args(program, largest[i], &id);
+            rows[i].alone_ns += td_program_time_op(program, team, largest[i]);
+            rows[i].alone_flops += td_ops[id].flops(args);
         }
     }
     double barrier_ns = td_program_time_barrier(team);

@@ -244,6 +244,61 @@ static void cost_image(const data_state *s, td_cost *out) {
     *out = (td_cost){.value = TD_VALUE_ITEMS, .items = 1, .unit = "images/s"};
 }
 
+/* ---- resize ---- */
+
+/* Width and height before and after; peers/resize_peer.py has the same. */
+static const struct {
+    int64_t width, height, new_width, new_height;
+} resizes[] = {{640, 480, 224, 224}, {256, 256, 224, 224}, {128, 128, 224, 224}};
+
+static void cost_resize(const data_state *s, td_cost *out) {
+    double pixels = (double)(s->picture.width * s->picture.height);
+    *out = (td_cost){.value = TD_VALUE_ITEMS, .items = pixels * 1e-6, .unit = "Mpixel/s"};
+}
+
+static td_status setup_resize(data_state *s, int64_t which) {
+    s->size = (size_t)which;
+    TD_TRY(td_image_create(resizes[which].width, resizes[which].height, &s->picture));
+    td_rng rng = td_rng_make(SEED, TD_PURPOSE_TEST, 1);
+    for (int64_t i = 0; i < 3 * s->picture.width * s->picture.height; i++) {
+        s->picture.pixels[i] = (unsigned char)td_rng_u32(&rng);
+    }
+    return TD_OK;
+}
+
+static td_status resized(const data_state *s, td_isa isa, td_image *out) {
+    return td_image_resize_at(&s->picture, resizes[s->size].new_width, resizes[s->size].new_height,
+                              isa, out);
+}
+
+static td_status step_resize(data_state *s) {
+    td_isa isa;
+    td_image out;
+    TD_TRY(td_isa_active(&isa));
+    TD_TRY(resized(s, isa, &out));
+    td_image_destroy(&out);
+    return TD_OK;
+}
+
+/* The row in use against the portable one, whose bytes are Pillow's (tests/golden). */
+static td_status verify_resize(td_bench *bench, data_state *s) {
+    td_isa isa;
+    td_image want = {0}, got = {0};
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "memcmp:portable");
+    TD_TRY(td_isa_active(&isa));
+    td_status status = resized(s, TD_ISA_PORTABLE, &want);
+    if (status == TD_OK) {
+        status = resized(s, isa, &got);
+    }
+    if (status == TD_OK &&
+        memcmp(want.pixels, got.pixels, (size_t)(3 * want.width * want.height)) != 0) {
+        status = td_fail(TD_ECHECK, "the resized picture differs from the portable row's");
+    }
+    td_image_destroy(&want);
+    td_image_destroy(&got);
+    return status;
+}
+
 /* ---- captions ---- */
 
 static td_status setup_captions(data_state *s, int64_t unused) {
@@ -312,6 +367,9 @@ static const data_row rows[] = {
     ROW("data/tfrecord_read/checked/300B",     300, records),
     ROW("data/image/png_decode_resize/256-224",  0, image),
     ROW("data/image/jpeg_decode_resize/256-224", 1, image),
+    ROW("data/image/resize/640x480-224x224",     0, resize),
+    ROW("data/image/resize/256x256-224x224",     1, resize),
+    ROW("data/image/resize/128x128-224x224",     2, resize),
     ROW("data/tokenize/builtin/captions",        0, captions),
 };
 #undef ROW

@@ -5,23 +5,7 @@
 #include <stdbool.h>
 
 #include "base/memory.h"
-
-/* 32 bits less 8 for the pixel and 2 for the overshoot of the negative lobes: the weights of one
- * output pixel sum to 2^22, their magnitudes to less than 2^23, so 255 times that stays inside an
- * int32. */
-enum { WEIGHT_BITS = 32 - 8 - 2 };
-
-/* What one output position is made of: n inputs from first on, their weights at `weights + position
- * * stride`. */
-typedef struct span {
-    int64_t first, n;
-} span;
-
-typedef struct axis {
-    int64_t count, stride;
-    span *spans;
-    int32_t *weights;
-} axis;
+#include "data/resize_pass.h"
 
 /* Keys' cubic with a = -0.5, which reproduces quadratics. */
 static double cubic(double x) {
@@ -35,26 +19,26 @@ static double cubic(double x) {
     return 0.0;
 }
 
-static void axis_destroy(axis *a) {
+static void axis_destroy(td_resize_axis *a) {
     td_free(a->spans);
     td_free(a->weights);
-    *a = (axis){0};
+    *a = (td_resize_axis){0};
 }
 
 /* Rounds half away from zero, as the fixed-point reference does. */
 static int32_t to_fixed(double weight) {
-    return (int32_t)(weight * (1 << WEIGHT_BITS) + (weight < 0.0 ? -0.5 : 0.5));
+    return (int32_t)(weight * (1 << TD_RESIZE_BITS) + (weight < 0.0 ? -0.5 : 0.5));
 }
 
 /* Weights of output positions [first, first + count) when in_size samples become out_size. The sums
  * run in ascending order in f64, so the rounded weights are the same everywhere. */
 static td_status axis_create(int64_t in_size, int64_t out_size, int64_t first, int64_t count,
-                             axis *out) {
+                             td_resize_axis *out) {
     double scale = (double)in_size / (double)out_size;
     double widening = scale < 1.0 ? 1.0 : scale;
     double support = 2.0 * widening;
-    int64_t stride = (int64_t)ceil(support) * 2 + 1;
-    axis a = {.count = count, .stride = stride};
+    int64_t stride = ((int64_t)ceil(support) * 2 + 1 + 3) / 4 * 4; /* read by fours */
+    td_resize_axis a = {.count = count, .stride = stride};
     a.spans = td_alloc((size_t)count * sizeof *a.spans);
     a.weights = td_alloc_zero((size_t)(count * stride) * sizeof *a.weights);
     double *exact = td_alloc((size_t)stride * sizeof *exact);
@@ -78,7 +62,7 @@ static td_status axis_create(int64_t in_size, int64_t out_size, int64_t first, i
         for (int64_t x = 0; x < high - low; x++) {
             a.weights[i * stride + x] = to_fixed(sum != 0.0 ? exact[x] / sum : exact[x]);
         }
-        a.spans[i] = (span){.first = low, .n = high - low};
+        a.spans[i] = (td_resize_span){.first = low, .n = high - low};
     }
     td_free(exact);
     *out = a;
@@ -86,19 +70,18 @@ static td_status axis_create(int64_t in_size, int64_t out_size, int64_t first, i
 }
 
 static unsigned char to_level(int32_t sum) {
-    int32_t level = sum >> WEIGHT_BITS;
+    int32_t level = sum >> TD_RESIZE_BITS;
     return (unsigned char)(level < 0 ? 0 : level > 255 ? 255 : level);
 }
 
-/* Output columns of input rows [row, row + rows). */
-static void filter_columns(const td_image *in, int64_t row, int64_t rows, const axis *a,
-                           unsigned char *out) {
+void td_resize_columns__portable(const unsigned char *in, int64_t width, int64_t rows,
+                                 const td_resize_axis *a, unsigned char *out, unsigned char *line) {
+    (void)line;
     for (int64_t y = 0; y < rows; y++) {
-        const unsigned char *line = in->pixels + 3 * in->width * (row + y);
         for (int64_t i = 0; i < a->count; i++) {
-            const unsigned char *pixel = line + 3 * a->spans[i].first;
+            const unsigned char *pixel = in + 3 * (width * y + a->spans[i].first);
             const int32_t *weight = a->weights + i * a->stride;
-            int32_t red = 1 << (WEIGHT_BITS - 1), green = red, blue = red;
+            int32_t red = 1 << (TD_RESIZE_BITS - 1), green = red, blue = red;
             for (int64_t x = 0; x < a->spans[i].n; x++) {
                 red += pixel[3 * x] * weight[x];
                 green += pixel[3 * x + 1] * weight[x];
@@ -111,23 +94,27 @@ static void filter_columns(const td_image *in, int64_t row, int64_t rows, const 
     }
 }
 
-/* Output rows from `lines`, whose first line is input row `row`; sums is one line of scratch. Runs
- * along whole lines, so memory is read in order and no transpose is needed. */
-static void filter_rows(const unsigned char *lines, int64_t row, int64_t line_bytes, const axis *a,
-                        int32_t *sums, unsigned char *out) {
+/* A column at a time over some columns, so that the sums stay where they are. */
+void td_resize_rows__portable(const unsigned char *lines, int64_t row, int64_t line_bytes,
+                              const td_resize_axis *a, unsigned char *out) {
+    enum { BLOCK = 64 };
     for (int64_t i = 0; i < a->count; i++) {
-        for (int64_t x = 0; x < line_bytes; x++) {
-            sums[x] = 1 << (WEIGHT_BITS - 1);
-        }
-        for (int64_t y = 0; y < a->spans[i].n; y++) {
-            const unsigned char *line = lines + line_bytes * (a->spans[i].first + y - row);
-            int32_t weight = a->weights[i * a->stride + y];
-            for (int64_t x = 0; x < line_bytes; x++) {
-                sums[x] += line[x] * weight;
+        const unsigned char *from = lines + line_bytes * (a->spans[i].first - row);
+        for (int64_t x = 0; x < line_bytes; x += BLOCK) {
+            int64_t n = line_bytes - x < BLOCK ? line_bytes - x : BLOCK;
+            int32_t sums[BLOCK];
+            for (int64_t c = 0; c < n; c++) {
+                sums[c] = 1 << (TD_RESIZE_BITS - 1);
             }
-        }
-        for (int64_t x = 0; x < line_bytes; x++) {
-            out[i * line_bytes + x] = to_level(sums[x]);
+            for (int64_t y = 0; y < a->spans[i].n; y++) {
+                int32_t weight = a->weights[i * a->stride + y];
+                for (int64_t c = 0; c < n; c++) {
+                    sums[c] += from[y * line_bytes + x + c] * weight;
+                }
+            }
+            for (int64_t c = 0; c < n; c++) {
+                out[i * line_bytes + x + c] = to_level(sums[c]);
+            }
         }
     }
 }
@@ -140,10 +127,10 @@ typedef struct window {
 } window;
 
 /* A side that keeps its size needs no case of its own: its weights come out as exactly 1 and 0. */
-static td_status resize_window(const td_image *in, const window *w, td_image *out) {
+static td_status resize_window(const td_image *in, const window *w, td_isa isa, td_image *out) {
     td_image result = {0}, lines = {0};
-    axis columns = {0}, rows = {0};
-    int32_t *sums = NULL;
+    td_resize_axis columns = {0}, rows = {0};
+    unsigned char *line = NULL;
     td_status status = td_image_create(w->width, w->height, &result);
     if (status == TD_OK) {
         status = axis_create(in->width, w->full_width, w->left, w->width, &columns);
@@ -155,18 +142,22 @@ static td_status resize_window(const td_image *in, const window *w, td_image *ou
         int64_t first = rows.spans[0].first;
         int64_t end = rows.spans[w->height - 1].first + rows.spans[w->height - 1].n;
         status = td_image_create(w->width, end - first, &lines);
-        sums = td_alloc((size_t)(3 * w->width) * sizeof *sums);
-        if (status == TD_OK && sums == NULL) {
-            status = td_fail(TD_ENOMEM, "a line of %lld pixels", (long long)w->width);
+        line = td_alloc((size_t)(3 * in->width) + TD_RESIZE_PADDING);
+        if (status == TD_OK && line == NULL) {
+            status = td_fail(TD_ENOMEM, "a line of %lld pixels", (long long)in->width);
         }
         if (status == TD_OK) {
-            filter_columns(in, first, end - first, &columns, lines.pixels);
-            filter_rows(lines.pixels, first, 3 * w->width, &rows, sums, result.pixels);
+            bool wide = isa >= TD_ISA_AVX2;
+            (wide ? td_resize_columns__avx2
+                  : td_resize_columns__portable)(in->pixels + 3 * in->width * first, in->width,
+                                                 end - first, &columns, lines.pixels, line);
+            (wide ? td_resize_rows__avx2 : td_resize_rows__portable)(
+                lines.pixels, first, 3 * w->width, &rows, result.pixels);
             *out = result;
             result = (td_image){0};
         }
     }
-    td_free(sums);
+    td_free(line);
     axis_destroy(&columns);
     axis_destroy(&rows);
     td_image_destroy(&lines);
@@ -182,11 +173,18 @@ static td_status check_size(int64_t width, int64_t height) {
     return TD_OK;
 }
 
-td_status td_image_resize_bicubic(const td_image *in, int64_t width, int64_t height,
-                                  td_image *out) {
+td_status td_image_resize_at(const td_image *in, int64_t width, int64_t height, td_isa isa,
+                             td_image *out) {
     TD_TRY(check_size(width, height));
     window w = {.full_width = width, .width = width, .full_height = height, .height = height};
-    return resize_window(in, &w, out);
+    return resize_window(in, &w, isa, out);
+}
+
+td_status td_image_resize_bicubic(const td_image *in, int64_t width, int64_t height,
+                                  td_image *out) {
+    td_isa isa;
+    TD_TRY(td_isa_active(&isa));
+    return td_image_resize_at(in, width, height, isa, out);
 }
 
 static window shortest_window(const td_image *in, int64_t size) {
@@ -198,8 +196,10 @@ static window shortest_window(const td_image *in, int64_t size) {
 
 td_status td_image_resize_shortest(const td_image *in, int64_t size, td_image *out) {
     TD_TRY(check_size(size, size));
+    td_isa isa;
+    TD_TRY(td_isa_active(&isa));
     window w = shortest_window(in, size);
-    return resize_window(in, &w, out);
+    return resize_window(in, &w, isa, out);
 }
 
 /* Python rounds a half to the even neighbour, and torchvision's centre crop is written with it. */
@@ -209,13 +209,15 @@ static int64_t half_to_even(int64_t margin) {
 }
 
 td_status td_image_fit(const td_image *in, int64_t size, td_image *out) {
+    td_isa isa;
     TD_TRY(check_size(size, size));
+    TD_TRY(td_isa_active(&isa));
     window w = shortest_window(in, size);
     w.left = half_to_even(w.full_width - size);
     w.top = half_to_even(w.full_height - size);
     w.width = size;
     w.height = size;
-    return resize_window(in, &w, out);
+    return resize_window(in, &w, isa, out);
 }
 
 void td_image_normalise(const td_image *in, float *out) {

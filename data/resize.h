@@ -8,12 +8,17 @@
 
 #include <stdint.h>
 
+#include "base/cpu.h"
 #include "base/status.h"
 #include "data/image.h"
 
 /* Antialiased bicubic (a = -0.5; the kernel widens when shrinking), columns first, 8-bit between
  * the passes, weights in 22-bit fixed point. A side that does not change is not filtered. */
 td_status td_image_resize_bicubic(const td_image *in, int64_t width, int64_t height, td_image *out);
+
+/* The same by the row of an ISA that this CPU offers; all give the same bytes. */
+td_status td_image_resize_at(const td_image *in, int64_t width, int64_t height, td_isa isa,
+                             td_image *out);
 
 /* The shortest side becomes size, the other size * long / short rounded down. */
 td_status td_image_resize_shortest(const td_image *in, int64_t size, td_image *out);

@@ -39,11 +39,14 @@ typedef struct td_gemm_f32_args {
     int64_t ldresidual;
     const float *act_grad_of;
     int64_t ldact_grad_of;
+    const uint16_t *a_bf16, *b_bf16; /* of gemm_bf16 and gemm_amx only */
+    uint16_t *c_bf16;
 } td_gemm_f32_args;
 
 /* As gemm_f32, with A and B rounded to bf16 (nearest even, denormals to zero) before they are
- * multiplied. Products are joined in pairs, see kernel.h; everything behind the sums, and all that
- * is in memory, is f32. */
+ * multiplied. Products are joined in pairs, see kernel.h; everything behind the sums is f32. Memory
+ * is f32 too, but where a_bf16, b_bf16 or c_bf16 is set in place of a, b or c: an operand that is
+ * rounded already, or a result that is rounded last of all (accumulate must be false). */
 typedef td_gemm_f32_args td_gemm_bf16_args;
 
 /* As gemm_bf16, with products joined by 32 of k, see kernel.h. Tiles: 32 rows of a strip of

@@ -208,6 +208,10 @@ TD_SIMD td_i16 td_v16_to_i16(td_v16 a) {
 }
 
 /* 16 unsigned 16-bit values as integers, and the low halves of integers back. */
+TD_SIMD td_v16 td_v16_swap_pairs(td_v16 v) {
+    return (td_v16){_mm256_permute_ps(v.low, 0xB1), _mm256_permute_ps(v.high, 0xB1)};
+}
+
 TD_SIMD td_i16 td_i16_load_u16(const uint16_t *p) {
     const __m128i *q = (const __m128i *)(const void *)p;
     return (td_i16){_mm256_cvtepu16_epi32(_mm_loadu_si128(q)),

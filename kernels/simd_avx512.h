@@ -233,6 +233,10 @@ TD_SIMD td_i16 td_v16_to_i16(td_v16 a) {
 }
 
 /* 16 unsigned 16-bit values as integers, and the low halves of integers back. */
+TD_SIMD td_v16 td_v16_swap_pairs(td_v16 v) {
+    return _mm512_permute_ps(v, 0xB1);
+}
+
 TD_SIMD td_i16 td_i16_load_u16(const uint16_t *p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }

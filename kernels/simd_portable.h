@@ -272,6 +272,15 @@ TD_SIMD td_i16 td_v16_to_i16(td_v16 a) {
     return r;
 }
 
+/* Neighbours change places: lane i gets lane i ^ 1. */
+TD_SIMD td_v16 td_v16_swap_pairs(td_v16 v) {
+    td_v16 r;
+    TD_EACH(i) {
+        r.lane[i] = v.lane[i ^ 1];
+    }
+    return r;
+}
+
 /* 16 unsigned 16-bit values as integers, and the low halves of integers back. */
 TD_SIMD td_i16 td_i16_load_u16(const uint16_t *p) {
     td_i16 r;

@@ -20,4 +20,15 @@ TD_SIMD td_i16 td_v16_to_bf16(td_v16 x) {
     return td_v16_as_i16(td_v16_select(td_v16_is_nan(x), td_i16_as_v16(quiet), number));
 }
 
+/* The first `count` lanes, rounded. */
+TD_SIMD void td_v16_store_bf16(uint16_t *to, td_v16 x, int64_t count) {
+    if (count >= TD_LANES) {
+        td_i16_store_u16(to, td_v16_to_bf16(x));
+        return;
+    }
+    uint16_t part[TD_LANES];
+    td_i16_store_u16(part, td_v16_to_bf16(x));
+    memcpy(to, part, (size_t)count * sizeof *part);
+}
+
 #endif

@@ -9,12 +9,10 @@ void TD_FN(f32_to_bf16)(const td_f32_to_bf16_args *args, int64_t first, int64_t 
     (void)scratch;
     int64_t i = first * TD_TILE_CONVERT, end = td_tile_end(args->n, TD_TILE_CONVERT, last);
     for (; i + TD_LANES <= end; i += TD_LANES) {
-        td_i16_store_u16(args->y + i, td_v16_to_bf16(td_v16_load(args->x + i)));
+        td_v16_store_bf16(args->y + i, td_v16_load(args->x + i), TD_LANES);
     }
     if (i < end) {
-        uint16_t part[TD_LANES];
-        td_i16_store_u16(part, td_v16_to_bf16(td_v16_load_part(args->x + i, end - i, 0)));
-        memcpy(args->y + i, part, (size_t)(end - i) * sizeof *part);
+        td_v16_store_bf16(args->y + i, td_v16_load_part(args->x + i, end - i, 0), end - i);
     }
 }
 

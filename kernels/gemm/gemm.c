@@ -69,5 +69,6 @@ static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
 }
 
 void TD_FN(gemm_f32)(const td_gemm_f32_args *args, int64_t first, int64_t last, void *scratch) {
+    TD_ASSERT(args->a_bf16 == NULL && args->b_bf16 == NULL && args->c_bf16 == NULL);
     run_tiles(args, args, first, last, scratch);
 }

@@ -5,12 +5,13 @@
 #define TD_KERNELS_GEMM_EPILOGUE_H
 
 #include "kernels/args.h"
+#include "kernels/convert/bf16.h"
 #include "kernels/gemm/gemm_place.h"
 #include "kernels/vmath.h"
 
 static inline bool gemm_is_plain(const td_gemm_f32_args *args) {
     return args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
-           args->residual == NULL && args->act_grad_of == NULL;
+           args->residual == NULL && args->act_grad_of == NULL && args->c_bf16 == NULL;
 }
 
 /* Row `row`, columns [col, col + count) of C, count <= 16; whole: count is 16, a constant at the
@@ -106,7 +107,11 @@ TD_SIMD void gemm_after_act(const td_gemm_f32_args *args, td_v16 v, int64_t row,
     if (args->residual != NULL) {
         v = td_v16_add(v, gemm_read(args->residual + row * args->ldresidual + col, count, whole));
     }
-    gemm_write(args->c + row * args->ldc + col, v, count, whole);
+    if (args->c_bf16 != NULL) {
+        td_v16_store_bf16(args->c_bf16 + row * args->ldc + col, v, count);
+    } else {
+        gemm_write(args->c + row * args->ldc + col, v, count, whole);
+    }
 }
 
 /* before, after: which steps. Without `after` the values stay in the tile. */

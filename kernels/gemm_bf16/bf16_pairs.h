@@ -1,12 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0
- * f32 rounded to bf16 and joined in pairs along k, lower k in the low half of 32 bits.
+ * Operands of bf16 products as they are packed: read from f32, which is rounded, or from bf16; and
+ * joined in pairs along k, lower k in the low half of 32 bits.
  */
 #ifndef TD_KERNELS_GEMM_BF16_BF16_PAIRS_H
 #define TD_KERNELS_GEMM_BF16_BF16_PAIRS_H
 
 #include <immintrin.h>
 
+#include "kernels/args.h"
 #include "kernels/convert/bf16.h"
+
+/* A matrix that a product reads. `stored`, a constant where these are used, tells which pointer is
+ * set; elements are counted from it. */
+typedef struct bf16_source {
+    const float *f32;
+    const uint16_t *bf16;
+    int64_t ld;
+} bf16_source;
+
+TD_SIMD bf16_source bf16_source_a(const td_gemm_f32_args *args) {
+    return (bf16_source){args->a, args->a_bf16, args->lda};
+}
+
+TD_SIMD bf16_source bf16_source_b(const td_gemm_f32_args *args) {
+    return (bf16_source){args->b, args->b_bf16, args->ldb};
+}
+
+TD_SIMD void bf16_ask_for(const bf16_source *s, int64_t at, const bool stored) {
+    if (stored) {
+        __builtin_prefetch(s->bf16 + at, 0, 3);
+    } else {
+        __builtin_prefetch(s->f32 + at, 0, 3);
+    }
+}
+
+/* At most 16 elements, zero behind them, as floats that need rounding unless stored. */
+TD_SIMD td_v16 bf16_read(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
+    if (!stored) {
+        return count >= TD_LANES ? td_v16_load(s->f32 + at)
+               : count > 0       ? td_v16_load_part(s->f32 + at, count, 0.0f)
+                                 : td_v16_zero();
+    }
+    if (count >= TD_LANES) {
+        return td_i16_as_v16(td_i16_shl(td_i16_load_u16(s->bf16 + at), 16));
+    }
+    uint16_t part[TD_LANES] = {0};
+    if (count > 0) {
+        memcpy(part, s->bf16 + at, (size_t)count * sizeof *part);
+    }
+    return td_i16_as_v16(td_i16_shl(td_i16_load_u16(part), 16));
+}
+
+/* The same, rounded. */
+TD_SIMD td_v16 bf16_floats(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
+    td_v16 x = bf16_read(s, at, count, stored);
+    return stored ? x : td_i16_as_v16(td_i16_shl(td_v16_to_bf16(x), 16));
+}
 
 /* lower and upper are rows of k, 16 columns of each: one pair a column. */
 TD_SIMD td_v16 pairs_across(td_v16 lower, td_v16 upper) {
@@ -23,6 +72,19 @@ TD_SIMD td_v16 pairs_across(td_v16 lower, td_v16 upper) {
 #endif
 }
 
+/* The same of `count` columns at two places; upper < 0: there is no such row. */
+TD_SIMD td_v16 pairs_across_at(const bf16_source *s, int64_t lower, int64_t upper, int64_t count,
+                               const bool stored) {
+#if defined(__AVX512F__)
+    if (stored && count >= TD_LANES && upper >= 0) {
+        td_i16 low = td_i16_load_u16(s->bf16 + lower), high = td_i16_load_u16(s->bf16 + upper);
+        return td_i16_as_v16(td_i16_or(low, td_i16_shl(high, 16)));
+    }
+#endif
+    td_v16 high = upper >= 0 ? bf16_read(s, upper, count, stored) : td_v16_zero();
+    return pairs_across(bf16_read(s, lower, count, stored), high);
+}
+
 /* Two vectors of consecutive k: 16 pairs along them. */
 TD_SIMD td_v16 pairs_along(td_v16 first, td_v16 second) {
 #if defined(__AVX512BF16__)
@@ -37,25 +99,20 @@ TD_SIMD td_v16 pairs_along(td_v16 first, td_v16 second) {
 #endif
 }
 
-/* Pairs of `count` consecutive k, whole vectors written. */
-static inline void pairs_of_row(float *to, const float *from, int64_t count) {
-    for (int64_t k = 0; k < count; k += 2 * TD_LANES, to += TD_LANES) {
-        int64_t left = count - k;
-        td_v16 first =
-            left >= TD_LANES ? td_v16_load(from + k) : td_v16_load_part(from + k, left, 0.0f);
-        td_v16 second = left >= 2 * TD_LANES ? td_v16_load(from + k + TD_LANES)
-                        : left > TD_LANES
-                            ? td_v16_load_part(from + k + TD_LANES, left - TD_LANES, 0.0f)
-                            : td_v16_zero();
-        td_v16_store(to, pairs_along(first, second));
+/* 16 pairs of at most 32 consecutive k, zero behind them. */
+TD_SIMD td_v16 pairs_along_at(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
+    if (stored) {
+        float pairs[TD_LANES] = {0};
+        if (count >= 2 * TD_LANES) {
+            memcpy(pairs, s->bf16 + at, sizeof pairs);
+        } else {
+            memcpy(pairs, s->bf16 + at, (size_t)count * sizeof *s->bf16);
+        }
+        return td_v16_load(pairs);
     }
-}
-
-/* At most 16 columns of a row, zero behind them. */
-TD_SIMD td_v16 pairs_read(const float *p, int64_t cols) {
-    return cols >= TD_LANES ? td_v16_load(p)
-           : cols > 0       ? td_v16_load_part(p, cols, 0.0f)
-                            : td_v16_zero();
+    return pairs_along(bf16_read(s, at, count, false),
+                       bf16_read(s, at + (count > TD_LANES ? TD_LANES : 0), count - TD_LANES,
+                                 false));
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * f32 operands rounded to bf16 and joined in pairs along k, lower k in the low half, in the order
- * in which the register tiles read them. A pair without a second k has a zero there.
+ * Operands rounded to bf16 in the order in which the register tiles read them. A pair of k is one
+ * step, 32 bits, where an instruction multiplies pairs; elsewhere two, floats, the upper k first,
+ * as the instruction would. A pair without a second k has a zero there.
  */
 #ifndef TD_KERNELS_GEMM_BF16_PAIRS_PACK_H
 #define TD_KERNELS_GEMM_BF16_PAIRS_PACK_H
@@ -8,48 +9,87 @@
 #include "kernels/gemm/gemm_tile.h"
 #include "kernels/gemm_bf16/bf16_pairs.h"
 
+#if defined(__AVX512BF16__)
+enum { PAIR_STEPS = 1 };
+#else
+enum { PAIR_STEPS = 2 };
+#endif
+
+/* k that a vector of steps along a row takes. */
+enum { PAIRS_ALONG = 2 * TD_LANES / PAIR_STEPS };
+
 /* As in gemm_pack.h: columns taken together, rows asked for ahead. */
 enum { PAIRS_COLS = 128, PAIRS_AHEAD = 8 };
 
-/* B stored (k, n): `cols` columns of `count` rows into panels `stride` apart. */
-static inline void pairs_pack_rows(float *to, int64_t stride, const float *b, int64_t ldb,
-                                   int64_t count, int64_t cols) {
+/* 16 steps along a row, of at most PAIRS_ALONG k. */
+TD_SIMD td_v16 steps_along(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
+#if defined(__AVX512BF16__)
+    return pairs_along_at(s, at, count, stored);
+#else
+    return td_v16_swap_pairs(bf16_floats(s, at, count, stored));
+#endif
+}
+
+/* The steps of one pair of rows, 16 columns, `apart` floats from one to the next. */
+TD_SIMD void steps_across(float *to, int64_t apart, const bf16_source *s, int64_t lower,
+                          int64_t upper, int64_t count, const bool stored) {
+#if defined(__AVX512BF16__)
+    (void)apart;
+    td_v16_store(to, pairs_across_at(s, lower, upper, count, stored));
+#else
+    td_v16_store(to, upper >= 0 ? bf16_floats(s, upper, count, stored) : td_v16_zero());
+    td_v16_store(to + apart, bf16_floats(s, lower, count, stored));
+#endif
+}
+
+/* Steps of `count` consecutive k of one row, whole vectors written. */
+TD_SIMD void steps_of_row(float *to, const bf16_source *s, int64_t at, int64_t count,
+                          const bool stored) {
+    for (int64_t k = 0; k < count; k += PAIRS_ALONG, to += TD_LANES) {
+        td_v16_store(to, steps_along(s, at + k, count - k, stored));
+    }
+}
+
+/* B stored (k, n): `cols` columns of `count` rows from element `at` on, into panels `stride` apart.
+ */
+TD_SIMD void pairs_pack_rows(float *to, int64_t stride, const bf16_source *b, int64_t at,
+                             int64_t count, int64_t cols, const bool stored) {
+    const int64_t ld = b->ld;
     for (int64_t c = 0; c < cols; c += PAIRS_COLS) {
         int64_t end = cols - c < PAIRS_COLS ? cols : c + PAIRS_COLS;
         for (int64_t k = 0; k < count; k += 2) {
-            const float *lower = b + k * ldb, *upper = k + 1 < count ? lower + ldb : NULL;
-            const float *ahead = k + PAIRS_AHEAD + 1 < count ? lower + PAIRS_AHEAD * ldb : lower;
+            int64_t lower = at + k * ld, upper = k + 1 < count ? lower + ld : -1;
+            int64_t ahead = k + PAIRS_AHEAD + 1 < count ? lower + PAIRS_AHEAD * ld : lower;
             for (int64_t j = c; j < td_gemm_ceil_div(end, GEMM_NR) * GEMM_NR; j += TD_LANES) {
-                int64_t panel = j / GEMM_NR;
-                td_v16 low = pairs_read(lower + (j < end ? j : 0), end - j);
-                td_v16 high =
-                    upper != NULL ? pairs_read(upper + (j < end ? j : 0), end - j) : td_v16_zero();
-                __builtin_prefetch(ahead + (j < end ? j : 0), 0, 3);
-                __builtin_prefetch(ahead + (upper != NULL ? ldb : 0) + (j < end ? j : 0), 0, 3);
-                td_v16_store(to + panel * stride + k / 2 * GEMM_NR + (j - panel * GEMM_NR),
-                             pairs_across(low, high));
+                int64_t panel = j / GEMM_NR, col = j < end ? j : 0;
+                bf16_ask_for(b, ahead + col, stored);
+                bf16_ask_for(b, ahead + (upper >= 0 ? ld : 0) + col, stored);
+                steps_across(to + panel * stride + k / 2 * PAIR_STEPS * GEMM_NR +
+                                 (j - panel * GEMM_NR),
+                             GEMM_NR, b, lower + col, upper >= 0 ? upper + col : -1, end - j,
+                             stored);
             }
         }
     }
 }
 
-/* B stored (n, k): 16 columns by 16 pairs at a time are rounded, then turned. */
-static inline void pairs_pack_turned(float *to, int64_t stride, const float *b, int64_t ldb,
-                                     int64_t count, int64_t cols) {
+/* B stored (n, k): 16 columns by 16 steps at a time are rounded, then turned. */
+TD_SIMD void pairs_pack_turned(float *to, int64_t stride, const bf16_source *b, int64_t at,
+                               int64_t count, int64_t cols, const bool stored) {
     float square[TD_LANES * TD_LANES], turned[TD_LANES * TD_LANES];
-    int64_t pairs = td_gemm_ceil_div(count, 2), padded = td_gemm_ceil_div(cols, GEMM_NR) * GEMM_NR;
+    int64_t steps = td_gemm_ceil_div(count, 2) * PAIR_STEPS;
+    int64_t padded = td_gemm_ceil_div(cols, GEMM_NR) * GEMM_NR;
     for (int64_t j = 0; j < padded; j += TD_LANES) {
         int64_t panel = j / GEMM_NR;
         float *into = to + panel * stride + (j - panel * GEMM_NR);
-        for (int64_t p = 0; p < pairs; p += TD_LANES) {
-            int64_t left = pairs - p < TD_LANES ? pairs - p : TD_LANES;
-            int64_t some = count - 2 * p < 2 * TD_LANES ? count - 2 * p : 2 * TD_LANES;
+        for (int64_t p = 0; p < steps; p += TD_LANES) {
+            int64_t left = steps - p < TD_LANES ? steps - p : TD_LANES;
+            int64_t k = p / TD_LANES * PAIRS_ALONG;
             for (int64_t i = 0; i < TD_LANES; i++) {
-                if (j + i < cols) {
-                    pairs_of_row(square + i * TD_LANES, b + (j + i) * ldb + 2 * p, some);
-                } else {
-                    td_v16_store(square + i * TD_LANES, td_v16_zero());
-                }
+                td_v16_store(square + i * TD_LANES,
+                             j + i < cols ? steps_along(b, at + (j + i) * b->ld + k, count - k,
+                                                        stored)
+                                          : td_v16_zero());
             }
             if (left == TD_LANES) {
                 td_transpose16(into + p * GEMM_NR, GEMM_NR, square, TD_LANES);
@@ -63,22 +103,23 @@ static inline void pairs_pack_turned(float *to, int64_t stride, const float *b, 
     }
 }
 
-/* A stored (k, m): panel q is columns start[q] .. start[q + 1] and goes, from pair `at` on, to to +
- * q * stride, `rows` pairs a step. Read and written as gemm_pack_a does. */
-static inline void pairs_pack_panels(float *to, int64_t stride, int64_t at, const float *a,
-                                     int64_t lda, int64_t count, const int64_t *start,
-                                     int64_t panels, int64_t room) {
+/* A stored (k, m), from element `from` on: panel q is columns start[q] .. start[q + 1] and goes,
+ * from step `at` on, to to + q * stride, `rows` floats a step. Read and written as gemm_pack_a
+ * does; `room`: columns there are. */
+TD_SIMD void pairs_pack_panels(float *to, int64_t stride, int64_t at, const bf16_source *a,
+                               int64_t from, int64_t count, const int64_t *start, int64_t panels,
+                               int64_t room, const bool stored) {
+    const int64_t ld = a->ld;
     for (int64_t k = 0; k < count; k += 2) {
-        const float *lower = a + k * lda, *upper = k + 1 < count ? lower + lda : NULL;
-        const float *ahead = k + PAIRS_AHEAD + 1 < count ? lower + PAIRS_AHEAD * lda : lower;
+        int64_t lower = from + k * ld, upper = k + 1 < count ? lower + ld : -1;
+        int64_t ahead = k + PAIRS_AHEAD + 1 < count ? lower + PAIRS_AHEAD * ld : lower;
         for (int64_t q = 0; q < panels; q++) {
             int64_t first = start[q], rows = start[q + 1] - first;
             int64_t cols = room - first >= TD_LANES ? TD_LANES : rows;
-            td_v16 high = upper != NULL ? pairs_read(upper + first, cols) : td_v16_zero();
-            __builtin_prefetch(ahead + first, 0, 3);
-            __builtin_prefetch(ahead + (upper != NULL ? lda : 0) + first, 0, 3);
-            td_v16_store(to + q * stride + (at + k / 2) * rows,
-                         pairs_across(pairs_read(lower + first, cols), high));
+            bf16_ask_for(a, ahead + first, stored);
+            bf16_ask_for(a, ahead + (upper >= 0 ? ld : 0) + first, stored);
+            steps_across(to + q * stride + (at + k / 2 * PAIR_STEPS) * rows, rows, a, lower + first,
+                         upper >= 0 ? upper + first : -1, cols, stored);
         }
     }
 }

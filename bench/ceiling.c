@@ -485,8 +485,12 @@ td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
 double td_ceiling_gflops(td_precision precision, int workers) {
     td_isa isa;
     const td_peak *peak;
-    if (td_isa_active(&isa) != TD_OK ||
-        td_ceiling_get(td_peak_of_code(isa, precision), isa, workers, 0, false, &peak) != TD_OK) {
+    if (td_isa_active(&isa) != TD_OK) {
+        return 0;
+    }
+    isa = precision == TD_PRECISION_F32 ? isa
+                                        : td_kernel_selected(td_precision_product(precision))->isa;
+    if (td_ceiling_get(td_peak_of_code(isa, precision), isa, workers, 0, false, &peak) != TD_OK) {
         return 0;
     }
     return peak->value;

@@ -88,8 +88,8 @@ int64_t td_ceiling_memory_bytes(void);
 td_status td_ceiling_bandwidth(int workers, double working_set, bool remeasure,
                                const td_peak **out);
 
-/* GFLOP/s of arithmetic on the active ISA; below 0.3 s, then remembered. 0 when it cannot be
- * measured. */
+/* GFLOP/s of arithmetic on the active ISA, of bf16 products that of the row in use; below 0.3 s,
+ * then remembered. 0 when it cannot be measured. */
 double td_ceiling_gflops(td_precision precision, int workers);
 
 #endif

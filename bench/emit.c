@@ -176,6 +176,7 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
         json_object_set_new(extra, "mfu", json_real(r->mfu));
         json_object_set_new(extra, "hfu", json_real(r->hfu));
         json_object_set_new(extra, "nominal_flops", json_real(outcome->cost.nominal));
+        json_object_set_new(extra, "code_isa", json_string(td_isa_name((td_isa)outcome->cost.isa)));
     }
     if (outcome->n_parts > 0) {
         json_object_set_new(extra, "parts_ns", parts_of(outcome));

@@ -22,6 +22,7 @@
 #include "bench/mpi_peer.h"
 #include "bench/plan.h"
 #include "bench/profile.h"
+#include "bench/row_choice.h"
 #include "bench/runner.h"
 #include "bench/stats.h"
 #include "collectives/schedule.h"
@@ -654,6 +655,13 @@ static td_status prepare(run *r, const char *glob) {
     TD_TRY(parse_inject(options->inject, r));
     TD_TRY(td_isa_active(&isa));
     TD_TRY(td_kernels_select(isa));
+    for (td_precision p = TD_PRECISION_F32; p < TD_PRECISION_COUNT; p++) {
+        char rows[TD_ROW_CHOICE_TEXT];
+        TD_TRY(td_rows_choose(p, rows));
+        if (rows[0] != '\0') {
+            td_note(NULL, "%s", rows);
+        }
+    }
     TD_TRY(td_topology_create(NULL, &r->topology));
     bool full = options->suite && strcmp(options->suite, "full") == 0;
     int64_t min_time_ms = options->min_time_ms ? options->min_time_ms : full ? 1000 : 150;

@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "bench/embed_output.h"
+#include "bench/row_choice.h"
 #include "models/checkpoint.h"
 
 typedef struct embed_cli {
@@ -202,6 +203,8 @@ static td_status run_job(embed_job *job) {
     TD_TRY(td_precision_find(cli->precision, &job->precision));
     TD_TRY(td_isa_active(&isa));
     TD_TRY(td_kernels_select(isa));
+    char rows[TD_ROW_CHOICE_TEXT];
+    TD_TRY(td_rows_choose(job->precision, rows));
     TD_TRY(td_layout_parse(cli->layout, &job->layout));
     TD_TRY(describe(job));
     const char *directory = cli->out != NULL ? cli->out : cli->features_out;

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/text.h"
+#include "bench/row_choice.h"
 #include "data/pairs.h"
 #include "models/checkpoint.h"
 #include "models/evaluate.h"
@@ -85,6 +86,8 @@ static td_status create_encoder(eval_run *run, const td_model_config *config, td
     td_layout layout;
     td_precision precision;
     TD_TRY(td_precision_find(run->cli->precision, &precision));
+    char rows[TD_ROW_CHOICE_TEXT];
+    TD_TRY(td_rows_choose(precision, rows));
     TD_TRY(td_layout_parse(run->cli->layout, &layout));
     if (layout.ranks != 1) {
         return td_fail(TD_EUSAGE, "--layout %s has %d ranks; eval runs in one: expected p1xt<N>",

@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "bench/ceiling.h"
+#include "bench/row_choice.h"
 #include "data/pairs.h"
 #include "models/checkpoint.h"
 #include "models/encoder.h"
@@ -133,6 +134,7 @@ typedef struct train_job {
     td_train_needs needs;
     td_pair_vector vector; /* n > 0: the data are features of the frozen image tower */
     double peak_gflops;    /* of all workers, measured before; 0: unknown */
+    char rows[TD_ROW_CHOICE_TEXT];
 } train_job;
 
 /* One rank's run. */
@@ -203,7 +205,7 @@ static void print_header(const train_run *run) {
         printf(", %s peak %.0f GFLOP/s", td_precision_name(run->job->options.precision),
                run->job->peak_gflops);
     }
-    printf("\n");
+    printf("%s%s\n", run->job->rows[0] ? ", " : "", run->job->rows);
     fflush(stdout);
 }
 
@@ -558,6 +560,7 @@ static td_status run_job(train_job *job) {
         print_plan(job);
         return TD_OK;
     }
+    TD_TRY(td_rows_choose(job->options.precision, job->rows));
     char path[PATH];
     if (cli->out != NULL) {
         TD_TRY(td_make_directory(cli->out));

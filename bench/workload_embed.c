@@ -215,8 +215,7 @@ static void cost_embed(const td_bench *bench, td_cost *out) {
         snprintf(out->unit, sizeof out->unit, "captions/s");
     }
     out->flops = out->nominal; /* until the program has run: finish_embed */
-    td_isa isa;
-    out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : 0;
+    out->isa = (int)td_kernel_selected(td_precision_product(out->precision))->isa;
 }
 
 static void begin_embed(td_bench *bench) {

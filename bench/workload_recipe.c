@@ -296,8 +296,7 @@ static void cost_recipe(const td_bench *bench, td_cost *out) {
                      .precision = options->precision,
                      .nominal = td_train_nominal_flops(options) * (double)options->batch};
     out->flops = out->nominal; /* until steps have been run: finish_recipe */
-    td_isa isa;
-    out->isa = td_isa_active(&isa) == TD_OK ? (int)isa : 0;
+    out->isa = (int)td_kernel_selected(td_precision_product(out->precision))->isa;
 }
 
 static void begin_recipe(td_bench *bench) {

@@ -23,6 +23,7 @@ enum { N_KERNELS = sizeof kernels / sizeof kernels[0] };
 
 /* Written by td_kernels_select before any worker runs, only read afterwards. */
 static const td_kernel *selected[TD_OP_COUNT];
+static td_isa allowed;
 
 #define TD_KERNEL(op, isa, suffix)
 #define TD_OP(op, doc)                                                                             \
@@ -79,6 +80,7 @@ td_status td_kernels_select(td_isa isa) {
     for (int op = 0; op < TD_OP_COUNT; op++) {
         selected[op] = chosen[op];
     }
+    allowed = isa;
     return TD_OK;
 }
 
@@ -98,6 +100,17 @@ void td_kernels_describe(td_isa native, td_isa active, td_text *out) {
     if (left_out > 0) {
         td_text_printf(out, "; TANDEM_ISA=%s leaves out %d", td_isa_name(active), left_out);
     }
+}
+
+void td_kernel_choose(td_op_id op, const double rate[TD_ISA_COUNT]) {
+    const td_kernel *best = td_kernel_selected(op);
+    for (int i = 0; i < N_KERNELS; i++) {
+        const td_kernel *row = &kernels[i];
+        if (row->op == op && row->isa <= allowed && rate[row->isa] > rate[best->isa]) {
+            best = row;
+        }
+    }
+    selected[op] = best;
 }
 
 const td_kernel *td_kernel_selected(td_op_id op) {

@@ -93,6 +93,13 @@ td_status td_kernels_select(td_isa isa);
  * the table, and those that run at `native`; then how many of them `active` leaves out. */
 void td_kernels_describe(td_isa native, td_isa active, td_text *out);
 
+/* Takes, for one operation and of the rows that the selection allowed, the one whose level has the
+ * highest rate (TD_ISA_COUNT, in any unit; 0: not known), the earlier in the table where rates are
+ * equal. Rows have the same bits, so the choice is free; it is worth measuring where rows differ in
+ * the instruction that does the work, which a CPU may have and yet run at half the rate of others.
+ */
+void td_kernel_choose(td_op_id op, const double rate[TD_ISA_COUNT]);
+
 /* The row in use for an operation. */
 const td_kernel *td_kernel_selected(td_op_id op);
 

@@ -110,9 +110,9 @@ TD_SIMD td_v16 pairs_along_at(const bf16_source *s, int64_t at, int64_t count, c
         }
         return td_v16_load(pairs);
     }
-    return pairs_along(bf16_read(s, at, count, false),
-                       bf16_read(s, at + (count > TD_LANES ? TD_LANES : 0), count - TD_LANES,
-                                 false));
+    return pairs_along(
+        bf16_read(s, at, count, false),
+        bf16_read(s, at + (count > TD_LANES ? TD_LANES : 0), count - TD_LANES, false));
 }
 
 #endif

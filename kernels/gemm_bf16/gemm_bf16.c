@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * GEMM on operands that are bf16, or f32 rounded to it as they are packed, in the loops and tiles of
- * gemm_f32.
+ * GEMM on operands that are bf16, or f32 rounded to it as they are packed, in the loops and tiles
+ * of gemm_f32.
  *
  * With VDPBF16PS a step along k is a pair, two bf16 in 32 bits (lower k in the low half), and the
  * instruction is two FMAs, upper product first, each rounded to nearest even, denormals zero on the
@@ -86,8 +86,8 @@ TD_SIMD void pack_a(const gemm_block *block, const td_gemm_pass *pass, const gem
     for (int64_t q = 0; q < panels && !args->a_trans; q++) {
         float *panel = group->packed + q * group->stride + range->at;
         for (int64_t row = start[q]; row < start[q + 1]; row++) {
-            steps_of_row(panel + (row - start[q]) * row_stride(pass), &a,
-                         row * a.ld + range->first, range->count, stored);
+            steps_of_row(panel + (row - start[q]) * row_stride(pass), &a, row * a.ld + range->first,
+                         range->count, stored);
         }
     }
     if (args->a_trans) {

@@ -64,10 +64,9 @@ TD_SIMD void pairs_pack_rows(float *to, int64_t stride, const bf16_source *b, in
                 int64_t panel = j / GEMM_NR, col = j < end ? j : 0;
                 bf16_ask_for(b, ahead + col, stored);
                 bf16_ask_for(b, ahead + (upper >= 0 ? ld : 0) + col, stored);
-                steps_across(to + panel * stride + k / 2 * PAIR_STEPS * GEMM_NR +
-                                 (j - panel * GEMM_NR),
-                             GEMM_NR, b, lower + col, upper >= 0 ? upper + col : -1, end - j,
-                             stored);
+                steps_across(
+                    to + panel * stride + k / 2 * PAIR_STEPS * GEMM_NR + (j - panel * GEMM_NR),
+                    GEMM_NR, b, lower + col, upper >= 0 ? upper + col : -1, end - j, stored);
             }
         }
     }
@@ -87,9 +86,9 @@ TD_SIMD void pairs_pack_turned(float *to, int64_t stride, const bf16_source *b, 
             int64_t k = p / TD_LANES * PAIRS_ALONG;
             for (int64_t i = 0; i < TD_LANES; i++) {
                 td_v16_store(square + i * TD_LANES,
-                             j + i < cols ? steps_along(b, at + (j + i) * b->ld + k, count - k,
-                                                        stored)
-                                          : td_v16_zero());
+                             j + i < cols
+                                 ? steps_along(b, at + (j + i) * b->ld + k, count - k, stored)
+                                 : td_v16_zero());
             }
             if (left == TD_LANES) {
                 td_transpose16(into + p * GEMM_NR, GEMM_NR, square, TD_LANES);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * How k is counted in pairs. A block of k is cut into consecutive pairs from its own start, the
- * last one padded with a zero where the block is odd; pairs, or the two steps of each, are then what
- * k is to gemm_plan.h.
+ * last one padded with a zero where the block is odd; pairs, or the two steps of each, are then
+ * what k is to gemm_plan.h.
  */
 #ifndef TD_KERNELS_GEMM_BF16_PAIRS_PLAN_H
 #define TD_KERNELS_GEMM_BF16_PAIRS_PLAN_H

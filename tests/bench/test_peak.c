@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/rng.h"
 #include "bench/ceiling.h"
 #include "bench/peak.h"
+#include "bench/row_choice.h"
 
 enum { BYTES = 8192 };
 
@@ -156,4 +158,29 @@ Test(ceiling, bf16_code_is_held_against_its_own_peak) {
         cr_assert_eq(status, TD_OK, "%s", td_error());
         cr_assert(peak->value > 0 && peak->isa == rows[i].isa);
     }
+}
+
+/* The choice is that of the peaks, said with both; a named level is taken at its word. */
+Test(rows, chosen_by_measured_peaks) {
+    char text[TD_ROW_CHOICE_TEXT];
+    td_isa isa;
+    cr_assert_eq(td_isa_active(&isa), TD_OK);
+    cr_assert_eq(td_kernels_select(isa), TD_OK);
+    cr_assert_eq(td_rows_choose(TD_PRECISION_F32, text), TD_OK);
+    cr_assert_str_empty(text);
+    if (isa < TD_ISA_AVX512_BF16 || getenv("TANDEM_ISA") != NULL) {
+        cr_skip_test("no choice here");
+    }
+    cr_assert_eq(td_rows_choose(TD_PRECISION_BF16, text), TD_OK, "%s", td_error());
+    const td_peak *fma, *dot;
+    cr_assert_eq(td_ceiling_get(TD_PEAK_FMA, TD_ISA_AVX512, 1, 0, false, &fma), TD_OK);
+    cr_assert_eq(td_ceiling_get(TD_PEAK_DOT, isa, 1, 0, false, &dot), TD_OK);
+    td_isa faster = dot->value >= fma->value ? TD_ISA_AVX512_BF16 : TD_ISA_AVX512;
+    cr_expect_eq(td_kernel_selected(TD_OP_gemm_bf16)->isa, faster, "%s", text);
+    cr_expect_not_null(strstr(text, td_isa_name(faster)), "%s", text);
+    setenv("TANDEM_ISA", td_isa_name(isa), 1);
+    cr_assert_eq(td_kernels_select(isa), TD_OK);
+    cr_assert_eq(td_rows_choose(TD_PRECISION_BF16, text), TD_OK);
+    cr_expect_str_empty(text);
+    cr_expect_eq(td_kernel_selected(TD_OP_gemm_bf16)->isa, TD_ISA_AVX512_BF16);
 }

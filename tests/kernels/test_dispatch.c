@@ -32,6 +32,38 @@ Test(dispatch, each_level_takes_the_first_row_that_fits) {
     }
 }
 
+/* Rates decide among the rows that the selection allowed, and among no others. */
+Test(dispatch, a_table_of_rates_chooses_the_row) {
+    for (int isa = TD_ISA_PORTABLE; isa <= (int)td_isa_native(); isa++) {
+        for (int fastest = TD_ISA_PORTABLE; fastest < TD_ISA_COUNT; fastest++) {
+            double rate[TD_ISA_COUNT] = {0};
+            rate[fastest] = 2;
+            rate[TD_ISA_AVX2] = fastest == TD_ISA_AVX2 ? 2 : 1;
+            cr_assert_eq(td_kernels_select((td_isa)isa), TD_OK);
+            td_kernel_choose(TD_OP_gemm_bf16, rate);
+            td_isa chosen = td_kernel_selected(TD_OP_gemm_bf16)->isa;
+            const td_kernel *has = first_fit(TD_OP_gemm_bf16, (td_isa)fastest);
+            td_isa wanted = fastest <= isa && has->isa == (td_isa)fastest ? (td_isa)fastest
+                            : isa >= TD_ISA_AVX2                          ? TD_ISA_AVX2
+                                                                          : TD_ISA_PORTABLE;
+            cr_expect_eq(chosen, wanted, "at %s, %s fastest: %s instead of %s",
+                         td_isa_name((td_isa)isa), td_isa_name((td_isa)fastest),
+                         td_isa_name(chosen), td_isa_name(wanted));
+            cr_expect_eq(td_kernel_selected(TD_OP_gemm_f32),
+                         first_fit(TD_OP_gemm_f32, (td_isa)isa));
+        }
+    }
+}
+
+Test(dispatch, equal_rates_leave_the_order_of_the_table) {
+    const double equal[TD_ISA_COUNT] = {1, 1, 1, 1, 1}, none[TD_ISA_COUNT] = {0};
+    cr_assert_eq(td_kernels_select(td_isa_native()), TD_OK);
+    td_kernel_choose(TD_OP_gemm_bf16, equal);
+    cr_expect_eq(td_kernel_selected(TD_OP_gemm_bf16), first_fit(TD_OP_gemm_bf16, td_isa_native()));
+    td_kernel_choose(TD_OP_gemm_bf16, none);
+    cr_expect_eq(td_kernel_selected(TD_OP_gemm_bf16), first_fit(TD_OP_gemm_bf16, td_isa_native()));
+}
+
 Test(dispatch, tandem_isa_lowers_the_level) {
     td_isa isa;
     setenv("TANDEM_ISA", "portable", 1);

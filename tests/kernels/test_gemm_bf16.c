@@ -192,6 +192,26 @@ static float tree(const problem *p, int64_t i, int64_t j, int64_t first, int64_t
     return left + tree(p, i, j, first + head, count - head);
 }
 
+/* Operands and results that lie in memory as bf16, as bits. */
+enum { STORED_A = 1, STORED_B = 2, STORED_C = 4, STORED_ALL = 7 };
+
+static uint16_t *halves_of(const float *x, int64_t n) {
+    uint16_t *halves = td_alloc((size_t)n * sizeof *halves + sizeof(float));
+    cr_assert_not_null(halves);
+    for (int64_t i = 0; i < n; i++) {
+        halves[i] = (uint16_t)rounded(x[i]);
+    }
+    return halves;
+}
+
+static bool is_wanted(const td_gemm_bf16_args *args, int64_t at, float want) {
+    if (args->c_bf16 == NULL) {
+        return same(args->c[at], want);
+    }
+    uint32_t found = (uint32_t)args->c_bf16[at] << 16, expected = rounded(want) << 16;
+    return same(from_bits(found), from_bits(expected));
+}
+
 static void expect_rows_equal(const problem *p, const float *want) {
     const td_gemm_bf16_args *g = &p->args;
     int count;
@@ -205,20 +225,43 @@ static void expect_rows_equal(const problem *p, const float *want) {
         }
         td_gemm_bf16_args args = *g;
         memcpy(c, p->c, (size_t)(g->m * g->ldc) * sizeof *c);
-        args.c = c;
+        args.c = g->c_bf16 == NULL ? c : NULL;
+        args.c_bf16 = g->c_bf16 == NULL ? NULL : (uint16_t *)(void *)c;
         unsigned before = _mm_getcsr();
         rows[r].run(&args, 0, td_ops[p->op].tiles(&args), scratch);
         cr_expect_eq(_mm_getcsr() & 0x8040, before & 0x8040, "%s leaves MXCSR", rows[r].name);
         int64_t wrong = 0;
         for (int64_t i = 0; i < g->m * g->n; i++) {
-            wrong += !same(c[i / g->n * g->ldc + i % g->n], want[i]);
+            wrong += !is_wanted(&args, i / g->n * g->ldc + i % g->n, want[i]);
         }
-        cr_expect_eq(wrong, 0, "%s %s m%d n%d k%d %c%c blocks %d: %d elements", td_ops[p->op].name,
-                     rows[r].name, (int)g->m, (int)g->n, (int)g->k, g->a_trans ? 'T' : 'N',
-                     g->b_trans ? 'T' : 'N', (int)g->k_blocks, (int)wrong);
+        cr_expect_eq(wrong, 0, "%s %s m%d n%d k%d %c%c blocks %d stored %d%d%d: %d elements",
+                     td_ops[p->op].name, rows[r].name, (int)g->m, (int)g->n, (int)g->k,
+                     g->a_trans ? 'T' : 'N', g->b_trans ? 'T' : 'N', (int)g->k_blocks,
+                     g->a_bf16 != NULL, g->b_bf16 != NULL, g->c_bf16 != NULL, (int)wrong);
     }
     td_free(scratch);
     td_free(c);
+}
+
+/* The same problem with operands rounded beforehand must give the same sums. */
+static void expect_stored_equal(problem *p, int64_t a_floats, int64_t b_floats, int stored,
+                                const float *want) {
+    td_gemm_bf16_args *g = &p->args;
+    const td_gemm_bf16_args plain = *g;
+    uint16_t *a = halves_of(p->a, a_floats), *b = halves_of(p->b, b_floats), c;
+    if ((stored & STORED_A) != 0) {
+        g->a = NULL;
+        g->a_bf16 = a;
+    }
+    if ((stored & STORED_B) != 0) {
+        g->b = NULL;
+        g->b_bf16 = b;
+    }
+    g->c_bf16 = (stored & STORED_C) != 0 ? &c : NULL;
+    expect_rows_equal(p, want);
+    *g = plain;
+    td_free(a);
+    td_free(b);
 }
 
 /* Denormals, infinities, NaN and numbers that round across a power of two or to infinity. */
@@ -277,6 +320,11 @@ static void check_shape(td_op_id op, const shape *s, int form, inputs kind) {
     }
     _mm_setcsr(before);
     expect_rows_equal(&p, want);
+    for (int stored = 1; stored <= STORED_ALL && !s->accumulate; stored++) {
+        if (s->m * s->n * s->k < 100000 || stored == STORED_ALL) {
+            expect_stored_equal(&p, a_floats, b_floats, stored, want);
+        }
+    }
     td_free(want);
     td_free(p.a);
     td_free(p.b);

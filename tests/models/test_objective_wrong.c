@@ -289,3 +289,23 @@ Test(wrong_loss, siglip_with_the_sign_turned) {
         td_loss_case_free(&c);
     }
 }
+
+/* open_clip's softmax loss over several ranks adds the bias to one matrix through two names. There
+ * a constant changes nothing; in the sigmoid loss, counted twice, it is another loss. */
+Test(wrong_loss, bias_counted_twice) {
+    select_native();
+    td_loss_case c = make_case(TD_LOSS_SIGMOID);
+    int64_t n = BATCH * EMBED;
+    c.bias = -10;
+    td_loss_answer want = td_loss_twin(&c, 1, 1), right = td_loss_case_run(&c, "p1xt1");
+    c.bias *= 2;
+    td_loss_answer wrong = td_loss_case_run(&c, "p1xt1");
+    cr_expect_leq(fabs(right.loss - want.loss), TD_VERIFY_LOSS * want.loss);
+    cr_expect_gt(fabs(wrong.loss - want.loss), TD_VERIFY_LOSS * want.loss);
+    cr_expect_leq(td_loss_distance(right.d_images, want.d_images, n), TD_VERIFY_GRAD);
+    cr_expect_gt(td_loss_distance(wrong.d_images, want.d_images, n), TD_VERIFY_GRAD);
+    td_loss_answer_free(&want);
+    td_loss_answer_free(&right);
+    td_loss_answer_free(&wrong);
+    td_loss_case_free(&c);
+}

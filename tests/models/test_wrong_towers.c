@@ -184,3 +184,52 @@ Test(wrong_tower, padding_is_seen_by_siglip_alone) {
     cr_expect_gt(fabs(siglip[0] - siglip[1]), 1e-4 * siglip[0], "%.9g and %.9g", siglip[0],
                  siglip[1]);
 }
+
+/* The vocabulary gets one id more, with the embedding of padding. Where the padding at the last
+ * position has that id instead, every row of the tower is what it was, but the largest id, and so
+ * the pooled row, is at the last position: the tower that pools by position. */
+typedef struct pooling_job {
+    bool by_position;
+    double loss;
+} pooling_job;
+
+static td_status loss_when_pooled(td_train *train, void *arg) {
+    pooling_job *job = arg;
+    const td_train_options *o = td_train_get_options(train);
+    int64_t n = o->config.context, width = o->config.text.width;
+    int32_t more = (int32_t)o->config.vocab - 1, padding = 0;
+    float *table =
+        td_train_params(train) + td_tensors_at(td_train_tensors(train), TD_ROLE_t_embed, 0)->offset;
+    memcpy(table + more * width, table + padding * width, (size_t)width * sizeof(float));
+    td_train_options captions = *o;
+    captions.config.vocab--;
+    td_case_batch batch = td_case_batch_make(&captions, 3);
+    int64_t padded = 0;
+    for (int64_t s = 0; s < o->batch; s++) {
+        int32_t *last = batch.tokens + s * n + n - 1;
+        if (*last == padding) {
+            *last = job->by_position ? more : padding;
+            padded++;
+        }
+    }
+    cr_expect_gt(padded, 0);
+    td_step_result result;
+    td_status status = td_train_step(train, batch.images, batch.tokens, &result);
+    td_case_batch_free(&batch);
+    job->loss = result.loss;
+    return status;
+}
+
+Test(wrong_tower, text_pooled_by_position) {
+    select_native();
+    double loss[2];
+    td_train_options options = td_case_options("mu", TD_LOSS_SOFTMAX);
+    options.config.vocab++;
+    for (int i = 0; i < 2; i++) {
+        pooling_job job = {.by_position = i == 1};
+        td_case_ok(td_case_inside(&options, 1, loss_when_pooled, &job));
+        loss[i] = job.loss;
+    }
+    cr_expect_gt(fabs(loss[1] - loss[0]), TD_VERIFY_LOSS * loss[0], "%.9g and %.9g", loss[0],
+                 loss[1]);
+}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <string.h>
 
 #include "collectives/algorithms.h"
@@ -22,6 +23,22 @@ static double knomial_rounds(double p) {
 /* Recursive doubling over a power of two, and two rounds for the ranks beyond it. */
 static double folded(double p) {
     return td_log2_down((int)p) + (is_power(p) ? 0 : 2);
+}
+
+/* The largest power of four up to p: its exponent, and how many ranks beyond hand in to one. */
+static double radix4_steps(double p) {
+    return td_log2_down((int)p) / 2;
+}
+
+static double radix4_extras(double p) {
+    int members = 1 << 2 * (int)radix4_steps(p);
+    return ((int)p - 1) / members;
+}
+
+/* Vectors that go up two trees of halves: two children a level, the root's one, and the last level
+ * below it has one where there is one rank more than a power of two. */
+static double double_tree_volume(double p, double q) {
+    return q - 1 + 0.5 - (q >= 2 && (int)p == (1 << ((int)q - 1)) + 1 ? 0.5 : 0);
 }
 
 /* Bits that are set in 1 to p - 1. */
@@ -51,8 +68,8 @@ static double chain_overlap(double p, double k) {
     static void form_of_##operation##_##algorithm(int ranks, int segments, double *out_rounds,     \
                                                   double *out_volume) {                            \
         const double p = ranks, k = segments;                                                      \
-        const double q = td_log2_up(ranks), f = td_log2_down(ranks);                               \
-        (void)p, (void)k, (void)q, (void)f;                                                        \
+        const double q = td_log2_up(ranks), f = td_log2_down(ranks), w = td_torus_width(ranks);    \
+        (void)p, (void)k, (void)q, (void)f, (void)w;                                               \
         *out_rounds = ranks > 1 ? (rounds) : 0;                                                    \
         *out_volume = ranks > 1 ? (volume) : 0;                                                    \
     }

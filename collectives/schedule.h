@@ -130,6 +130,15 @@ static inline int td_log2_down(int p) {
     return f;
 }
 
+/* The width of a grid of p ranks: the largest divisor that is no more than the height. */
+static inline int td_torus_width(int p) {
+    int width = 1;
+    for (int i = 2; i * i <= p; i++) {
+        width = p % i == 0 ? i : width;
+    }
+    return width;
+}
+
 /* Cost in the model of the literature: rounds in which data moves between ranks (or ranks meet),
  * and the sum over rounds of the most that any rank sends or receives in one, in chunks. loads and
  * stores: chunks that all ranks together read and write. */

@@ -10,7 +10,6 @@
 #include "base/memory.h"
 #include "bench/case.h"
 #include "kernels/kernel_example.h"
-#include "kernels/kernel_example_build.h"
 #include "kernels/provider.h"
 
 /* A check may spend about this much in the portable row, which does some 0.5 GFLOP/s. */
@@ -29,22 +28,6 @@ typedef struct kernel_state {
     double working_set;
 } kernel_state;
 
-/* The shape of an example without its data: what a list of cases needs. */
-static td_status with_shape(td_op_id op, int size, int64_t index,
-                            void (*fn)(const td_kernel_example *, void *), void *arg) {
-    td_kernel_example *example = td_alloc_zero(sizeof *example);
-    if (!example) {
-        return td_fail(TD_ENOMEM, "an example of %s", td_ops[op].name);
-    }
-    example->op = op;
-    example->spec = example_case_find(op, size, index);
-    example_build(example);
-    example_point_anywhere(example);
-    fn(example, arg);
-    td_free(example);
-    return TD_OK;
-}
-
 typedef struct listing {
     const td_workload *self;
     td_case_list *list;
@@ -55,8 +38,10 @@ typedef struct listing {
 
 static double example_working_set(const td_kernel_example *example) {
     double bytes = 0;
-    for (int i = 0; i < example->n_buffers; i++) {
-        const td_kernel_example_buffer *b = &example->buffers[i].shown;
+    int count;
+    const td_kernel_example_buffer *buffers = td_kernel_example_buffers(example, &count);
+    for (int i = 0; i < count; i++) {
+        const td_kernel_example_buffer *b = &buffers[i];
         if (b->role != TD_EXAMPLE_SCRATCH) {
             bytes += (double)b->rows * (double)b->cols * (double)b->element_bytes;
         }
@@ -77,14 +62,13 @@ static bool is_quick(const listing *l) {
     return l->size == TD_EXAMPLE_QUICK && ((used && (gemm || first)) || lower);
 }
 
-static void list_one(const td_kernel_example *example, void *arg) {
-    const listing *l = arg;
+static void list_one(const td_kernel_example *example, const listing *l) {
     if (l->row->op == TD_OP_vmath_f32 || (l->row == td_kernel_selected(TD_OP_gemm_f32) &&
-                                          td_provider_gemm_fits(&example->args.gemm_f32))) {
+                                          td_provider_gemm_fits(td_kernel_example_args(example)))) {
         return;
     }
     td_case *added = td_case_add(l->list, l->self, "kernel/%s/%s/%s", td_ops[l->row->op].name,
-                                 l->row->name, example->shape);
+                                 l->row->name, td_kernel_example_shape(example));
     added->param[PARAM_ROW] = l->row_index;
     added->param[PARAM_SIZE] = l->size;
     added->param[PARAM_INDEX] = l->index;
@@ -96,7 +80,10 @@ static td_status list_row(listing *l) {
     for (l->size = TD_EXAMPLE_QUICK; l->size <= TD_EXAMPLE_FULL; l->size++) {
         int64_t cases = td_kernel_example_cases(l->row->op, l->size);
         for (l->index = 0; l->index < cases; l->index++) {
-            TD_TRY(with_shape(l->row->op, l->size, l->index, list_one, l));
+            td_kernel_example *outline;
+            TD_TRY(td_kernel_example_outline(l->row->op, l->size, l->index, &outline));
+            list_one(outline, l);
+            td_kernel_example_destroy(outline);
         }
     }
     return TD_OK;

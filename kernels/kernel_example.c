@@ -13,7 +13,7 @@
 /* What lies around and between the rows of inputs, of outputs, and in outputs nobody has written:
  * NaN, so that reading it shows, and different for inputs and outputs, so that copying too much
  * shows. */
-enum { CANARY = 64, AROUND_INPUT = 0xFF, AROUND_OUTPUT = 0xFE, UNWRITTEN = 0xFF };
+enum { CANARY = 64, AROUND_INPUT = 0xFF, AROUND_OUTPUT = 0xFE, UNWRITTEN = 0xFF, SMALL = 1 << 20 };
 
 static int64_t case_count(td_op_id op, int size) {
     int64_t n = 0;
@@ -81,7 +81,7 @@ static size_t round_up(size_t bytes, size_t unit) {
 
 /* Gives every buffer its offset and returns the bytes of all. A guarded buffer ends at a page's
  * end, and the next page is the guard; scratch keeps its alignment of 64, up to 63 bytes before the
- * guard. */
+ * guard. One guarded before starts on a page. */
 static size_t place(td_kernel_example *example, size_t page) {
     size_t used = 0;
     for (int i = 0; i < example->n_buffers; i++) {
@@ -92,6 +92,11 @@ static size_t place(td_kernel_example *example, size_t page) {
             used = round_up(used + CANARY + bytes, page);
             buffer->offset = used - bytes;
             used += page;
+            continue;
+        }
+        if (example->placement == TD_EXAMPLE_GUARDED_BEFORE) {
+            buffer->offset = round_up(used, page) + page;
+            used = buffer->offset + buffer->bytes + CANARY;
             continue;
         }
         size_t element = buffer->shown.element_bytes;
@@ -105,14 +110,21 @@ static size_t place(td_kernel_example *example, size_t page) {
 
 static td_status allocate(td_kernel_example *example) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    TD_TRY(td_arena_create(place(example, page), &example->arena));
+    size_t bytes = place(example, page);
+    TD_TRY(td_arena_create(bytes, &example->arena));
+    if (bytes < SMALL) { /* a whole huge page would be cleared for a few small ones */
+        madvise(example->arena.base, example->arena.bytes, MADV_NOHUGEPAGE);
+    }
     for (int i = 0; i < example->n_buffers; i++) {
         example_buffer *buffer = &example->buffers[i];
         buffer->shown.data = example->arena.base + buffer->offset;
         example->shown[i] = buffer->shown;
-        unsigned char *guard = example->arena.base + round_up(buffer->offset + buffer->bytes, page);
-        if (example->placement == TD_EXAMPLE_GUARDED && mprotect(guard, page, PROT_NONE) != 0) {
-            return td_fail(TD_ESYS, "protect the page behind %s of %s", buffer->shown.name,
+        unsigned char *guard =
+            example->arena.base + (example->placement == TD_EXAMPLE_GUARDED
+                                       ? round_up(buffer->offset + buffer->bytes, page)
+                                       : buffer->offset - page);
+        if (example->placement >= TD_EXAMPLE_GUARDED && mprotect(guard, page, PROT_NONE) != 0) {
+            return td_fail(TD_ESYS, "protect a page at %s of %s", buffer->shown.name,
                            td_ops[example->op].name);
         }
     }
@@ -139,7 +151,7 @@ static bool each_canary(const td_kernel_example *example, const example_buffer *
     const td_kernel_example_buffer *shown = &buffer->shown;
     unsigned char *data = shown->data;
     int value = canary_byte(buffer);
-    bool good = fn(data - CANARY, CANARY, value);
+    bool good = example->placement == TD_EXAMPLE_GUARDED_BEFORE || fn(data - CANARY, CANARY, value);
     size_t row_bytes = (size_t)shown->ld * shown->element_bytes,
            used = (size_t)shown->cols * shown->element_bytes;
     for (int64_t r = 0; r + 1 < shown->rows && row_bytes > used; r++) {
@@ -253,20 +265,21 @@ static td_status prepare(td_kernel_example *example) {
     return remember(example);
 }
 
-td_status td_kernel_example_create_at(td_op_id op, int size_class, int64_t case_index,
-                                      uint64_t seed, td_kernel_example_placement placement,
-                                      td_kernel_example **out) {
-    const example_case *spec = example_case_find(op, size_class, case_index);
-    if (spec == NULL) {
-        return td_fail(TD_EUSAGE, "%s has %lld cases of size %d, not a case %lld", td_ops[op].name,
-                       (long long)case_count(op, size_class), size_class, (long long)case_index);
-    }
+static td_status allocate_example(const example_case *spec, td_kernel_example **out) {
     td_kernel_example *example = td_alloc_zero(sizeof *example);
     if (example == NULL) {
-        return td_fail(TD_ENOMEM, "example %s: %zu bytes", td_ops[op].name, sizeof *example);
+        return td_fail(TD_ENOMEM, "example %s: %zu bytes", td_ops[spec->op].name, sizeof *example);
     }
-    example->op = op;
-    example->spec = spec;
+    example->op = spec->op;
+    example->spec = *spec;
+    *out = example;
+    return TD_OK;
+}
+
+static td_status create(const example_case *spec, uint64_t seed,
+                        td_kernel_example_placement placement, td_kernel_example **out) {
+    td_kernel_example *example;
+    TD_TRY(allocate_example(spec, &example));
     example->placement = placement;
     example->seed = seed;
     td_status status = prepare(example);
@@ -276,6 +289,46 @@ td_status td_kernel_example_create_at(td_op_id op, int size_class, int64_t case_
     }
     *out = example;
     return TD_OK;
+}
+
+static td_status find_case(td_op_id op, int size_class, int64_t case_index,
+                           const example_case **out) {
+    *out = example_case_find(op, size_class, case_index);
+    return *out != NULL ? TD_OK
+                        : td_fail(TD_EUSAGE, "%s has %lld cases of size %d, not a case %lld",
+                                  td_ops[op].name, (long long)case_count(op, size_class),
+                                  size_class, (long long)case_index);
+}
+
+td_status td_kernel_example_create_at(td_op_id op, int size_class, int64_t case_index,
+                                      uint64_t seed, td_kernel_example_placement placement,
+                                      td_kernel_example **out) {
+    const example_case *spec;
+    TD_TRY(find_case(op, size_class, case_index, &spec));
+    return create(spec, seed, placement, out);
+}
+
+td_status td_kernel_example_outline(td_op_id op, int size_class, int64_t case_index,
+                                    td_kernel_example **out) {
+    const example_case *spec;
+    td_kernel_example *example;
+    TD_TRY(find_case(op, size_class, case_index, &spec));
+    TD_TRY(allocate_example(spec, &example));
+    example_build(example);
+    example_point_anywhere(example);
+    for (int i = 0; i < example->n_buffers; i++) {
+        example->shown[i] = example->buffers[i].shown;
+    }
+    *out = example;
+    return TD_OK;
+}
+
+td_status td_kernel_example_create_of(td_op_id op, const int64_t numbers[TD_EXAMPLE_DIMS],
+                                      uint64_t seed, td_kernel_example_placement placement,
+                                      td_kernel_example **out) {
+    example_case spec = {.op = op};
+    memcpy(spec.d, numbers, sizeof spec.d);
+    return create(&spec, seed, placement, out);
 }
 
 td_status td_kernel_example_create(td_op_id op, int size_class, int64_t case_index, uint64_t seed,
@@ -409,7 +462,8 @@ static td_status check_written(const td_kernel_example *example, const example_b
 }
 
 td_status td_kernel_example_check(const td_kernel_example *example, const td_kernel_example *kept) {
-    TD_ASSERT(example->spec == kept->spec && example->seed == kept->seed);
+    TD_ASSERT(memcmp(&example->spec, &kept->spec, sizeof example->spec) == 0 &&
+              example->seed == kept->seed);
     for (int i = 0; i < example->n_buffers; i++) {
         const example_buffer *buffer = &example->buffers[i];
         const char *op = td_ops[example->op].name, *name = buffer->shown.name;

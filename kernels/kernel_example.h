@@ -21,11 +21,13 @@ typedef enum td_kernel_example_size {
 
 /* aligned: every buffer starts on a cache line; offset: one element behind it; guarded: every
  * buffer ends where a page without access begins, so that reading one byte too many ends the
- * process. */
+ * process; guarded before: every buffer begins where such a page ends. */
 typedef enum td_kernel_example_placement {
     TD_EXAMPLE_ALIGNED,
     TD_EXAMPLE_OFFSET,
-    TD_EXAMPLE_GUARDED
+    TD_EXAMPLE_GUARDED,
+    TD_EXAMPLE_GUARDED_BEFORE,
+    TD_EXAMPLE_PLACEMENTS
 } td_kernel_example_placement;
 
 typedef enum td_kernel_example_role {
@@ -53,6 +55,17 @@ int64_t td_kernel_example_cases(td_op_id op, int size_class);
 td_status td_kernel_example_create(td_op_id op, int size_class, int64_t case_index, uint64_t seed,
                                    td_kernel_example **out);
 td_status td_kernel_example_create_at(td_op_id op, int size_class, int64_t case_index,
+                                      uint64_t seed, td_kernel_example_placement placement,
+                                      td_kernel_example **out);
+/* One without data: its shape, its arguments with pointers that say only whether there is a buffer,
+ * and its buffers but for scratch. */
+td_status td_kernel_example_outline(td_op_id op, int size_class, int64_t case_index,
+                                    td_kernel_example **out);
+
+/* One of numbers that are in no list, given in the order of the operation's cases; the caller
+ * sees to it that they fit together. */
+enum { TD_EXAMPLE_DIMS = 8 };
+td_status td_kernel_example_create_of(td_op_id op, const int64_t numbers[TD_EXAMPLE_DIMS],
                                       uint64_t seed, td_kernel_example_placement placement,
                                       td_kernel_example **out);
 void td_kernel_example_destroy(td_kernel_example *example);

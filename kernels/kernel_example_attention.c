@@ -71,7 +71,7 @@ static void build_attention_inputs(td_kernel_example *example, td_attention_f32_
 }
 
 td_status example_finish_attention(td_kernel_example *example) {
-    const int64_t *d = example->spec->d;
+    const int64_t *d = example->spec.d;
     const example_buffer *bounds = example_buffer_named(example, "starts");
     const example_buffer *seen = example_buffer_named(example, "seen");
     int64_t row = 0;

@@ -10,13 +10,13 @@
 #include "base/memory.h"
 #include "kernels/kernel_example.h"
 
-enum { EXAMPLE_DIMS = 8, EXAMPLE_BUFFERS = 20, EXAMPLE_SLOTS = 24, EXAMPLE_SHAPE = 96 };
+enum { EXAMPLE_BUFFERS = 20, EXAMPLE_SLOTS = 24, EXAMPLE_SHAPE = 96 };
 
 /* One row of the list of cases; what the numbers mean is the builder's business. */
 typedef struct example_case {
     td_op_id op;
     td_kernel_example_size size;
-    int64_t d[EXAMPLE_DIMS];
+    int64_t d[TD_EXAMPLE_DIMS];
 } example_case;
 
 /* How a buffer's elements start: f32 of random sign in +-scale * [1/8, 2), the same without sign,
@@ -55,7 +55,7 @@ typedef union example_args {
 
 struct td_kernel_example {
     td_op_id op;
-    const example_case *spec;
+    example_case spec;
     example_args args;
     char shape[EXAMPLE_SHAPE];
     example_buffer buffers[EXAMPLE_BUFFERS];

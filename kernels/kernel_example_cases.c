@@ -366,8 +366,8 @@ static void pool_index(td_kernel_example *example, const int64_t *d, const int64
 
 static td_status finish_pool(td_kernel_example *example) {
     const example_buffer *buffer = example_buffer_named(example, "index");
-    int64_t *index = buffer != NULL ? buffer->shown.data : NULL, tokens = example->spec->d[1];
-    for (int64_t b = 0; b < example->spec->d[0] && index != NULL; b++) {
+    int64_t *index = buffer != NULL ? buffer->shown.data : NULL, tokens = example->spec.d[1];
+    for (int64_t b = 0; b < example->spec.d[0] && index != NULL; b++) {
         index[b] = b * tokens + b * 7 % tokens;
     }
     return TD_OK;
@@ -525,7 +525,7 @@ static const struct {
 
 void example_build(td_kernel_example *example) {
     TD_ASSERT(builders[example->op].build != NULL);
-    builders[example->op].build(example, example->spec->d);
+    builders[example->op].build(example, example->spec.d);
 }
 
 td_status example_finish(td_kernel_example *example) {

@@ -206,7 +206,7 @@ td_status example_finish_pairs_lse(td_kernel_example *example) {
     const int64_t *x_first = data_of(example, "x_first"), *y_first = data_of(example, "y_first");
     point_pairs(data_of(example, "x_state_of"), (unsigned char *)x, x_first, args->pairs, state);
     point_pairs(data_of(example, "y_state_of"), (unsigned char *)y, y_first, args->pairs, state);
-    if (example->spec->d[3]) {
+    if (example->spec.d[3]) {
         point_pairs(data_of(example, "scores_of"), data_of(example, "scores"), x_first, args->pairs,
                     args->rows * (int64_t)sizeof(float));
     }
@@ -264,7 +264,7 @@ td_status example_finish_pairs_grad(td_kernel_example *example) {
     point_pairs(data_of(example, "y_state_of"), at, y_first, pairs, state);
     point_pairs(data_of(example, "dx_of"), data_of(example, "dx"), x_first, pairs, row);
     point_pairs(data_of(example, "dy_of"), data_of(example, "dy"), y_first, pairs, row);
-    if (example->spec->d[3]) {
+    if (example->spec.d[3]) {
         point_pairs(data_of(example, "scores_of"), data_of(example, "scores"), x_first, pairs,
                     rows * (int64_t)sizeof(float));
     }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/verb_data.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "bench/verbs.h"
+#include "folder_files.h"
 
 static char directory[64], first_shard[128];
 
@@ -21,32 +21,8 @@ static void set_up(void) {
     snprintf(first_shard, sizeof first_shard, "%s/synth-00000-of-00002.tfrecord", directory);
 }
 
-/* Files in the directory; with remove, they and it are gone afterwards. */
-static int files(bool remove) {
-    DIR *dir = opendir(directory);
-    int n = 0;
-    const struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.') {
-            char path[512];
-            snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-            n++;
-            if (remove) {
-                unlink(path);
-            }
-        }
-    }
-    if (dir != NULL) {
-        closedir(dir);
-    }
-    if (remove) {
-        rmdir(directory);
-    }
-    return n;
-}
-
 static void tear_down(void) {
-    files(true);
+    folder_files(directory, true);
 }
 
 /* Runs `tandem data <words>`; the words end with NULL. */
@@ -70,7 +46,7 @@ static void make(void) {
     td_status status =
         DATA("make", "--out", directory, "--count", "20", "--shards", "2", "--size", "32");
     cr_assert_eq(status, TD_OK, "%s", td_error());
-    cr_assert_eq(files(false), 2);
+    cr_assert_eq(folder_files(directory, false), 2);
 }
 
 /* Changes one byte of the first shard, or cuts it there. */
@@ -98,7 +74,7 @@ Test(verb_data, usage) {
     cr_expect_eq(DATA("verify", "/nonexistent/file"), TD_EIO);
     cr_expect_eq(DATA("--help"), TD_OK);
     cr_expect_eq(DATA("stat", "--help"), TD_OK);
-    cr_expect_eq(files(false), 0);
+    cr_expect_eq(folder_files(directory, false), 0);
 }
 
 Test(verb_data, what_is_made_is_good) {
@@ -121,7 +97,7 @@ Test(verb_data, damage_is_found) {
             cr_expect_eq(DATA("verify", directory), wanted, "byte %zu", places[i]);
             cr_expect_eq(DATA("cat", directory), wanted, "byte %zu", places[i]);
             cr_expect_eq(DATA("stat", directory), wanted, "byte %zu", places[i]);
-            files(true);
+            folder_files(directory, true);
         }
     }
 }
@@ -172,5 +148,5 @@ Test(verb_data, an_interrupted_make_leaves_no_file) {
     td_interrupt_install();
     raise(SIGINT);
     cr_expect_eq(DATA("make", "--out", directory, "--count", "1000000"), TD_EINTERRUPTED);
-    cr_expect_eq(files(false), 0);
+    cr_expect_eq(folder_files(directory, false), 0);
 }

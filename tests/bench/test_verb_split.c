@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/text.h"
 #include "bench/verb_data.h"
 #include "data/tfrecord.h"
+#include "folder_files.h"
 
 enum { RECORDS = 11, LARGE_BYTES = 9000, SHARDS_MOST = 16 };
 
@@ -35,32 +35,8 @@ static void set_up(void) {
     cr_assert_eq(td_file_read(source, &whole, &whole_bytes), TD_OK);
 }
 
-/* Files of any name in the directory; with remove, they and it are gone afterwards. */
-static int files(bool remove) {
-    DIR *dir = opendir(out);
-    int n = 0;
-    const struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            char path[512];
-            snprintf(path, sizeof path, "%s/%s", out, entry->d_name);
-            n++;
-            if (remove) {
-                unlink(path);
-            }
-        }
-    }
-    if (dir != NULL) {
-        closedir(dir);
-    }
-    if (remove) {
-        rmdir(out);
-    }
-    return n;
-}
-
 static void tear_down(void) {
-    files(true);
+    folder_files(out, true);
     unlink(source);
     td_free(whole);
 }
@@ -100,7 +76,7 @@ static int contiguous(int record, int shards) {
 static void check_shards(const char *name, int shards, int (*shard_of)(int, int)) {
     char *text[SHARDS_MOST];
     size_t size[SHARDS_MOST], at[SHARDS_MOST] = {0};
-    cr_assert_eq(files(false), shards);
+    cr_assert_eq(folder_files(out, false), shards);
     for (int s = 0; s < shards; s++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s-%05d-of-%05d.tfrecord", out, name, s, shards);
@@ -133,12 +109,12 @@ Test(verb_split, shards_are_the_whole) {
         snprintf(shards, sizeof shards, "%d", counts[i]);
         cr_assert_eq(SPLIT(source, "--shards", shards, "--out", out), TD_OK, "%s", td_error());
         check_shards(name, counts[i], round_robin);
-        files(true);
+        folder_files(out, true);
         cr_assert_eq(SPLIT(source, "--shards", shards, "--out", out, "--order", "contiguous",
                            "--name", "part"),
                      TD_OK, "%s", td_error());
         check_shards("part", counts[i], contiguous);
-        files(true);
+        folder_files(out, true);
     }
 }
 
@@ -169,7 +145,7 @@ Test(verb_split, damage_leaves_nothing) {
                 cr_expect_eq(SPLIT(source, "--shards", "3", "--out", out, "--order", orders[order]),
                              TD_EINPUT, "byte %zu", places[i]);
                 cr_expect_not_null(strstr(td_error(), source), "%s", td_error());
-                cr_expect_eq(files(false), 0, "byte %zu", places[i]);
+                cr_expect_eq(folder_files(out, false), 0, "byte %zu", places[i]);
             }
         }
     }
@@ -190,11 +166,11 @@ static td_status split_with_room(const char *shards, rlim_t bytes) {
 
 Test(verb_split, a_full_disk_leaves_no_half_shard) {
     cr_expect_eq(split_with_room("2", 4096), TD_EIO);
-    cr_expect_eq(files(false), 0);
+    cr_expect_eq(folder_files(out, false), 0);
     cr_expect_eq(split_with_room("1", whole_bytes - 1), TD_EIO);
-    cr_expect_eq(files(false), 0);
+    cr_expect_eq(folder_files(out, false), 0);
     cr_expect_eq(split_with_room("1", whole_bytes), TD_OK, "%s", td_error());
-    cr_expect_eq(files(false), 1);
+    cr_expect_eq(folder_files(out, false), 1);
 }
 
 Test(verb_split, usage) {
@@ -207,7 +183,7 @@ Test(verb_split, usage) {
     cr_expect_eq(SPLIT(source, "--shards", "2", "--out", out, "--name", "a/b"), TD_EUSAGE);
     cr_expect_eq(SPLIT("-", "--shards", "2", "--out", out, "--order", "contiguous"), TD_EUSAGE);
     cr_expect_eq(SPLIT("/nonexistent/file", "--shards", "2", "--out", out), TD_EIO);
-    cr_expect_eq(files(false), 0);
+    cr_expect_eq(folder_files(out, false), 0);
 }
 
 /* Shards that are there are kept, or go when asked for, but never the file that is split. */
@@ -215,7 +191,7 @@ Test(verb_split, replaces_when_asked) {
     char inner[160];
     cr_assert_eq(SPLIT(source, "--shards", "2", "--out", out, "--name", "a"), TD_OK);
     cr_expect_eq(SPLIT(source, "--shards", "3", "--out", out, "--name", "b"), TD_EUSAGE);
-    cr_expect_eq(files(false), 2);
+    cr_expect_eq(folder_files(out, false), 2);
     cr_expect_eq(SPLIT(source, "--shards", "3", "--out", out, "--name", "b", "--replace"), TD_OK);
     check_shards("b", 3, round_robin);
     snprintf(inner, sizeof inner, "%s/b-00000-of-00003.tfrecord", out);

@@ -32,6 +32,17 @@ void twin_near(const char *what, int64_t i, double got, double want, double boun
 /* Fails unless the bits are equal. */
 void twin_same(const char *what, int64_t i, float got, float want);
 
+/* From on = true to false, comparisons that fail are counted and not reported: for tests of the
+ * oracles themselves. */
+void twin_catch(bool on);
+int64_t twin_caught(void);
+
+/* Sets the name of the row under test, for a caller that runs it itself. */
+void twin_named(const char *row);
+
+/* Fails unless two integers are equal. */
+void twin_equal(const char *what, int64_t i, int64_t got, int64_t want);
+
 /* The sum of n partials in the order of the block tree, by its recursive definition: the largest
  * power of two less than n on the left, the rest on the right. */
 float twin_tree(const float *partials, int64_t n);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
 static bool decayed(const td_adamw_f32_args *args, int64_t i) {
     for (int64_t r = 0; r < args->n_ranges; r++) {
@@ -17,7 +17,7 @@ static bool decayed(const td_adamw_f32_args *args, int64_t i) {
 
 /* Bit for bit from the order of operations in args.h; p within a bound of the same update in f64.
  */
-static void check_adamw(const void *before, const void *after) {
+void oracle_adamw(const void *before, const void *after) {
     const td_adamw_f32_args *args = before;
     const td_adamw_f32_args *done = after;
     const td_adamw_step s = *args->step;
@@ -45,7 +45,7 @@ static void check_adamw(const void *before, const void *after) {
 }
 
 Test(adamw, order_and_bound) {
-    twin_each_case(TD_OP_adamw_f32, check_adamw);
+    twin_each_case(TD_OP_adamw_f32, oracle_adamw);
 }
 
 enum { N = 40000 };
@@ -144,7 +144,7 @@ Test(adamw, denormal_moments) {
     expect_rows_agree("denormals flushed");
 }
 
-static void check_ema(const void *before, const void *after) {
+void oracle_ema(const void *before, const void *after) {
     const td_ema_f32_args *args = before;
     const float *got = ((const td_ema_f32_args *)after)->ema;
     for (int64_t i = 0; i < args->n; i++) {
@@ -153,5 +153,5 @@ static void check_ema(const void *before, const void *after) {
 }
 
 Test(ema, twin) {
-    twin_each_case(TD_OP_ema_f32, check_ema);
+    twin_each_case(TD_OP_ema_f32, oracle_ema);
 }

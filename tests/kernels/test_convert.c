@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
 static double bf16_value(
     uint32_t half) { /* infinity counts as 2^128, which is what rounding compares with */
@@ -32,19 +32,14 @@ static uint16_t twin_bf16(uint32_t bits) {
     return (uint16_t)(below < above || (below == above && down % 2 == 0) ? down : up);
 }
 
-static void check_to_bf16(const void *before, const void *after) {
+void oracle_to_bf16(const void *before, const void *after) {
     (void)before;
     const td_f32_to_bf16_args *args = after;
-    int64_t wrong = 0;
     for (int64_t i = 0; i < args->n; i++) {
         uint32_t bits;
         memcpy(&bits, &args->x[i], sizeof bits);
-        if (args->y[i] != twin_bf16(bits) && wrong++ < 5) {
-            cr_expect_fail("%s: %08x becomes %04x, expected %04x", twin_row(), bits, args->y[i],
-                           twin_bf16(bits));
-        }
+        twin_equal("y", i, args->y[i], twin_bf16(bits));
     }
-    cr_expect_eq(wrong, 0);
 }
 
 enum { CHUNK = 1 << 20 };
@@ -59,7 +54,7 @@ Test(convert, to_bf16_over_all_floats) {
         for (args.n = 0; args.n < CHUNK && bits <= UINT32_MAX; bits += stride) {
             x[args.n++] = (uint32_t)bits;
         }
-        twin_each_row(TD_OP_f32_to_bf16, &args, check_to_bf16);
+        twin_each_row(TD_OP_f32_to_bf16, &args, oracle_to_bf16);
     }
     td_free(x);
     td_free(y);
@@ -76,19 +71,18 @@ Test(convert, to_bf16_around_every_bf16) {
         x[i] = ((uint32_t)(i / 6) << 16) + offsets[i % 6];
     }
     td_f32_to_bf16_args args = {.n = n, .x = (const float *)x, .y = y};
-    twin_each_row(TD_OP_f32_to_bf16, &args, check_to_bf16);
+    twin_each_row(TD_OP_f32_to_bf16, &args, oracle_to_bf16);
     td_free(x);
     td_free(y);
 }
 
-static void check_widened(const void *before, const void *after) {
+void oracle_widened(const void *before, const void *after) {
     (void)before;
     const td_bf16_to_f32_args *args = after;
     for (int64_t i = 0; i < args->n; i++) {
         uint32_t bits;
         memcpy(&bits, &args->y[i], sizeof bits);
-        cr_assert_eq(bits, (uint32_t)args->x[i] << 16, "%s: %04x becomes %08x", twin_row(),
-                     args->x[i], bits);
+        twin_equal("bits of y", i, bits, (uint32_t)args->x[i] << 16);
     }
 }
 
@@ -101,9 +95,9 @@ Test(convert, to_f32_of_every_bf16) {
         x[i] = (uint16_t)i;
     }
     td_bf16_to_f32_args args = {.n = 65536, .x = x, .y = y};
-    twin_each_row(TD_OP_bf16_to_f32, &args, check_widened);
+    twin_each_row(TD_OP_bf16_to_f32, &args, oracle_widened);
     td_cpu_flush_denormals();
-    twin_each_row(TD_OP_bf16_to_f32, &args, check_widened);
+    twin_each_row(TD_OP_bf16_to_f32, &args, oracle_widened);
     td_free(x);
     td_free(y);
 }

@@ -3,9 +3,9 @@
 #include <math.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
-static void check_embedding(const void *before, const void *after) {
+void oracle_embedding(const void *before, const void *after) {
     const td_embedding_f32_args *args = before;
     const float *got = ((const td_embedding_f32_args *)after)->x;
     for (int64_t i = 0; i < args->n * args->width; i++) {
@@ -17,34 +17,32 @@ static void check_embedding(const void *before, const void *after) {
 }
 
 Test(embedding, rows_of_the_table_plus_positions) {
-    twin_each_case(TD_OP_embedding_f32, check_embedding);
+    twin_each_case(TD_OP_embedding_f32, oracle_embedding);
 }
 
-static void check_sort(const void *before, const void *after) {
+void oracle_embedding_sort(const void *before, const void *after) {
     const td_embedding_sort_i32_args *args = before;
     const td_embedding_sort_i32_args *done = after;
     int64_t n = 0;
     for (int32_t v = 0; v < args->vocab; v++) {
-        cr_expect_eq(done->start[v], n, "%s: start[%d] is %d, expected %d", twin_row(), v,
-                     done->start[v], (int)n);
+        twin_equal("start", v, done->start[v], n);
         for (int32_t i = 0; i < args->n; i++) {
             if (args->ids[i] == v) {
-                cr_expect_eq(done->order[n], i, "%s: order[%d] is %d, expected %d", twin_row(),
-                             (int)n, done->order[n], i);
+                twin_equal("order", n, done->order[n], i);
                 n++;
             }
         }
     }
-    cr_expect_eq(done->start[args->vocab], args->n);
+    twin_equal("start", args->vocab, done->start[args->vocab], args->n);
 }
 
 Test(embedding, sort_is_stable_and_complete) {
-    twin_each_case(TD_OP_embedding_sort_i32, check_sort);
+    twin_each_case(TD_OP_embedding_sort_i32, oracle_embedding_sort);
 }
 
 /* Serially, from the definition: per block from zero in ascending order, then the tree over all
  * blocks. */
-static void check_grad(const void *before, const void *after) {
+void oracle_embedding_grad(const void *before, const void *after) {
     const td_embedding_grad_f32_args *args = before;
     const float *got = ((const td_embedding_grad_f32_args *)after)->dtable;
     float partials[16];
@@ -74,7 +72,7 @@ static void check_grad(const void *before, const void *after) {
 }
 
 Test(embedding, gradient_is_the_serial_sum_bit_for_bit) {
-    twin_each_case(TD_OP_embedding_grad_f32, check_grad);
+    twin_each_case(TD_OP_embedding_grad_f32, oracle_embedding_grad);
 }
 
 /* One id everywhere; one id nowhere; a gradient of -0, which a block without positions turns into
@@ -97,6 +95,6 @@ Test(embedding, gradient_of_one_id_and_of_none) {
                                        .start = start,
                                        .dx = dx,
                                        .dtable = dtable};
-    twin_each_row(TD_OP_embedding_grad_f32, &args, check_grad);
+    twin_each_row(TD_OP_embedding_grad_f32, &args, oracle_embedding_grad);
     td_free(dx);
 }

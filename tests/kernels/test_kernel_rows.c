@@ -128,12 +128,10 @@ Test(kernel_rows, stand_ins_equal_portable) {
 
 /* The shape of a case, without its data. */
 static void shape_of(td_op_id op, int size, int64_t index, char shape[EXAMPLE_SHAPE]) {
-    td_kernel_example *outline = td_alloc_zero(sizeof *outline);
-    outline->op = op;
-    outline->spec = example_case_find(op, size, index);
-    example_build(outline);
-    memcpy(shape, outline->shape, EXAMPLE_SHAPE);
-    td_free(outline);
+    td_kernel_example *outline;
+    cr_assert_eq(td_kernel_example_outline(op, size, index, &outline), TD_OK, "%s", td_error());
+    memcpy(shape, td_kernel_example_shape(outline), EXAMPLE_SHAPE);
+    td_kernel_example_destroy(outline);
 }
 
 /* Shapes are parts of case ids: unique over all sizes, and never cut. */

@@ -3,10 +3,10 @@
 #include <math.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
 /* Bit for bit from the order of a row reduction, and within a bound of f64. */
-static void check_l2norm(const void *before, const void *after) {
+void oracle_l2norm(const void *before, const void *after) {
     const td_l2norm_f32_args *args = before;
     const td_l2norm_f32_args *done = after;
     double bound = ((double)args->cols / 32 + 8) * TWIN_U;
@@ -32,7 +32,7 @@ static void check_l2norm(const void *before, const void *after) {
 }
 
 Test(l2norm, order_and_bound) {
-    twin_each_case(TD_OP_l2norm_f32, check_l2norm);
+    twin_each_case(TD_OP_l2norm_f32, oracle_l2norm);
 }
 
 Test(l2norm, rows_shorter_than_eps_are_divided_by_it) {
@@ -43,7 +43,7 @@ Test(l2norm, rows_shorter_than_eps_are_divided_by_it) {
     }
     td_l2norm_f32_args args = {
         .rows = 2, .cols = COLS, .x = x, .z = z, .inv_norm = inv_norm, .eps = 1e-3f};
-    twin_each_row(TD_OP_l2norm_f32, &args, check_l2norm);
+    twin_each_row(TD_OP_l2norm_f32, &args, oracle_l2norm);
     cr_expect_eq(inv_norm[0], 1 / 1e-3f);
     cr_expect_eq(z[COLS], 0);
     td_free(x);
@@ -79,7 +79,7 @@ static double dot(const float *a, const float *b, int64_t n, double *size) {
     return sum;
 }
 
-static void check_grad(const void *before, const void *after) {
+void oracle_l2norm_grad(const void *before, const void *after) {
     const td_l2norm_grad_f32_args *args = before;
     const float *got = ((const td_l2norm_grad_f32_args *)after)->dx;
     for (int64_t r = 0; r < args->rows; r++) {
@@ -96,7 +96,7 @@ static void check_grad(const void *before, const void *after) {
 }
 
 Test(l2norm, gradient_twin) {
-    twin_each_case(TD_OP_l2norm_grad_f32, check_grad);
+    twin_each_case(TD_OP_l2norm_grad_f32, oracle_l2norm_grad);
 }
 
 /* The formula of the gradient against central differences of sum(dz * x / |x|), in f64. */

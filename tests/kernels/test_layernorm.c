@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
 /* Moments in f64, and how far f32's may be from them. lanes: additions in one lane's chain and the
  * tree. */
@@ -52,14 +52,14 @@ static void check_row(const td_layernorm_f32_args *before, const td_layernorm_f3
     }
 }
 
-static void check_layernorm(const void *before, const void *after) {
+void oracle_layernorm(const void *before, const void *after) {
     for (int64_t r = 0; r < ((const td_layernorm_f32_args *)before)->rows; r++) {
         check_row(before, after, r);
     }
 }
 
 Test(layernorm, twin) {
-    twin_each_case(TD_OP_layernorm_f32, check_layernorm);
+    twin_each_case(TD_OP_layernorm_f32, oracle_layernorm);
 }
 
 enum { ROWS = 6, COLS = 203 };
@@ -99,7 +99,7 @@ static void release(td_layernorm_f32_args *args) {
 
 Test(layernorm, odd_rows_keep_the_bound) {
     td_layernorm_f32_args args = odd_rows();
-    twin_each_row(TD_OP_layernorm_f32, &args, check_layernorm);
+    twin_each_row(TD_OP_layernorm_f32, &args, oracle_layernorm);
     release(&args);
 }
 
@@ -157,7 +157,7 @@ static void grad_x_twin(const float *dy, const float *x, const float *gamma, dou
     }
 }
 
-static void check_grad_x(const void *before, const void *after) {
+void oracle_layernorm_grad_x(const void *before, const void *after) {
     const td_layernorm_grad_x_f32_args *args = before;
     const td_layernorm_grad_x_f32_args *done = after;
     double *dx = td_alloc((size_t)args->cols * sizeof *dx), lanes = (double)args->cols / 16 + 8;
@@ -180,7 +180,7 @@ static void check_grad_x(const void *before, const void *after) {
 }
 
 Test(layernorm, grad_x_twin) {
-    twin_each_case(TD_OP_layernorm_grad_x_f32, check_grad_x);
+    twin_each_case(TD_OP_layernorm_grad_x_f32, oracle_layernorm_grad_x);
 }
 
 /* The twin itself, against central differences of sum(dy * layernorm(x)) in f64. */
@@ -222,7 +222,7 @@ Test(layernorm, gradient_agrees_with_central_differences) {
     td_free(gamma);
 }
 
-static void check_grad_w(const void *before, const void *after) {
+void oracle_layernorm_grad_w(const void *before, const void *after) {
     const td_layernorm_grad_w_f32_args *args = before;
     const td_layernorm_grad_w_f32_args *done = after;
     double terms = (double)(args->rows + args->blocks) + 4;
@@ -243,7 +243,7 @@ static void check_grad_w(const void *before, const void *after) {
 }
 
 Test(layernorm, grad_w_twin) {
-    twin_each_case(TD_OP_layernorm_grad_w_f32, check_grad_w);
+    twin_each_case(TD_OP_layernorm_grad_w_f32, oracle_layernorm_grad_w);
 }
 
 /* The order of summation is part of the contract: both gradients, bit for bit, from serial code. */

@@ -3,10 +3,10 @@
  */
 #include <criterion/criterion.h>
 
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
 /* The definition of im2col, element by element of the result. */
-static void check_im2col(const void *before, const void *after) {
+void oracle_im2col(const void *before, const void *after) {
     const td_im2col_f32_args *args = before;
     const float *got = ((const td_im2col_f32_args *)after)->patches;
     int64_t size = args->size, patch = args->patch, side = size / patch, i = 0;
@@ -25,10 +25,10 @@ static void check_im2col(const void *before, const void *after) {
 }
 
 Test(patchify, im2col) {
-    twin_each_case(TD_OP_im2col_f32, check_im2col);
+    twin_each_case(TD_OP_im2col_f32, oracle_im2col);
 }
 
-static void check_tokens(const void *before, const void *after) {
+void oracle_tokens(const void *before, const void *after) {
     const td_tokens_assemble_f32_args *args = before;
     const float *got = ((const td_tokens_assemble_f32_args *)after)->x;
     int64_t lead = args->cls != NULL ? 1 : 0;
@@ -44,10 +44,10 @@ static void check_tokens(const void *before, const void *after) {
 }
 
 Test(patchify, tokens_assemble) {
-    twin_each_case(TD_OP_tokens_assemble_f32, check_tokens);
+    twin_each_case(TD_OP_tokens_assemble_f32, oracle_tokens);
 }
 
-static void check_rows_copy(const void *before, const void *after) {
+void oracle_rows_copy(const void *before, const void *after) {
     const td_rows_copy_f32_args *args = before;
     const float *got = ((const td_rows_copy_f32_args *)after)->to;
     for (int64_t i = 0; i < args->groups * args->rows * args->cols; i++) {
@@ -60,5 +60,5 @@ static void check_rows_copy(const void *before, const void *after) {
 }
 
 Test(patchify, rows_copy) {
-    twin_each_case(TD_OP_rows_copy_f32, check_rows_copy);
+    twin_each_case(TD_OP_rows_copy_f32, oracle_rows_copy);
 }

@@ -4,9 +4,9 @@
 #include <criterion/criterion.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
-static void check_pool(const void *before, const void *after) {
+void oracle_pool(const void *before, const void *after) {
     const td_pool_f32_args *args = before;
     const float *got = ((const td_pool_f32_args *)after)->y;
     for (int64_t i = 0; i < args->batch * args->width; i++) {
@@ -27,10 +27,10 @@ static void check_pool(const void *before, const void *after) {
 }
 
 Test(pool, forward) {
-    twin_each_case(TD_OP_pool_f32, check_pool);
+    twin_each_case(TD_OP_pool_f32, oracle_pool);
 }
 
-static void check_pool_grad(const void *before, const void *after) {
+void oracle_pool_grad(const void *before, const void *after) {
     const td_pool_grad_f32_args *args = before;
     const float *got = ((const td_pool_grad_f32_args *)after)->dx;
     for (int64_t b = 0; b < args->batch; b++) {
@@ -51,7 +51,7 @@ static void check_pool_grad(const void *before, const void *after) {
 }
 
 Test(pool, gradient) {
-    twin_each_case(TD_OP_pool_grad_f32, check_pool_grad);
+    twin_each_case(TD_OP_pool_grad_f32, oracle_pool_grad);
 }
 
 /* Sequences of different lengths, one of them a single row; nothing behind the last is touched. */
@@ -69,7 +69,7 @@ Test(pool, gradient_of_packed_sequences) {
                                   .dy = dy,
                                   .dx = dx,
                                   .lddx = WIDTH};
-    twin_each_row(TD_OP_pool_grad_f32, &args, check_pool_grad);
+    twin_each_row(TD_OP_pool_grad_f32, &args, oracle_pool_grad);
     for (int64_t c = 0; c < WIDTH; c++) {
         twin_same("dx", ROWS * WIDTH + c, dx[ROWS * WIDTH + c], 7);
     }

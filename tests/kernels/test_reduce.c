@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
-static void check_colsum(const void *before, const void *after) {
+void oracle_colsum(const void *before, const void *after) {
     const td_colsum_f32_args *args = before;
     const float *got = ((const td_colsum_f32_args *)after)->out;
     float partials[64];
@@ -31,7 +31,7 @@ static void check_colsum(const void *before, const void *after) {
 }
 
 Test(colsum, order_and_bound) {
-    twin_each_case(TD_OP_colsum_f32, check_colsum);
+    twin_each_case(TD_OP_colsum_f32, oracle_colsum);
 }
 
 /* Every number of blocks up to 33, so that the stack of partials is left at every depth. */
@@ -45,7 +45,7 @@ Test(colsum, any_number_of_blocks) {
                                    .x = x,
                                    .ldx = COLS,
                                    .out = out};
-        twin_each_row(TD_OP_colsum_f32, &args, check_colsum);
+        twin_each_row(TD_OP_colsum_f32, &args, oracle_colsum);
     }
     td_free(x);
 }
@@ -91,7 +91,7 @@ static double tree_of_16(const double *lanes) {
     return sum[0];
 }
 
-static void check_sumsq(const void *before, const void *after) {
+void oracle_sumsq(const void *before, const void *after) {
     const td_sumsq_f32_args *args = before;
     const double *slots = ((const td_sumsq_f32_args *)after)->slots;
     for (int64_t first = 0; first < args->n; first += 16384) {
@@ -102,14 +102,16 @@ static void check_sumsq(const void *before, const void *after) {
             exact += (double)args->x[i] * (double)args->x[i];
         }
         double got = slots[first / 16384], want = tree_of_16(lanes);
-        cr_expect_eq(memcmp(&got, &want, sizeof got), 0, "%s: slot %lld is %a, expected %a",
-                     twin_row(), (long long)(first / 16384), got, want);
+        int64_t bits[2];
+        memcpy(&bits[0], &got, sizeof got);
+        memcpy(&bits[1], &want, sizeof want);
+        twin_equal("bits of slots", first / 16384, bits[0], bits[1]);
         twin_near("slots", first / 16384, got, exact, 1.01 * TWIN_U * exact);
     }
 }
 
 Test(sumsq, order_and_bound) {
-    twin_each_case(TD_OP_sumsq_f32, check_sumsq);
+    twin_each_case(TD_OP_sumsq_f32, oracle_sumsq);
 }
 
 static void check_sumsq_nan(const void *before, const void *after) {

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "base/memory.h"
-#include "kernel_twin.h"
+#include "kernel_oracles.h"
 
 static void check_row(const float *x, const float *y, int64_t r, int64_t cols) {
     double max = -INFINITY, least = INFINITY, sum = 0, total = 0;
@@ -25,7 +25,7 @@ static void check_row(const float *x, const float *y, int64_t r, int64_t cols) {
     twin_near("sum of row", r, total, 1, ((double)cols / 16 + 10) * TWIN_U);
 }
 
-static void check_softmax(const void *before, const void *after) {
+void oracle_softmax(const void *before, const void *after) {
     const td_softmax_f32_args *args = before;
     const float *y = ((const td_softmax_f32_args *)after)->y;
     for (int64_t r = 0; r < args->rows; r++) {
@@ -34,7 +34,7 @@ static void check_softmax(const void *before, const void *after) {
 }
 
 Test(softmax, twin) {
-    twin_each_case(TD_OP_softmax_f32, check_softmax);
+    twin_each_case(TD_OP_softmax_f32, oracle_softmax);
 }
 
 enum { COLS = 53 };
@@ -49,7 +49,7 @@ Test(softmax, wide_ranges_keep_the_bound) {
         x[4 * COLS + c] = c % 3 ? x[4 * COLS + c] : -INFINITY; /* masked */
     }
     td_softmax_f32_args args = {.rows = 5, .cols = COLS, .x = x, .y = y};
-    twin_each_row(TD_OP_softmax_f32, &args, check_softmax);
+    twin_each_row(TD_OP_softmax_f32, &args, oracle_softmax);
     td_free(x);
     td_free(y);
 }

@@ -67,6 +67,8 @@ typedef struct td_cost {
     double items;        /* of one step */
     double bus_factor, roof_bytes;
     double clock_ghz; /* measured beside, for cycles */
+    char mix[16];    /* of loads and stores, when its rate was measured beside the case */
+    double mix_gbps; /* of the fastest pass */
     char unit[16];
     int isa; /* td_isa of the code: chooses the peak of arithmetic, with the next */
     td_precision precision;

@@ -26,8 +26,8 @@ typedef struct result {
 static void add_ceiling(result *r, const td_peak *peak, double value, const char *unit,
                         const char *name) {
     snprintf(r->names[r->n_ceilings], NAME_BYTES, "%s", name);
-    r->ceilings[r->n_ceilings] =
-        (td_ceiling){r->names[r->n_ceilings], value, unit, peak->disturbed ? peak->reason : NULL};
+    r->ceilings[r->n_ceilings] = (td_ceiling){r->names[r->n_ceilings], value, unit,
+                                              peak && peak->disturbed ? peak->reason : NULL};
     r->n_ceilings++;
 }
 
@@ -40,7 +40,7 @@ static void bandwidth_name(const td_peak *peak, char separator, char name[NAME_B
 
 /* The roofs of a kernel in its unit, the lower one first. */
 static td_status add_roofline(result *r, const td_cost *cost, int workers, bool again) {
-    const td_peak *peak = NULL, *memory;
+    const td_peak *peak = NULL, *memory = NULL;
     char name[NAME_BYTES];
     double compute = INFINITY, bandwidth = INFINITY;
     bool in_flops = cost->value == TD_VALUE_FLOPS;
@@ -49,7 +49,10 @@ static td_status add_roofline(result *r, const td_cost *cost, int workers, bool 
         TD_TRY(td_ceiling_get(kind, (td_isa)cost->isa, workers, 0, again, &peak));
         compute = peak->value * (in_flops ? 1 : cost->bytes / cost->flops);
     }
-    if (cost->working_set > 0 && cost->bytes > 0) {
+    if (cost->mix_gbps > 0) {
+        bandwidth = cost->mix_gbps * (in_flops ? cost->flops / cost->bytes : 1);
+        snprintf(name, sizeof name, "%s", cost->mix);
+    } else if (cost->working_set > 0 && cost->bytes > 0) {
         TD_TRY(td_ceiling_bandwidth(workers, cost->working_set, again, &memory));
         bandwidth = memory->value * (in_flops ? cost->flops / cost->bytes : 1);
         bandwidth_name(memory, '_', name);

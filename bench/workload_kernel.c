@@ -7,14 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "bench/case.h"
+#include "bench/ceiling.h"
+#include "bench/stats.h"
 #include "kernels/kernel_example.h"
 #include "kernels/provider.h"
 
 /* A check may spend about this much in the portable row, which does some 0.5 GFLOP/s. */
 static const double CHECK_FLOPS = 2e8, CHECK_BYTES = 2e8;
 enum { SEED = 1, MIN_CHECKED_TILES = 2 };
+
+/* Elements by which workers divide the streams of a roof: whole cache lines of every width. */
+enum { ROOF_GRAIN = 1024, ROOF_TRIES = 3 };
+_Static_assert(ROOF_GRAIN % TD_MIX_STEP == 0, "a part is whole steps");
 
 /* What a case's parameters are. */
 enum { PARAM_ROW, PARAM_SIZE, PARAM_INDEX };
@@ -26,6 +33,8 @@ typedef struct kernel_state {
     int64_t tiles;
     int64_t checked; /* tiles that the portable row computes in a mixed run; 0: none */
     double working_set;
+    td_mix_pass roof; /* the same streams without the arithmetic; n is 0: not measured beside */
+    int64_t start_ns, end_ns;
 } kernel_state;
 
 typedef struct listing {
@@ -103,6 +112,22 @@ static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
     return layout->ranks == 1;
 }
 
+/* From memory the roof runs beside the kernel, on its own buffers: what in-place loops leave there
+ * is what was there, and what others overwrite has been checked. */
+static void open_roof(td_bench *bench, kernel_state *s) {
+    if (td_ops[s->row->op].mix == TD_MIX_NONE || s->working_set < td_ceiling_memory_bytes()) {
+        return;
+    }
+    td_mix_pass roof;
+    roof.mix = td_kernel_example_mix(s->example, &roof);
+    if (roof.mix != TD_MIX_NONE) {
+        s->roof = roof;
+        td_companion *companion = &bench->outcome->companions[bench->outcome->n_companions++];
+        snprintf(companion->name, sizeof companion->name, "%s", td_mixes[roof.mix].name);
+        companion->state = TD_OUTCOME_OK;
+    }
+}
+
 static td_status open_example(td_bench *bench, kernel_state *s) {
     const td_case *subject = bench->subject;
     int count;
@@ -118,6 +143,7 @@ static td_status open_example(td_bench *bench, kernel_state *s) {
     s->tiles = td_ops[s->row->op].tiles(s->args);
     s->working_set = example_working_set(s->example);
     bench->scratch_bytes = td_ops[s->row->op].scratch(s->args);
+    open_roof(bench, s);
     return TD_OK;
 }
 
@@ -172,6 +198,81 @@ static int64_t affordable_tiles(const kernel_state *s) {
     return tiles < s->tiles ? tiles : s->tiles;
 }
 
+/* ---- the roof beside ---- */
+
+/* A worker's part of a stream of n elements. */
+static int64_t roof_part(const kernel_state *s, const td_bench *bench) {
+    return s->roof.n / bench->rank->workers / ROOF_GRAIN * ROOF_GRAIN;
+}
+
+static void run_roof(void *arg, td_worker *worker) {
+    td_bench *bench = arg;
+    kernel_state *s = bench->state;
+    const td_mix_row *row = &td_mixes[s->roof.mix];
+    td_mix_pass pass = s->roof;
+    pass.n = roof_part(s, bench);
+    for (int k = 0; k < TD_MIX_STREAMS && pass.stream[k]; k++) {
+        pass.stream[k] +=
+            pass.n * worker->id * (k < row->loads ? row->load_bytes : row->store_bytes);
+    }
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        s->start_ns = td_now_ns();
+    }
+    td_mix_run(s->row->isa, &pass);
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        s->end_ns = td_now_ns();
+    }
+}
+
+/* Nanoseconds in which the mix would move the kernel's bytes. */
+static double time_roof(td_bench *bench) {
+    kernel_state *s = bench->state;
+    td_team_run(bench->team, run_roof, bench);
+    td_mix_pass pass = s->roof;
+    pass.n = roof_part(s, bench) * bench->rank->workers;
+    return (double)(s->end_ns - s->start_ns) * td_ops[s->row->op].bytes(s->args) /
+           td_mix_bytes(&pass);
+}
+
+/* The fastest way to move the mix is the roof. */
+static void choose_way(td_bench *bench) {
+    kernel_state *s = bench->state;
+    double least = INFINITY;
+    td_mix_way best = TD_MIX_PLAIN;
+    for (int i = 0; i < ROOF_TRIES * td_mix_ways(s->roof.mix); i++) {
+        s->roof.way = (td_mix_way)(i % td_mix_ways(s->roof.mix));
+        double ns = time_roof(bench);
+        best = ns < least ? s->roof.way : best;
+        least = fmin(least, ns);
+    }
+    s->roof.way = best;
+}
+
+static td_status beside_kernel(td_bench *bench, int companion, int64_t repeat, double *ns) {
+    (void)companion;
+    (void)repeat; /* one pass over memory is long enough */
+    *ns = time_roof(bench);
+    return TD_OK;
+}
+
+static void finish_kernel(td_bench *bench) {
+    const kernel_state *s = bench->state;
+    td_outcome *out = bench->outcome;
+    const td_companion *roof = &out->companions[0];
+    double ratios[TD_COMPANION_SAMPLES], fastest = INFINITY;
+    if (s->roof.n == 0 || roof->n == 0) {
+        return;
+    }
+    for (int64_t i = 0; i < roof->n; i++) {
+        ratios[i] = roof->samples_ns[i] / out->samples_ns[i];
+        fastest = fmin(fastest, roof->samples_ns[i]);
+    }
+    td_outcome_number(out, "share_beside", td_stats_median(ratios, roof->n));
+    out->cost.mix_gbps = td_ops[s->row->op].bytes(s->args) / fastest;
+}
+
 /* The row runs on the team as it will be timed. Then it runs again with some tiles, or all that can
  * be afforded, computed by the portable row: every bit of the outputs must stay. */
 static td_status verify_kernel(td_bench *bench) {
@@ -192,6 +293,9 @@ static td_status verify_kernel(td_bench *bench) {
                  (long long)s->tiles);
     }
     bench->outcome->max_ulp = 0;
+    if (s->roof.n > 0) {
+        choose_way(bench);
+    }
     return TD_OK;
 }
 
@@ -206,6 +310,9 @@ static void cost_kernel(const td_bench *bench, td_cost *out) {
                      .working_set = fmin(s->working_set, op->bytes(s->args)),
                      .isa = (int)s->row->isa,
                      .precision = td_precision_of_op(s->row->op)};
+    if (s->roof.n > 0) {
+        snprintf(out->mix, sizeof out->mix, "%s", td_mixes[s->roof.mix].name);
+    }
     out->value = out->flops > 8 * out->bytes ? TD_VALUE_FLOPS : TD_VALUE_BYTES;
 }
 
@@ -216,6 +323,8 @@ const td_workload td_workload_kernel = {
     .setup = setup_kernel,
     .verify = verify_kernel,
     .region = run_share,
+    .beside = beside_kernel,
     .cost = cost_kernel,
+    .finish = finish_kernel,
     .teardown = teardown_kernel,
 };

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What it costs to meet: an empty parallel region, the barrier of workers inside one, and the
- * barrier of ranks.
+ * barrier of ranks; and to reach a kernel through the table.
  */
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/memory.h"
 #include "bench/case.h"
+#include "kernels/kernel_example.h"
 
-typedef enum meeting { MEETING_REGION, MEETING_WORKERS, MEETING_RANKS } meeting;
+typedef enum meeting { MEETING_REGION, MEETING_WORKERS, MEETING_RANKS, MEETING_KERNELS } meeting;
 
 enum { ROUNDS = 2000 };
 
 typedef struct threads_state {
     _Atomic int64_t arrivals, wrong;
     td_bench *bench;
+    td_kernel_example *examples[TD_OP_COUNT];
 } threads_state;
 
 static td_status list_region(const td_workload *self, td_case_list *list) {
@@ -23,7 +25,8 @@ static td_status list_region(const td_workload *self, td_case_list *list) {
         meeting kind;
     } rows[] = {{"threads/region/empty", MEETING_REGION},
                 {"threads/barrier/workers", MEETING_WORKERS},
-                {"threads/barrier/ranks", MEETING_RANKS}};
+                {"threads/barrier/ranks", MEETING_RANKS},
+                {"threads/dispatch/kernel", MEETING_KERNELS}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         td_case *added = td_case_add(list, self, "%s", rows[i].id);
         added->param[0] = rows[i].kind;
@@ -33,7 +36,26 @@ static td_status list_region(const td_workload *self, td_case_list *list) {
 }
 
 static bool fits_meeting(const td_case *subject, const td_layout *layout) {
-    return subject->param[0] == MEETING_RANKS ? layout->ranks > 1 : layout->ranks == 1;
+    switch ((meeting)subject->param[0]) {
+    case MEETING_RANKS:
+        return layout->ranks > 1;
+    case MEETING_KERNELS:
+        return layout->ranks == 1 && layout->workers == 1;
+    case MEETING_REGION:
+    case MEETING_WORKERS:
+        break;
+    }
+    return layout->ranks == 1;
+}
+
+/* An example of every operation, smaller than any that is timed elsewhere. */
+static td_status open_kernels(td_bench *bench, threads_state *s) {
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        TD_TRY(td_kernel_example_create((td_op_id)op, TD_EXAMPLE_EDGE, 1, 1, &s->examples[op]));
+        int64_t scratch = td_ops[op].scratch(td_kernel_example_args(s->examples[op]));
+        bench->scratch_bytes = scratch > bench->scratch_bytes ? scratch : bench->scratch_bytes;
+    }
+    return TD_OK;
 }
 
 static td_status setup_threads(td_bench *bench) {
@@ -42,11 +64,15 @@ static td_status setup_threads(td_bench *bench) {
         return td_fail(TD_ENOMEM, "a threads case");
     }
     s->bench = bench;
-    return TD_OK;
+    return bench->subject->param[0] == MEETING_KERNELS ? open_kernels(bench, s) : TD_OK;
 }
 
 static void teardown_threads(td_bench *bench) {
-    td_free(bench->state);
+    threads_state *s = bench->state;
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        td_kernel_example_destroy(s->examples[op]);
+    }
+    td_free(s);
 }
 
 static void nothing(void *arg, td_worker *worker) {
@@ -90,6 +116,30 @@ static td_status verify_ranks(const td_bench *bench) {
     return TD_OK;
 }
 
+static void run_whole(void *arg, td_worker *worker) {
+    const threads_state *s = arg;
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        const void *args = td_kernel_example_args(s->examples[op]);
+        td_ops[op].run(args, 0, td_ops[op].tiles(args), worker->scratch);
+    }
+}
+
+/* Through the table and by the portable row: the same bits, so the calls that are timed lead to the
+ * kernels they name. */
+static td_status verify_kernels(td_bench *bench, threads_state *s) {
+    td_team_run(bench->team, run_whole, s);
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        td_kernel_example *example = s->examples[op];
+        TD_TRY(td_kernel_example_keep(example));
+        td_kernel_example_reset(example);
+        td_kernel_example_run(example, td_kernel_example_portable((td_op_id)op), 1);
+        TD_TRY(td_kernel_example_check(example, example));
+    }
+    snprintf(bench->outcome->method, sizeof bench->outcome->method,
+             "memcmp:portable, %d operations", TD_OP_COUNT);
+    return TD_OK;
+}
+
 static td_status verify_threads(td_bench *bench) {
     threads_state *s = bench->state;
     int64_t kind = bench->subject->param[0];
@@ -97,6 +147,9 @@ static td_status verify_threads(td_bench *bench) {
              ROUNDS);
     if (kind == MEETING_RANKS) {
         return verify_ranks(bench);
+    }
+    if (kind == MEETING_KERNELS) {
+        return verify_kernels(bench, s);
     }
     if (kind == MEETING_WORKERS) {
         td_team_run(bench->team, arrive_in_rounds, s);
@@ -123,6 +176,17 @@ static void meet(void *arg, td_worker *worker) {
     }
 }
 
+/* Tiles counted from the shape, a share of none of them taken, the row called. */
+static void call_kernels(const threads_state *s) {
+    for (int i = 0; i < INNER; i++) {
+        for (int op = 0; op < TD_OP_COUNT; op++) {
+            const void *args = td_kernel_example_args(s->examples[op]);
+            int64_t none = td_ops[op].tiles(args);
+            td_ops[op].run(args, none, none, NULL);
+        }
+    }
+}
+
 static td_status step_threads(td_bench *bench) {
     switch ((meeting)bench->subject->param[0]) {
     case MEETING_REGION:
@@ -133,13 +197,19 @@ static td_status step_threads(td_bench *bench) {
         return TD_OK;
     case MEETING_RANKS:
         return td_rank_barrier(bench->rank);
+    case MEETING_KERNELS:
+        call_kernels(bench->state);
+        return TD_OK;
     }
     return TD_OK;
 }
 
 static void cost_threads(const td_bench *bench, td_cost *out) {
-    *out = (td_cost){.value = TD_VALUE_TIME,
-                     .items = bench->subject->param[0] == MEETING_WORKERS ? INNER : 1};
+    static const double items[] = {[MEETING_REGION] = 1,
+                                   [MEETING_WORKERS] = INNER,
+                                   [MEETING_RANKS] = 1,
+                                   [MEETING_KERNELS] = INNER * TD_OP_COUNT};
+    *out = (td_cost){.value = TD_VALUE_TIME, .items = items[bench->subject->param[0]]};
 }
 
 const td_workload td_workload_threads = {

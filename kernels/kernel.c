@@ -3,7 +3,7 @@
 
 /* Every row behind one signature. A wrapper rather than a cast: calling through another function
  * type is undefined. */
-#define TD_OP(op, doc)
+#define TD_OP(op, mix, doc)
 #define TD_KERNEL(op, isa, suffix)                                                                 \
     static void run_##op##__##suffix(const void *args, int64_t first, int64_t last,                \
                                      void *scratch) {                                              \
@@ -26,7 +26,7 @@ static const td_kernel *selected[TD_OP_COUNT];
 static td_isa allowed;
 
 #define TD_KERNEL(op, isa, suffix)
-#define TD_OP(op, doc)                                                                             \
+#define TD_OP(op, mix, doc)                                                                        \
     static void run_##op(const void *args, int64_t first, int64_t last, void *scratch) {           \
         td_kernel_selected(TD_OP_##op)->run(args, first, last, scratch);                           \
     }                                                                                              \
@@ -46,9 +46,10 @@ static td_isa allowed;
 #undef TD_OP
 
 const td_op td_ops[TD_OP_COUNT] = {
-#define TD_OP(op, doc)                                                                             \
-    [TD_OP_##op] = {#op,        doc,        run_##op,     tiles_##op,                              \
-                    flops_##op, bytes_##op, scratch_##op, sizeof(td_##op##_args)},
+#define TD_OP(op, mix, doc)                                                                        \
+    [TD_OP_##op] = {#op,         doc,        run_##op,     tiles_##op,                             \
+                    flops_##op,  bytes_##op, scratch_##op, sizeof(td_##op##_args),                 \
+                    TD_MIX_##mix},
 #include "kernels/kernels.inc"
 #undef TD_OP
 };

@@ -30,15 +30,15 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "kernels/args.h"
+#include "kernels/mix.h"
 
-/* One operation: name, what it computes. For each, args.h gives struct td_<op>_args, and the cost
- * file of its family
- *   int64_t td_<op>_tiles(args)    number of tiles, from the shape alone
- *   double  td_<op>_flops(args)    executed floating-point operations
- *   double  td_<op>_bytes(args)    minimal memory traffic
- *   int64_t td_<op>_scratch(args)  scratch bytes one worker needs, 0 for most
+/* One operation: name, mix of loads and stores, what it computes. For each, args.h gives struct
+ * td_<op>_args, and the cost file of its family int64_t td_<op>_tiles(args)    number of tiles,
+ * from the shape alone double  td_<op>_flops(args)    executed floating-point operations double
+ * td_<op>_bytes(args)    minimal memory traffic int64_t td_<op>_scratch(args)  scratch bytes one
+ * worker needs, 0 for most
  */
-#define TD_OP(op, doc) TD_OP_##op,
+#define TD_OP(op, mix, doc) TD_OP_##op,
 #define TD_KERNEL(op, isa, suffix)
 typedef enum td_op_id {
 #include "kernels/kernels.inc"
@@ -49,7 +49,7 @@ typedef enum td_op_id {
 
 /* The contract of an operation is a function type, so an implementation with another signature does
  * not compile. */
-#define TD_OP(op, doc)                                                                             \
+#define TD_OP(op, mix, doc)                                                                        \
     typedef void td_##op##_fn(const td_##op##_args *args, int64_t first, int64_t last,             \
                               void *scratch);                                                      \
     int64_t td_##op##_tiles(const td_##op##_args *args);                                           \
@@ -72,6 +72,7 @@ typedef struct td_op {
     double (*bytes)(const void *args);
     int64_t (*scratch)(const void *args);
     size_t args_bytes;
+    td_mix mix;
 } td_op;
 
 /* Type-erased view of one implementation row. */

@@ -188,12 +188,36 @@ static float random_float(td_rng *rng, bool sign, float scale) {
     return sign && word >> 31 != 0 ? -value * scale : value * scale;
 }
 
+/* Captions of 77 tokens: a start, 6 to 17 words, an end, and zeros, as CLIP pads them. Word w comes
+ * up about as often as 1 / w, by powers of two, so some rows get many gradients and most none. */
+enum { CAPTION = 77, LEAST_WORDS = 6, MORE_WORDS = 12 };
+
+static void fill_captions(td_rng *rng, int32_t vocab, int32_t *ids, int64_t n) {
+    uint64_t octaves = 1, words = 0;
+    while (INT64_C(2) << octaves < vocab) {
+        octaves++;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t at = (uint64_t)(i % CAPTION);
+        words = at == 0 ? LEAST_WORDS + td_rng_below(rng, MORE_WORDS) : words;
+        uint64_t from = UINT64_C(1) << td_rng_below(rng, octaves);
+        uint64_t word = (from + td_rng_below(rng, from)) % (uint64_t)vocab;
+        ids[i] = at == 0           ? vocab - 2
+                 : at <= words     ? (int32_t)word
+                 : at == words + 1 ? vocab - 1
+                                   : 0;
+    }
+}
+
 static void fill_row(const example_buffer *buffer, td_rng *rng, void *row) {
     for (int64_t c = 0; c < buffer->shown.cols; c++) {
         if (buffer->fill == FILL_SIGNED || buffer->fill == FILL_POSITIVE) {
             ((float *)row)[c] = random_float(rng, buffer->fill == FILL_SIGNED, buffer->scale);
         } else if (buffer->fill == FILL_IDS) {
             ((int32_t *)row)[c] = (int32_t)td_rng_below(rng, (uint64_t)buffer->scale);
+        } else if (buffer->fill == FILL_CAPTIONS) {
+            fill_captions(rng, (int32_t)buffer->scale, row, buffer->shown.cols);
+            return;
         } else if (buffer->fill == FILL_BF16) { /* any exponent but that of infinities */
             uint32_t word = td_rng_u32(rng);
             ((uint16_t *)row)[c] = (uint16_t)((word & 0x807Fu) | (word >> 16) % 255u << 7);
@@ -486,4 +510,41 @@ td_status td_kernel_example_check(const td_kernel_example *example, const td_ker
         }
     }
     return TD_OK;
+}
+
+td_mix td_kernel_example_mix(const td_kernel_example *example, td_mix_pass *out) {
+    static const td_kernel_example_role order[] = {TD_EXAMPLE_INOUT, TD_EXAMPLE_IN, TD_EXAMPLE_OUT};
+    int count, n[3] = {0}, streams = 0;
+    const td_kernel_example_buffer *all = td_kernel_example_buffers(example, &count);
+    int64_t most = 0, element_bytes[3] = {0};
+    for (int i = 0; i < count; i++) {
+        int64_t bytes = all[i].rows * all[i].ld * (int64_t)all[i].element_bytes;
+        most = bytes > most && all[i].role != TD_EXAMPLE_SCRATCH ? bytes : most;
+    }
+    *out = (td_mix_pass){.n = INT64_MAX};
+    for (int role = 0; role < 3; role++) {
+        for (int i = 0; i < count; i++) {
+            int64_t elements = all[i].rows * all[i].ld;
+            if (all[i].role != order[role] || elements * (int64_t)all[i].element_bytes < most / 4) {
+                continue;
+            }
+            if (streams == TD_MIX_STREAMS) {
+                return TD_MIX_NONE;
+            }
+            out->stream[streams++] = all[i].data;
+            out->n = elements < out->n ? elements : out->n;
+            element_bytes[role] = (int64_t)all[i].element_bytes;
+            n[role]++;
+        }
+    }
+    for (td_mix mix = TD_MIX_NONE; ++mix < TD_MIX_COUNT;) {
+        const td_mix_row *row = &td_mixes[mix];
+        int in_place = row->in_place ? row->stores : 0;
+        if (n[0] == in_place && n[1] == row->loads - in_place && n[2] == row->stores - in_place &&
+            (n[1] == 0 || element_bytes[1] == row->load_bytes) &&
+            (n[2] == 0 || element_bytes[2] == row->store_bytes)) {
+            return mix;
+        }
+    }
+    return TD_MIX_NONE;
 }

@@ -86,6 +86,10 @@ void td_kernel_example_reset(td_kernel_example *example);
 /* Runs a row over all tiles, in `parts` calls, the last part first. */
 void td_kernel_example_run(td_kernel_example *example, const td_kernel *row, int64_t parts);
 
+/* The streams of an example: its large buffers, those that are read and written first; small ones
+ * stay in a cache. Fills in stream and n; TD_MIX_NONE when no mix has as many. */
+td_mix td_kernel_example_mix(const td_kernel_example *example, td_mix_pass *out);
+
 /* Keeps a copy of the outputs and in-out buffers as they are now. */
 td_status td_kernel_example_keep(td_kernel_example *example);
 

@@ -26,6 +26,7 @@ typedef enum example_fill {
     FILL_SIGNED,
     FILL_POSITIVE,
     FILL_IDS,
+    FILL_CAPTIONS,
     FILL_BF16
 } example_fill;
 
@@ -46,7 +47,7 @@ typedef struct example_slot {
 } example_slot;
 
 typedef union example_args {
-#define TD_OP(op, doc) td_##op##_args op;
+#define TD_OP(op, mix, doc) td_##op##_args op;
 #define TD_KERNEL(op, isa, suffix)
 #include "kernels/kernels.inc"
 #undef TD_OP

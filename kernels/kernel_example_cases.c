@@ -180,7 +180,8 @@ enum { GRAD_IDS, GRAD_ORDER, GRAD_START };
 static void build_embedding_grad(td_kernel_example *example, const int64_t *d) {
     td_embedding_grad_f32_args *args = &example->args.embedding_grad_f32;
     *args = (td_embedding_grad_f32_args){.n = d[0], .vocab = d[1], .width = d[2], .blocks = d[3]};
-    example_ids(example, d[0], d[1], NULL);
+    example_add_bytes(example, "ids", TD_EXAMPLE_IN, d[0], sizeof(int32_t),
+                      d[5] ? FILL_CAPTIONS : FILL_IDS, (float)d[1], NULL);
     example_add_bytes(example, "order", TD_EXAMPLE_IN, d[0], sizeof(int32_t), FILL_LATER, 0,
                       &args->order);
     example_add_bytes(example, "start", TD_EXAMPLE_IN, d[1] + 1, sizeof(int32_t), FILL_LATER, 0,
@@ -190,8 +191,8 @@ static void build_embedding_grad(td_kernel_example *example, const int64_t *d) {
     if (d[4]) {
         example_starts(example, d[3], &args->starts);
     }
-    example_shape(example, "n%lld-v%lld-c%lld-g%lld%s", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3], d[4] ? "-uneven" : "");
+    example_shape(example, "n%lld-v%lld-c%lld-g%lld%s%s", (long long)d[0], (long long)d[1],
+                  (long long)d[2], (long long)d[3], d[4] ? "-uneven" : "", d[5] ? "-captions" : "");
 }
 
 static td_status finish_embedding_grad(td_kernel_example *example) {
@@ -423,15 +424,18 @@ enum { ADAMW_STEP = 4, ADAMW_RANGES };
 static void build_adamw(td_kernel_example *example, const int64_t *d) {
     td_adamw_f32_args *args = &example->args.adamw_f32;
     *args = (td_adamw_f32_args){.n = d[0], .n_ranges = d[1]};
+    /* Of weights that no sample has touched for long, moments decay to denormals. */
+    float m = d[2] ? 0x1p-127f : 1, v = d[2] ? 0x1p-130f : 1, g = d[2] ? 0x1p-68f : 1;
     example_inout(example, "p", 1, d[0], d[0], &args->p);
-    example_inout(example, "m", 1, d[0], d[0], &args->m);
-    example_add(example, "v", TD_EXAMPLE_INOUT, 1, d[0], d[0], FILL_POSITIVE, 1, &args->v);
-    example_in(example, "g", 1, d[0], d[0], &args->g);
+    example_add(example, "m", TD_EXAMPLE_INOUT, 1, d[0], d[0], FILL_SIGNED, m, &args->m);
+    example_add(example, "v", TD_EXAMPLE_INOUT, 1, d[0], d[0], FILL_POSITIVE, v, &args->v);
+    example_add(example, "g", TD_EXAMPLE_IN, 1, d[0], d[0], FILL_SIGNED, g, &args->g);
     int64_t step = (int64_t)(sizeof(td_adamw_step) / sizeof(float));
     example_in(example, "step", 1, step, step, &args->step);
     example_add_bytes(example, "ranges", TD_EXAMPLE_IN, 2 * d[1], sizeof(int64_t), FILL_LATER, 0,
                       &args->ranges);
-    example_shape(example, "n%lld-d%lld", (long long)d[0], (long long)d[1]);
+    example_shape(example, "n%lld-d%lld%s", (long long)d[0], (long long)d[1],
+                  d[2] ? "-denormal" : "");
 }
 
 /* The thousandth step of a usual run. Ranges and the gaps between them are about equally long. */

@@ -5,6 +5,8 @@
  *
  * - load, store: any 4-byte aligned address. The _part forms touch `count` (0..16) elements and no
  *   byte behind them; lanes from count on are `fill`.
+ * - stream: a store that fetches no line and leaves none in a cache, to an address aligned as the
+ *   bytes it writes; whoever reads them on another CPU waits for td_stream_fence.
  * - fma(a, b, c): a * b + c, rounded once. fnma: -(a * b) + c. fms: a * b - c.
  * - max(a, b), min(a, b): b where a or b is NaN or both are zero. max_nan: NaN where either is.
  * - sum, reduce_max across lanes by one tree: lane i with i + 8, then 4, 2, 1. reduce_max is NaN

@@ -74,6 +74,15 @@ TD_SIMD td_v16 td_v16_select(td_m16 m, td_v16 a, td_v16 b) {
                     _mm256_blendv_ps(b.high, a.high, m.high)};
 }
 
+TD_SIMD void td_v16_stream(float *p, td_v16 v) {
+    _mm256_stream_ps(p, v.low);
+    _mm256_stream_ps(p + 8, v.high);
+}
+
+TD_SIMD void td_stream_fence(void) {
+    _mm_sfence();
+}
+
 TD_SIMD td_v16 td_v16_load_part(const float *p, int64_t count, float fill) {
     td_m16 m = td_m16_first(count);
     td_v16 v = {_mm256_maskload_ps(p, _mm256_castps_si256(m.low)),
@@ -218,11 +227,19 @@ TD_SIMD td_i16 td_i16_load_u16(const uint16_t *p) {
                     _mm256_cvtepu16_epi32(_mm_loadu_si128(q + 1))};
 }
 
-TD_SIMD void td_i16_store_u16(uint16_t *p, td_i16 v) {
+TD_SIMD __m256i td_i16_low_halves(td_i16 v) {
     __m256i keep = _mm256_set1_epi32(0xFFFF);
     __m256i packed = _mm256_packus_epi32(_mm256_and_si256(v.low, keep), /* per 128-bit half */
                                          _mm256_and_si256(v.high, keep));
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(packed, 0xD8));
+    return _mm256_permute4x64_epi64(packed, 0xD8);
+}
+
+TD_SIMD void td_i16_store_u16(uint16_t *p, td_i16 v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, td_i16_low_halves(v));
+}
+
+TD_SIMD void td_i16_stream_u16(uint16_t *p, td_i16 v) {
+    _mm256_stream_si256((__m256i *)(void *)p, td_i16_low_halves(v));
 }
 
 TD_SIMD td_d16 td_d16_zero(void) {

@@ -29,6 +29,14 @@ TD_SIMD void td_v16_store(float *p, td_v16 v) {
     _mm512_storeu_ps(p, v);
 }
 
+TD_SIMD void td_v16_stream(float *p, td_v16 v) {
+    _mm512_stream_ps(p, v);
+}
+
+TD_SIMD void td_stream_fence(void) {
+    _mm_sfence();
+}
+
 TD_SIMD td_v16 td_v16_load_part(const float *p, int64_t count, float fill) {
     return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), td_m16_first(count), p);
 }
@@ -243,6 +251,10 @@ TD_SIMD td_i16 td_i16_load_u16(const uint16_t *p) {
 
 TD_SIMD void td_i16_store_u16(uint16_t *p, td_i16 v) {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(v));
+}
+
+TD_SIMD void td_i16_stream_u16(uint16_t *p, td_i16 v) {
+    _mm256_stream_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(v));
 }
 
 TD_SIMD td_d16 td_d16_zero(void) {

@@ -37,6 +37,13 @@ TD_SIMD void td_v16_store(float *p, td_v16 v) {
     memcpy(p, &v, sizeof v);
 }
 
+TD_SIMD void td_v16_stream(float *p, td_v16 v) {
+    td_v16_store(p, v);
+}
+
+TD_SIMD void td_stream_fence(void) {
+}
+
 TD_SIMD td_v16 td_v16_load_part(const float *p, int64_t count, float fill) {
     td_v16 r;
     TD_EACH(i) {
@@ -294,6 +301,10 @@ TD_SIMD void td_i16_store_u16(uint16_t *p, td_i16 v) {
     TD_EACH(i) {
         p[i] = (uint16_t)(uint32_t)v.lane[i];
     }
+}
+
+TD_SIMD void td_i16_stream_u16(uint16_t *p, td_i16 v) {
+    td_i16_store_u16(p, v);
 }
 
 TD_SIMD td_d16 td_d16_zero(void) {

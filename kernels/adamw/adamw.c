@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
+#include "kernels/stream.h"
 #include "kernels/tiles.h"
 
 /* Every operation below is one IEEE operation, in the order of args.h: a reciprocal square root
@@ -23,6 +24,10 @@ TD_SIMD void update(const td_adamw_step *step, float decay, td_v16 g, td_v16 *p,
 static void update_run(const td_adamw_f32_args *args, float decay, int64_t i, int64_t end) {
     td_adamw_step step = *args->step; /* a copy, which the stores below cannot change */
     for (; i + TD_LANES <= end; i += TD_LANES) {
+        td_ask_ahead(args->p + i, 4);
+        td_ask_ahead(args->m + i, 4);
+        td_ask_ahead(args->v + i, 4);
+        td_ask_ahead(args->g + i, 4);
         td_v16 p = td_v16_load(args->p + i), m = td_v16_load(args->m + i),
                v = td_v16_load(args->v + i);
         update(&step, decay, td_v16_load(args->g + i), &p, &m, &v);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel.h"
 #include "kernels/row.h"
+#include "kernels/stream.h"
 #include "kernels/tiles.h"
 #include "kernels/tree.h"
 
@@ -63,17 +64,24 @@ void TD_FN(embedding_grad_f32)(const td_embedding_grad_f32_args *args, int64_t f
                                void *scratch) {
     const int32_t *start = args->start;
     int64_t width = args->width, end = td_tile_end(args->vocab, TD_TILE_IDS, last);
+    const bool streaming = td_streams(args->dtable, args->vocab, width, sizeof *args->dtable);
     for (int64_t v = first * TD_TILE_IDS; v < end;) {
         /* A batch uses some 2,500 of 49,408 ids: rows between them are zeroed in one run. */
         int64_t absent = v;
         while (absent < end && start[absent] == start[absent + 1]) {
             absent++;
         }
-        memset(args->dtable + v * width, 0, (size_t)((absent - v) * width) * sizeof *args->dtable);
+        float *zeros = args->dtable + v * width;
+        if (streaming) {
+            td_stream_zeros(zeros, (absent - v) * width);
+        } else {
+            memset(zeros, 0, (size_t)((absent - v) * width) * sizeof *zeros);
+        }
         v = absent;
         if (v < end) {
             sum_positions(args, start[v], start[v + 1], scratch, args->dtable + v * width);
             v++;
         }
     }
+    td_stream_fence();
 }

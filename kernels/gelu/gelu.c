@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
+#include "kernels/stream.h"
 #include "kernels/tiles.h"
 #include "kernels/vmath.h"
 
@@ -12,10 +13,13 @@ TD_SIMD td_v16 gelu_lanes(const td_gelu_f32_args *args, td_v16 x, td_v16 dy) {
 void TD_FN(gelu_f32)(const td_gelu_f32_args *args, int64_t first, int64_t last, void *scratch) {
     (void)scratch;
     int64_t i = first * TD_TILE_FLAT, end = td_tile_end(args->n, TD_TILE_FLAT, last);
+    const bool streaming = args->y != args->x && args->y != args->dy &&
+                           td_streams(args->y, 1, args->n, sizeof *args->y);
     for (; i + TD_LANES <= end; i += TD_LANES) {
         td_v16 dy = args->dy == NULL ? td_v16_zero() : td_v16_load(args->dy + i);
-        td_v16_store(args->y + i, gelu_lanes(args, td_v16_load(args->x + i), dy));
+        td_v16_put(args->y + i, gelu_lanes(args, td_v16_load(args->x + i), dy), streaming);
     }
+    td_stream_fence();
     if (i < end) {
         int64_t part = end - i;
         td_v16 dy = args->dy == NULL ? td_v16_zero() : td_v16_load_part(args->dy + i, part, 0);

@@ -3,6 +3,7 @@
  */
 #define GEMM_STEP(a, b, acc) td_v16_fma(a, b, acc)
 #include "kernels/gemm/gemm_loops.h"
+#include "kernels/gemm/gemm_micro.h"
 #include "kernels/gemm/gemm_pack.h"
 #include "kernels/kernel.h"
 
@@ -71,4 +72,21 @@ static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
 void TD_FN(gemm_f32)(const td_gemm_f32_args *args, int64_t first, int64_t last, void *scratch) {
     TD_ASSERT(args->a_bf16 == NULL && args->b_bf16 == NULL && args->c_bf16 == NULL);
     run_tiles(args, args, first, last, scratch);
+}
+
+td_gemm_micro_size TD_FN(gemm_micro)(const td_gemm_micro *micro) {
+    if (micro != NULL) {
+        gemm_ahead nothing = {0};
+        gemm_work work = {.ahead = &nothing,
+                          .k = micro->k,
+                          .a = micro->a,
+                          .lda = micro->lda,
+                          .b = micro->b,
+                          .to = {micro->c, micro->vectors * TD_LANES}};
+        gemm_tile_fn *tile = gemm_tiles[micro->packed][micro->vectors - 1][micro->rows];
+        for (int64_t i = 0; i < micro->repeat; i++) {
+            tile(&work);
+        }
+    }
+    return (td_gemm_micro_size){GEMM_MR, GEMM_NV};
 }

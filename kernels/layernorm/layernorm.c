@@ -5,10 +5,17 @@
  */
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
+#include "kernels/stream.h"
 #include "kernels/tiles.h"
 #include "kernels/tree.h"
 
 enum { ROWS = 4 };
+
+/* Row r of the next ROWS rows, at column c. Each pass over these rows asks for one or two of them,
+ * because requests in one burst wait for one another. */
+TD_SIMD void ask_for_row(const float *x, int64_t ldx, int r, int64_t c) {
+    __builtin_prefetch(x + (r + ROWS) * ldx + c, 0, 3);
+}
 
 /* mean = sum / cols, then one pass for both the sum e and the squares of x - mean: e, which would
  * be 0 in exact arithmetic, corrects the mean and the variance for the rounding of the first sum. A
@@ -22,6 +29,7 @@ TD_SIMD void row_moments(int n, const float *x, int64_t ldx, int64_t cols, float
         sum[r] = td_v16_zero();
     }
     for (int64_t c = 0; c < whole; c += TD_LANES) {
+        ask_for_row(x, ldx, 0, c);
         for (int r = 0; r < n; r++) {
             sum[r] = td_v16_add(sum[r], td_v16_load(x + r * ldx + c));
         }
@@ -35,6 +43,7 @@ TD_SIMD void row_moments(int n, const float *x, int64_t ldx, int64_t cols, float
         sum[r] = squares[r] = td_v16_zero();
     }
     for (int64_t c = 0; c < whole; c += TD_LANES) {
+        ask_for_row(x, ldx, 1, c);
         for (int r = 0; r < n; r++) {
             td_v16 d = td_v16_sub(td_v16_load(x + r * ldx + c), first[r]);
             sum[r] = td_v16_add(sum[r], d);
@@ -58,16 +67,18 @@ TD_SIMD td_v16 normalised(td_v16 x, float mean, float rstd) {
     return td_v16_mul(td_v16_sub(x, td_v16_set1(mean)), td_v16_set1(rstd));
 }
 
-TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t row) {
+TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t row, bool streaming) {
     const float *x = args->x + row * args->ldx;
     float *y = args->y + row * args->ldy, mean[ROWS], rstd[ROWS];
     row_moments(n, x, args->ldx, args->cols, args->eps, mean, rstd);
     int64_t c = 0;
     for (; c + TD_LANES <= args->cols; c += TD_LANES) {
         td_v16 gamma = td_v16_load(args->gamma + c), beta = td_v16_load(args->beta + c);
+        ask_for_row(x, args->ldx, 2, c);
+        ask_for_row(x, args->ldx, 3, c);
         for (int r = 0; r < n; r++) {
             td_v16 xhat = normalised(td_v16_load(x + r * args->ldx + c), mean[r], rstd[r]);
-            td_v16_store(y + r * args->ldy + c, td_v16_fma(xhat, gamma, beta));
+            td_v16_put(y + r * args->ldy + c, td_v16_fma(xhat, gamma, beta), streaming);
         }
     }
     int64_t part = args->cols - c;
@@ -92,12 +103,15 @@ void TD_FN(layernorm_f32)(const td_layernorm_f32_args *args, int64_t first, int6
                           void *scratch) {
     (void)scratch;
     int64_t row = first * TD_TILE_ROWS, end = td_tile_end(args->rows, TD_TILE_ROWS, last);
+    const bool streaming =
+        args->y != args->x && td_streams(args->y, args->rows, args->ldy, sizeof *args->y);
     for (; row + ROWS <= end; row += ROWS) {
-        layernorm_rows(args, ROWS, row);
+        layernorm_rows(args, ROWS, row, streaming);
     }
     for (; row < end; row++) {
-        layernorm_rows(args, 1, row);
+        layernorm_rows(args, 1, row, streaming);
     }
+    td_stream_fence();
 }
 
 /* h and xhat of `part` columns of row r; h is zero behind them, which silences xhat. */
@@ -114,6 +128,16 @@ TD_SIMD void load_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int6
     }
 }
 
+/* Row r of the next ROWS rows, at column c, into L2: in L1 they would drive out the current ones,
+ * which are read twice. */
+TD_SIMD void ask_for_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int64_t c) {
+    __builtin_prefetch(args->dy + (r + ROWS) * args->lddy + c, 0, 2);
+    __builtin_prefetch(args->x + (r + ROWS) * args->ldx + c, 0, 2);
+    if (args->residual != NULL) {
+        __builtin_prefetch(args->residual + (r + ROWS) * args->ldresidual + c, 0, 2);
+    }
+}
+
 TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_t row) {
     td_v16 sum_h[ROWS], sum_hx[ROWS], mean_h[ROWS], mean_hx[ROWS];
     int64_t whole = args->cols / TD_LANES * TD_LANES, part = args->cols - whole;
@@ -122,6 +146,8 @@ TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_
         sum_h[r] = sum_hx[r] = td_v16_zero();
     }
     for (int64_t c = 0; c < whole; c += TD_LANES) {
+        ask_for_grad(args, row, c);
+        ask_for_grad(args, row + 1, c);
         for (int r = 0; r < n; r++) {
             load_grad(args, row + r, c, TD_LANES, &h, &xhat);
             sum_h[r] = td_v16_add(sum_h[r], h);
@@ -139,6 +165,8 @@ TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_
     }
     for (int64_t c = 0; c < args->cols; c += TD_LANES) {
         int64_t count = c < whole ? TD_LANES : part;
+        ask_for_grad(args, row + 2, c);
+        ask_for_grad(args, row + 3, c);
         for (int r = 0; r < n; r++) {
             load_grad(args, row + r, c, count, &h, &xhat);
             td_v16 rstd = td_v16_set1(args->rstd[row + r]);
@@ -180,6 +208,8 @@ TD_SIMD void grad_w_rows(const td_layernorm_grad_w_f32_args *args, int n, int64_
         for (int r = 0; r < n; r++) {
             const float *from_dy = args->dy + (row + r) * args->lddy + c0 + c;
             const float *from_x = args->x + (row + r) * args->ldx + c0 + c;
+            __builtin_prefetch(from_dy + ROWS * args->lddy, 0, 3);
+            __builtin_prefetch(from_x + ROWS * args->ldx, 0, 3);
             if (width - c >= TD_LANES) {
                 dy = td_v16_load(from_dy);
                 x = td_v16_load(from_x);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel.h"
 #include "kernels/row.h"
+#include "kernels/stream.h"
 
 /* The kept patches of one image, each read as patch x patch pixels of three channels. */
 static void keep_patches(const td_im2col_f32_args *args, const float *image, const int32_t *keep,
@@ -66,18 +67,35 @@ void TD_FN(tokens_assemble_f32)(const td_tokens_assemble_f32_args *args, int64_t
     }
 }
 
+TD_SIMD void stream_row(float *to, const float *from, int64_t n) {
+    int64_t c = 0;
+    for (; c + TD_LANES <= n; c += TD_LANES) {
+        td_ask_ahead(from + c, 1);
+        td_v16_stream(to + c, td_v16_load(from + c));
+    }
+    if (c < n) {
+        td_v16_store_part(to + c, td_v16_load_part(from + c, n - c, 0), n - c);
+    }
+}
+
 void TD_FN(rows_copy_f32)(const td_rows_copy_f32_args *args, int64_t first, int64_t last,
                           void *scratch) {
     (void)scratch;
+    const bool streaming =
+        args->to_group * 4 % 64 == 0 &&
+        td_streams(args->to, args->groups * args->rows, args->to_ld, sizeof *args->to);
     for (int64_t g = first; g < last; g++) {
         for (int64_t r = 0; r < args->rows; r++) {
             const float *from = args->from + g * args->from_group + r * args->from_ld;
             float *to = args->to + g * args->to_group + r * args->to_ld;
             if (args->add) {
                 td_row_add(to, to, from, args->cols);
+            } else if (streaming) {
+                stream_row(to, from, args->cols);
             } else {
                 td_row_copy(to, from, args->cols);
             }
         }
     }
+    td_stream_fence();
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
+#include "kernels/stream.h"
 #include "kernels/tiles.h"
 #include "kernels/tree.h"
 
-/* Four rows a sweep: the partial sums are loaded and stored once for four rows of input. */
+/* Four rows a sweep: the partial sums are loaded and stored once for four rows of input. The next
+ * four are asked for meanwhile, because a run of a row ends before a prefetcher has seen it. */
 enum { ROWS = 4 };
 
 /* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. */
@@ -13,6 +15,7 @@ TD_SIMD void add_rows(int n, const float *x, int64_t ldx, int64_t width, float *
     for (; c + TD_LANES <= width; c += TD_LANES) {
         td_v16 sum = td_v16_load(partial + c);
         for (int r = 0; r < n; r++) {
+            __builtin_prefetch(x + (r + ROWS) * ldx + c, 0, 3);
             sum = td_v16_add(sum, td_v16_load(x + r * ldx + c));
         }
         td_v16_store(partial + c, sum);
@@ -57,6 +60,7 @@ void TD_FN(sumsq_f32)(const td_sumsq_f32_args *args, int64_t first, int64_t last
         int64_t i = tile * TD_TILE_FLAT, end = td_tile_end(args->n, TD_TILE_FLAT, tile + 1);
         td_d16 sum = td_d16_zero();
         for (; i + TD_LANES <= end; i += TD_LANES) {
+            td_ask_ahead(args->x + i, 1);
             td_v16 x = td_v16_load(args->x + i);
             sum = td_d16_add(sum, td_v16_to_d16(td_v16_mul(x, x)));
         }

@@ -2,7 +2,7 @@
 #include "stand_ins.h"
 
 #define TD_KERNEL(op, isa, suffix)
-#define TD_OP(op, doc)                                                                             \
+#define TD_OP(op, mix, doc)                                                                        \
     td_##op##_fn td_##op##__as_avx2, td_##op##__as_avx512;                                         \
     static void avx2_##op(const void *args, int64_t first, int64_t last, void *scratch) {          \
         td_##op##__as_avx2(args, first, last, scratch);                                            \
@@ -16,7 +16,7 @@
 static const struct {
     td_kernel_fn *avx2, *avx512;
 } stand_ins[TD_OP_COUNT] = {
-#define TD_OP(op, doc) [TD_OP_##op] = {avx2_##op, avx512_##op},
+#define TD_OP(op, mix, doc) [TD_OP_##op] = {avx2_##op, avx512_##op},
 #include "kernels/kernels.inc"
 #undef TD_OP
 };

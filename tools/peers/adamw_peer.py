@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """AdamW in PyTorch, fused and as a loop over tensors, over the parameters of a ViT-B/32 CLIP: one
-JSON line a form. Compare with kernel/adamw_f32 at the same size and number of workers.
+JSON line a form. With --tandem, kernel/adamw_f32 at the same size and number of workers runs in turns
+with them, and each line says how many times faster it is.
 
-    build/peers/bin/python tools/peers/adamw_peer.py [--threads N] [--parameters N]
+    build/peers/bin/python tools/peers/adamw_peer.py [--threads N] [--parameters N] [--tandem FILE]
 """
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import torch
@@ -28,33 +33,78 @@ def parameters_of(total):
     return [torch.nn.Parameter(torch.randn(shape) * 0.02) for shape in shapes]
 
 
+def torch_seconds(parameters, form, steps):
+    """Seconds of each of `steps` steps, after one that makes the state."""
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.2, **form)
+    optimizer.step()
+    samples = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        optimizer.step()
+        samples.append(time.perf_counter() - start)
+    return samples
+
+
+def samples_of(program, case, threads, steps):
+    """Seconds of each step of a case; none when it cannot run here."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = os.path.join(scratch, "run")
+        subprocess.run([program, "bench", case, "--layouts", f"p1xt{threads}", "--samples",
+                        str(steps), "--no-report", "--out", out], stdout=subprocess.DEVNULL,
+                       check=False)
+        with open(os.path.join(out, "records.jsonl"), encoding="utf-8") as file:
+            for record in map(json.loads, file):
+                if record.get("case") == case and record["status"] == "ok":
+                    return [ns * 1e-9 for ns in record["samples_ns"]]
+    return []
+
+
+def tandem_seconds(program, threads, total, steps):
+    """Of the case of that size on the best row that runs here."""
+    listed = subprocess.run([program, "list", "cases", "kernel/adamw_f32/*"], capture_output=True,
+                            text=True, check=True).stdout.split()
+    for case in listed:
+        if f"/n{total}-" in case and not case.endswith("-denormal"):
+            samples = samples_of(program, case, threads, steps)
+            if samples:
+                return samples
+    sys.exit(f"adamw_peer: {program} measured no kernel/adamw_f32 case of n{total}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--parameters", type=int, default=151_277_313)
     parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--tandem", help="the program, to run in turns")
     args = parser.parse_args()
-    if min(args.threads, args.parameters, args.steps) < 1:
-        parser.error("--threads, --parameters, --steps: expected at least 1")
+    if min(args.threads, args.parameters, args.steps, args.rounds) < 1:
+        parser.error("--threads, --parameters, --steps, --rounds: expected at least 1")
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     parameters = parameters_of(args.parameters)
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
-    for name, form in FORMS.items():
-        optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.2, **form)
-        optimizer.step()
-        samples = []
-        for _ in range(args.steps):
-            start = time.perf_counter()
-            optimizer.step()
-            samples.append(time.perf_counter() - start)
-        seconds = statistics.median(samples)
-        print(json.dumps({"peer": "adamw", "form": name, "torch": torch.__version__,
-                          "threads": args.threads, "parameters": args.parameters,
-                          "ms": round(seconds * 1e3, 2),
-                          "gb_per_s": round(28 * args.parameters / seconds / 1e9, 2)}), flush=True)
-        del optimizer
+    samples = {name: [] for name in FORMS}
+    own, ratios = [], {name: [] for name in FORMS}
+    for _ in range(args.rounds):
+        for name, form in FORMS.items():
+            samples[name].append(statistics.median(torch_seconds(parameters, form, args.steps)))
+        if args.tandem:
+            own.append(statistics.median(tandem_seconds(args.tandem, args.threads, args.parameters,
+                                                        args.steps)))
+            for name in FORMS:
+                ratios[name].append(samples[name][-1] / own[-1])
+    for name in FORMS:
+        seconds = statistics.median(samples[name])
+        line = {"peer": "adamw", "form": name, "torch": torch.__version__, "threads": args.threads,
+                "parameters": args.parameters, "ms": round(seconds * 1e3, 2),
+                "gb_per_s": round(28 * args.parameters / seconds / 1e9, 2)}
+        if args.tandem:
+            line["tandem_ms"] = round(statistics.median(own) * 1e3, 2)
+            line["tandem_times_faster"] = round(statistics.median(ratios[name]), 3)
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "bench/attention_peer.h"
 #include "bench/case.h"
 #include "bench/ceiling.h"
 #include "bench/stats.h"
@@ -35,6 +36,7 @@ typedef struct kernel_state {
     double working_set;
     td_mix_pass roof; /* the same streams without the arithmetic; n is 0: not measured beside */
     int64_t start_ns, end_ns;
+    td_attention_peer *peer; /* of attention in f32 */
 } kernel_state;
 
 typedef struct listing {
@@ -62,6 +64,10 @@ static bool is_gemm(td_op_id op) {
     return td_precision_product(td_precision_of_op(op)) == op;
 }
 
+static bool is_attention(td_op_id op) {
+    return op == TD_OP_attention_f32 || op == TD_OP_attention_grad_f32;
+}
+
 /* Quick: the rows in use; of GEMM all shapes, of the others the first, which is a training step's.
  * A lower ISA's GEMM row on the first shape shows what the level gives. */
 static bool is_quick(const listing *l) {
@@ -82,7 +88,7 @@ static void list_one(const td_kernel_example *example, const listing *l) {
     added->param[PARAM_SIZE] = l->size;
     added->param[PARAM_INDEX] = l->index;
     added->quick = is_quick(l);
-    added->seconds = is_gemm(l->row->op) ? 1.0 : 0.6;
+    added->seconds = is_attention(l->row->op) ? 2.5 : is_gemm(l->row->op) ? 1.0 : 0.6;
 }
 
 static td_status list_row(listing *l) {
@@ -143,8 +149,13 @@ static td_status open_example(td_bench *bench, kernel_state *s) {
     s->tiles = td_ops[s->row->op].tiles(s->args);
     s->working_set = example_working_set(s->example);
     bench->scratch_bytes = td_ops[s->row->op].scratch(s->args);
-    open_roof(bench, s);
-    return TD_OK;
+    if (!is_attention(s->row->op)) {
+        open_roof(bench, s);
+        return TD_OK;
+    }
+    const td_attention_f32_args *forward = s->row->op == TD_OP_attention_f32 ? s->args : NULL;
+    return td_attention_peer_create(bench, s->row->isa, td_ops[s->row->op].flops(s->args), forward,
+                                    &s->peer);
 }
 
 static td_status setup_kernel(td_bench *bench) {
@@ -154,6 +165,7 @@ static td_status setup_kernel(td_bench *bench) {
 
 static void teardown_kernel(td_bench *bench) {
     kernel_state *s = bench->state;
+    td_attention_peer_destroy(s->peer);
     td_kernel_example_destroy(s->example);
     td_free(s);
 }
@@ -251,9 +263,10 @@ static void choose_way(td_bench *bench) {
 }
 
 static td_status beside_kernel(td_bench *bench, int companion, int64_t repeat, double *ns) {
-    (void)companion;
-    (void)repeat; /* one pass over memory is long enough */
-    *ns = time_roof(bench);
+    const kernel_state *s = bench->state;
+    /* Of the roof, one pass over memory is long enough. */
+    *ns = s->peer != NULL ? td_attention_peer_time(bench, s->peer, companion, repeat)
+                          : time_roof(bench);
     return TD_OK;
 }
 
@@ -262,6 +275,9 @@ static void finish_kernel(td_bench *bench) {
     td_outcome *out = bench->outcome;
     const td_companion *roof = &out->companions[0];
     double ratios[TD_COMPANION_SAMPLES], fastest = INFINITY;
+    if (s->peer != NULL) {
+        td_attention_peer_finish(bench, s->peer);
+    }
     if (s->roof.n == 0 || roof->n == 0) {
         return;
     }
@@ -296,7 +312,7 @@ static td_status verify_kernel(td_bench *bench) {
     if (s->roof.n > 0) {
         choose_way(bench);
     }
-    return TD_OK;
+    return s->peer != NULL ? td_attention_peer_verify(bench, s->peer) : TD_OK;
 }
 
 /* Not every byte of a buffer is touched (an embedding's table), but no more than the traffic is.

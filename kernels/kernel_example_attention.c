@@ -4,24 +4,36 @@
 #include "kernels/kernel_example_build.h"
 
 /* d[7]: what is ragged. PACKED: sequences of different lengths without padding, queries as keys;
- * PROBED: one query a sequence over packed keys; SEEN: padded keys, some of them unseen. */
-enum { EVEN, PACKED, PROBED, SEEN };
+ * PROBED: one query a sequence over packed keys; SEEN: padded keys, some of them unseen; CAPTIONS:
+ * packed, of the lengths that captions have. */
+enum { EVEN, PACKED, PROBED, SEEN, CAPTIONS };
+
+/* Tokens of openclipart's 7,987 captions, start and end included: the middles of 32 equal parts of
+ * all of them in order. Their mean is 13.2. */
+static const int64_t caption_tokens[] = {5,  5,  6,  7,  7,  8,  8,  9,  9,  10, 10,
+                                         11, 12, 12, 13, 13, 13, 13, 14, 14, 15, 16,
+                                         17, 18, 18, 18, 18, 18, 18, 18, 21, 28};
+enum { N_CAPTIONS = sizeof caption_tokens / sizeof caption_tokens[0] };
 
 static int64_t ragged_length(const int64_t *d, int64_t s) {
-    return 1 + (s * 5 + 2) % d[4];
+    return d[7] == CAPTIONS ? caption_tokens[s * 13 % N_CAPTIONS] : 1 + (s * 5 + 2) % d[4];
+}
+
+static bool is_packed(const int64_t *d) {
+    return d[7] == PACKED || d[7] == CAPTIONS;
 }
 
 /* Rows of all keys, of all queries. */
 static int64_t key_rows(const int64_t *d) {
     int64_t rows = 0;
     for (int64_t s = 0; s < d[0]; s++) {
-        rows += d[7] == PACKED || d[7] == PROBED ? ragged_length(d, s) : d[4];
+        rows += is_packed(d) || d[7] == PROBED ? ragged_length(d, s) : d[4];
     }
     return rows;
 }
 
 static int64_t query_rows(const int64_t *d) {
-    return d[7] == PACKED ? key_rows(d) : d[0] * d[3];
+    return is_packed(d) ? key_rows(d) : d[0] * d[3];
 }
 
 static bool is_self_attention(const int64_t *d) {
@@ -31,7 +43,7 @@ static bool is_self_attention(const int64_t *d) {
 /* q, k and v of one buffer for self-attention, q apart from k and v otherwise. */
 static void build_attention_inputs(td_kernel_example *example, td_attention_f32_args *args,
                                    const int64_t *d) {
-    static const char *const kinds[] = {"", "-packed", "-probed", "-seen"};
+    static const char *const kinds[] = {"", "-packed", "-probed", "-seen", "-captions"};
     int64_t width = d[1] * d[2];
     *args = (td_attention_f32_args){.seqs = d[0],
                                     .heads = d[1],
@@ -56,9 +68,9 @@ static void build_attention_inputs(td_kernel_example *example, td_attention_f32_
         args->kv_row = 2 * width;
         args->kv_seq = d[4] * 2 * width;
     }
-    if (d[7] == PACKED || d[7] == PROBED) {
+    if (is_packed(d) || d[7] == PROBED) {
         int bounds = example_starts(example, d[0], &args->kv_starts);
-        if (d[7] == PACKED) {
+        if (is_packed(d)) {
             example_point(example, &args->q_starts, bounds, 0);
         }
     } else if (d[7] == SEEN) {
@@ -92,7 +104,7 @@ void example_build_attention(td_kernel_example *example, const int64_t *d) {
     td_attention_f32_args *args = &example->args.attention_f32;
     build_attention_inputs(example, args, d);
     example_out(example, "o", query_rows(d), args->o_row, args->o_row, &args->o);
-    if (d[7] == PACKED) {
+    if (is_packed(d)) {
         example_inout(example, "lse", d[0] * d[1], d[3], d[3], &args->lse);
     } else {
         example_out(example, "lse", d[0] * d[1], d[3], d[3], &args->lse);

@@ -2,6 +2,7 @@
 #include "base/options.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -177,18 +178,26 @@ static td_status parse_option(const td_option *table, size_t n_options, int argc
     return store(option, what, value, fields);
 }
 
+static int asks_for_help(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 td_status td_options_parse(const td_option *table, size_t n_options, int argc, char **argv,
                            void *fields, const char **words, size_t max_words, size_t *n_words,
                            int *help) {
     TD_ASSERT(n_options <= 64);
     given seen = {{0, 0}};
     size_t count = 0;
-    *help = 0;
-    for (int i = 1; i < argc; i++) {
+    *n_words = 0;
+    *help = asks_for_help(argc, argv);
+    for (int i = 1; i < argc && !*help; i++) {
         const char *word = argv[i];
-        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            *help = 1;
-        } else if (strncmp(word, "--", 2) == 0) {
+        if (strncmp(word, "--", 2) == 0) {
             TD_TRY(parse_option(table, n_options, argc, argv, &i, &seen, fields));
         } else if (count == max_words) {
             return td_fail(TD_EUSAGE, "%s: unexpected word \"%s\"; see tandem %s --help", argv[0],
@@ -209,8 +218,23 @@ static size_t option_label(const td_option *option, char *label, size_t size) {
     return strlen(label);
 }
 
-void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table,
-                     size_t n_options) {
+/* " (default 100)"; nothing for flags, which are off, and for texts that are not given. */
+static void write_default(FILE *out, const td_option *option, const void *fields) {
+    const char *field = (const char *)fields + option->offset;
+    if (option->type == TD_OPTION_INT) {
+        fprintf(out, " (default %" PRId64 ")", *(const int64_t *)(const void *)field);
+    } else if (option->type == TD_OPTION_REAL) {
+        fprintf(out, " (default %g)", *(const double *)(const void *)field);
+    } else if (option->type != TD_OPTION_FLAG) {
+        const char *text = *(const char *const *)(const void *)field;
+        if (text != NULL) {
+            fprintf(out, " (default %s)", text);
+        }
+    }
+}
+
+void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table, size_t n_options,
+                     const void *fields) {
     fprintf(out, "usage: %s\n\n%s\n", verb->usage, verb->summary);
     size_t width = 6;
     char label[96];
@@ -227,6 +251,7 @@ void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table
             fprintf(out, n.implied != NULL ? " (--%.*s: %s)" : " (or --%.*s%s)", n.second_size,
                     n.second, n.implied != NULL ? n.implied : "");
         }
+        write_default(out, &table[i], fields);
         fputc('\n', out);
     }
     fprintf(out, "  %-*s  %s\n", (int)width, "--help", "this text");

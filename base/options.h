@@ -38,12 +38,15 @@ typedef struct td_verb_help {
 
 /* Writes parsed values into fields. Words that are not options go to words (at most max_words, in
  * order). An unknown option, a missing or bad value, an option given by both its names, or too many
- * words is TD_EUSAGE and says what was expected. At most 64 options. "--help" sets *help. */
+ * words is TD_EUSAGE and says what was expected. At most 64 options. "--help" anywhere sets *help
+ * and leaves fields and words alone. */
 td_status td_options_parse(const td_option *table, size_t n_options, int argc, char **argv,
                            void *fields, const char **words, size_t max_words, size_t *n_words,
                            int *help);
 
-void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table, size_t n_options);
+/* Writes the help text; an option's default is what its field holds (NULL where there are none). */
+void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table, size_t n_options,
+                     const void *fields);
 
 /* Parses one whole number with an optional Ki/Mi/Gi/k/M/G suffix, or a real; TD_EUSAGE says what
  * and why. */

@@ -704,7 +704,7 @@ td_status td_verb_bench(int argc, char **argv) {
     td_free(ours);
     TD_TRY(status);
     if (help) {
-        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &options);
         return TD_OK;
     }
     if (options.explain) {

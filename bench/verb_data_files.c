@@ -59,7 +59,7 @@ td_status td_verb_data_index(int argc, char **argv) {
     int help = 0;
     TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, WORDS_MAX, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &verb, NULL, 0);
+        td_options_help(stdout, &verb, NULL, 0, NULL);
         return TD_OK;
     }
     if (n_words == 0) {
@@ -131,7 +131,7 @@ td_status td_verb_data_repair(int argc, char **argv) {
     int help = 0;
     TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, 2, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &verb, NULL, 0);
+        td_options_help(stdout, &verb, NULL, 0, NULL);
         return TD_OK;
     }
     if (n_words != 2 || strcmp(words[0], words[1]) == 0) {

@@ -69,7 +69,7 @@ static td_status parse_files(const td_option *table, size_t n_options, const td_
     td_status status = td_options_parse(table, n_options, argc, argv, options, found, (size_t)argc,
                                         n_words, &help);
     if (status == TD_OK && help) {
-        td_options_help(stdout, verb, table, n_options);
+        td_options_help(stdout, verb, table, n_options, options);
         *n_words = 0;
     } else if (status == TD_OK && *n_words == 0) {
         status = td_fail(TD_EUSAGE, "%s: expected files, directories or patterns", verb->usage);

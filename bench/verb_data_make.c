@@ -109,7 +109,7 @@ static td_status parse(const td_option *table, size_t n_options, const td_verb_h
     TD_TRY(td_options_parse(table, n_options, argc, argv, options, words, 0, &n_words, &help));
     *run = !help;
     if (help) {
-        td_options_help(stdout, verb, table, n_options);
+        td_options_help(stdout, verb, table, n_options, options);
         return TD_OK;
     }
     return options->out != NULL ? TD_OK : td_fail(TD_EUSAGE, "%s: expected --out DIR", verb->usage);

@@ -181,7 +181,7 @@ td_status td_verb_data_split(int argc, char **argv) {
     size_t n_options = sizeof table / sizeof table[0];
     TD_TRY(td_options_parse(table, n_options, argc, argv, &options, &path, 1, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &verb, table, n_options);
+        td_options_help(stdout, &verb, table, n_options, &options);
         return TD_OK;
     }
     if (n_words != 1 || options.shards == 0 || options.out == NULL) {

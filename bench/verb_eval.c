@@ -252,7 +252,7 @@ td_status td_verb_eval(int argc, char **argv) {
     int help = 0;
     TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &cli, words, 1, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &cli);
         return TD_OK;
     }
     bool is_retrieval = n_words == 1 && strcmp(words[0], "retrieval") == 0;

@@ -129,7 +129,7 @@ td_status td_verb_list(int argc, char **argv) {
     char unused;
     TD_TRY(td_options_parse(NULL, 0, argc, argv, &unused, words, 2, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &verb_help, NULL, 0);
+        td_options_help(stdout, &verb_help, NULL, 0, NULL);
         return TD_OK;
     }
     td_isa isa;

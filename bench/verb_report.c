@@ -44,7 +44,7 @@ td_status td_verb_report(int argc, char **argv) {
     TD_TRY(
         td_options_parse(options, N_OPTIONS, argc, argv, &chosen, &directory, 1, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &help_text, options, N_OPTIONS);
+        td_options_help(stdout, &help_text, options, N_OPTIONS, &chosen);
         return TD_OK;
     }
     if (n_words != 1) {

@@ -61,7 +61,7 @@ td_status td_verb_threads(int argc, char **argv) {
     TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &options, words, 2, &n_words,
                             &help));
     if (help) {
-        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &options);
         return TD_OK;
     }
     for (int i = 0; i < N_ACTIONS && n_words > 0; i++) {

@@ -135,7 +135,7 @@ td_status td_verb_topo(int argc, char **argv) {
     TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &options, words, 0, &n_words,
                             &help));
     if (help) {
-        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &options);
         return TD_OK;
     }
     td_topology *topology;

@@ -614,7 +614,7 @@ td_status td_verb_train(int argc, char **argv) {
     int help = 0;
     TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &cli, NULL, 0, &n_words, &help));
     if (help) {
-        td_options_help(stdout, &verb_help, options_table, N_OPTIONS);
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &cli);
         return TD_OK;
     }
     td_tokenizer *tokenizer = NULL;

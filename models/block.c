@@ -175,7 +175,7 @@ static int block_forward(const td_build *build, td_tower *tower, int phase, int6
 }
 
 /* Outputs of norms and of the perceptron's activation are not kept but computed again from their
- * inputs, which are: six sixteenths less memory for activations, for a hundredth of a step's time.
+ * inputs, which are: six sixteenths less memory for activations, for one more pass over them.
  */
 static void outputs_again(const td_build *build, td_tower *tower, int phase, int64_t i) {
     td_block_state *s = &tower->blocks[i];

@@ -223,6 +223,17 @@ static void anatomy_chart(const td_facts *facts, const td_fact *best, td_section
     }
 }
 
+/* What times of operations and parts, which are means over the samples, are shares of. */
+static double mean_step_ns(const td_fact *fact) {
+    const char *name;
+    json_t *value;
+    double sum = 0;
+    json_object_foreach(json_object_get(fact->json, "parts_ns"), name, value) {
+        sum += json_number_value(value);
+    }
+    return sum > 0 ? sum : fact->median_ns;
+}
+
 /* The operations of rank 0, with the work of all ranks: they do the same at the same time. */
 static void anatomy_table(const td_fact *fact, td_section *section) {
     td_table *table =
@@ -240,7 +251,7 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
         td_table_text(table, "%s", td_json_text(op, "family", ""));
         td_table_number(table, td_json_number(op, "count"));
         td_table_number(table, ns * 1e-6);
-        td_table_number(table, 100 * ns / fact->median_ns);
+        td_table_number(table, 100 * ns / mean_step_ns(fact));
         td_table_number(table, td_json_number(op, "wait_ns") * 1e-6);
         td_table_number(table, rate);
         td_table_number(table, 100 * rate / peak);
@@ -264,10 +275,7 @@ static void parts_table(const td_facts *facts, const td_fact *best, td_section *
         }
         const char *name;
         json_t *value;
-        double whole = 0;
-        json_object_foreach((json_t *)parts, name, value) {
-            whole += json_number_value(value);
-        }
+        double whole = mean_step_ns(fact);
         json_object_foreach((json_t *)parts, name, value) {
             td_table_text(table, "%s", fact->layout);
             td_table_text(table, "%s", name);
@@ -328,14 +336,14 @@ void td_section_anatomy(const td_facts *facts, td_section *section) {
             gemm_flops += best->ranks * td_json_number(op, "flops");
         }
     }
-    double wait = td_fact_number(best, "phase_wait_ns");
+    double wait = td_fact_number(best, "phase_wait_ns"), whole = mean_step_ns(best);
     td_text_printf(
         &section->lead,
         "On %s, %.0f %% of the step is GEMM at %.0f %% of the FMA peak; %.1f %% is waiting "
         "between phases",
-        best->layout, 100 * gemm_ns / best->median_ns,
+        best->layout, 100 * gemm_ns / whole,
         100 * gemm_flops / gemm_ns / td_fact_ceiling(best, "fma_f32"),
-        100 * (wait > 0 ? wait / best->median_ns : fmax(0, 1 - spent / best->median_ns)));
+        100 * (wait > 0 ? wait : fmax(0, whole - spent)) / whole);
     double predicted = td_fact_number(best, "predicted_ns");
     if (predicted > 0) {
         td_text_printf(&section->lead,

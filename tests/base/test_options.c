@@ -106,11 +106,22 @@ Test(options, every_mistake_says_what_was_expected) {
     }
 }
 
+Test(options, help_leaves_the_defaults_alone) {
+    fields got = {.count = 64};
+    const char *word;
+    int help;
+    cr_assert_eq(parse("verb --count 5 --help", &got, &word, &help), TD_OK);
+    cr_assert_eq(help, 1);
+    cr_assert_eq(got.count, 64);
+}
+
 Test(options, help_names_every_option) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    td_options_help(out, &(td_verb_help){"tandem verb", "Does it.", NULL}, table, N_OPTIONS);
+    fields defaults = {.count = 64, .rate = 0.5, .kind = "thread"};
+    td_options_help(out, &(td_verb_help){"tandem verb", "Does it.", NULL}, table, N_OPTIONS,
+                    &defaults);
     fclose(out);
     for (size_t i = 0; i < N_OPTIONS; i++) {
         cr_assert_neq(strstr(text, table[i].help), NULL);
@@ -118,9 +129,14 @@ Test(options, help_names_every_option) {
     cr_assert_neq(strstr(text, "--quiet "), NULL);
     cr_assert_neq(strstr(text, "--count N"), NULL);
     cr_assert_neq(strstr(text, "--decay RATE "), NULL);
-    cr_assert_neq(strstr(text, "shrinks (or --wd)\n"), NULL);
+    cr_assert_neq(strstr(text, "shrinks (or --wd) (default 0)\n"), NULL);
     cr_assert_neq(strstr(text, "--loss softmax|sigmoid "), NULL);
     cr_assert_neq(strstr(text, "what is learnt (--siglip: sigmoid)\n"), NULL);
     cr_assert_neq(strstr(text, "--kind thread|process"), NULL);
+    cr_assert_neq(strstr(text, "rank kind (default thread)\n"), NULL);
+    cr_assert_neq(strstr(text, "how many (default 64)\n"), NULL);
+    cr_assert_neq(strstr(text, "learning rate (default 0.5)\n"), NULL);
+    cr_assert_neq(strstr(text, "where\n"), NULL, "no default, none said");
+    cr_assert_neq(strstr(text, "say less\n"), NULL);
     free(text);
 }

@@ -10,11 +10,11 @@
 
 #include "train_case.h"
 
-enum { STEPS = 10, N_LAYOUTS = 9 };
+enum { STEPS = 10, N_LAYOUTS = 10 };
 
-static const char layouts[N_LAYOUTS][24] = {"p1xt1",        "p1xt2",         "p1xt3",
-                                            "p2xt1:thread", "p2xt1:process", "p2xt2:process",
-                                            "p4xt1:thread", "p4xt2:thread",  "p8xt1:process"};
+static const char layouts[N_LAYOUTS][24] = {
+    "p1xt1",         "p1xt2",         "p1xt3",        "p1xt7",        "p2xt1:thread",
+    "p2xt1:process", "p2xt2:process", "p4xt1:thread", "p4xt2:thread", "p8xt1:process"};
 
 typedef struct answer_case {
     char model[16];

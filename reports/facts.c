@@ -154,6 +154,19 @@ static const json_t *ceiling(const td_fact *fact, const char *name) {
     return NULL;
 }
 
+const td_fact *td_fact_peer(const td_facts *facts, const td_fact *own) {
+    const td_fact *fastest = NULL;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (!fact->own && fact->ok && strcmp(fact->id, own->id) == 0 &&
+            strcmp(fact->layout, own->layout) == 0 &&
+            (fastest == NULL || fact->value > fastest->value)) {
+            fastest = fact;
+        }
+    }
+    return fastest;
+}
+
 double td_fact_ceiling(const td_fact *fact, const char *name) {
     return td_json_number(ceiling(fact, name), "value");
 }

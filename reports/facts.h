@@ -37,6 +37,9 @@ void td_facts_destroy(td_facts *facts);
 /* True when the id starts with the family, e.g. "kernel". */
 bool td_fact_is(const td_fact *fact, const char *family);
 
+/* The library with the greatest value on the same case and layout, or NULL. */
+const td_fact *td_fact_peer(const td_facts *facts, const td_fact *own);
+
 /* The value (or share) of a named ceiling of the record; NaN when it has none. The first when name
  * is NULL. */
 double td_fact_ceiling(const td_fact *fact, const char *name);

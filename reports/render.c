@@ -53,22 +53,6 @@ static double by_busbw(const td_fact *fact) {
     return isnan(busbw) ? 0 : busbw;
 }
 
-/* How many times the fastest peer's value on the same case and layout. */
-static void add_peer(const td_facts *facts, card *c) {
-    c->peer = NAN;
-    for (int i = 0; c->fact != NULL && i < facts->n_rows; i++) {
-        const td_fact *fact = &facts->rows[i];
-        if (!fact->own && fact->ok && strcmp(fact->id, c->fact->id) == 0 &&
-            strcmp(fact->layout, c->fact->layout) == 0) {
-            double times = c->fact->value / fact->value;
-            if (!(times >= c->peer)) {
-                c->peer = times;
-                c->peer_name = fact->provider;
-            }
-        }
-    }
-}
-
 static void write_card(td_text *out, const card *c) {
     td_text_puts(out, "<div class=\"card\"><h3>");
     td_html_escape(out, c->title);
@@ -122,7 +106,9 @@ static void write_cards(td_text *out, const td_facts *facts) {
             c->value = i == 2 ? by_busbw(c->fact) : c->fact->value;
             c->share = i == 0 ? td_fact_number(c->fact, "mfu") : td_fact_share(c->fact, NULL);
             c->of = c->of[0] == '\0' ? td_fact_ceiling_name(c->fact) : c->of;
-            add_peer(facts, c);
+            const td_fact *peer = td_fact_peer(facts, c->fact);
+            c->peer = peer == NULL ? NAN : c->fact->value / peer->value;
+            c->peer_name = peer == NULL ? "" : peer->provider;
         }
         write_card(out, c);
     }

@@ -150,18 +150,6 @@ void td_section_machine(const td_facts *facts, td_section *section) {
 
 /* ---- kernels ---- */
 
-/* The library's record of the same case and layout. */
-static const td_fact *find_peer(const td_facts *facts, const td_fact *own) {
-    for (int i = 0; i < facts->n_rows; i++) {
-        const td_fact *fact = &facts->rows[i];
-        if (!fact->own && fact->ok && strcmp(fact->id, own->id) == 0 &&
-            strcmp(fact->layout, own->layout) == 0) {
-            return fact;
-        }
-    }
-    return NULL;
-}
-
 static void kernel_roofline(const td_facts *facts, td_section *section) {
     json_t *chart = td_chart_add(section, "scatter", "Roofline (GFLOP/s against FLOP per byte)",
                                  "FLOP per byte (log)", true, "GFLOP/s (log)", true);
@@ -219,14 +207,14 @@ void td_section_kernels(const td_facts *facts, td_section *section) {
         if (!td_fact_is(fact, "kernel")) {
             continue;
         }
-        const td_fact *peer = fact->own && fact->ok ? find_peer(facts, fact) : NULL;
+        const td_fact *peer = fact->own && fact->ok ? td_fact_peer(facts, fact) : NULL;
         double ratio = peer == NULL ? NAN : fact->value / peer->value;
-        if (ratio > 0) {
+        bool is_gemm = strcmp(fact->part[1], "gemm_f32") == 0;
+        if (is_gemm && ratio > 0) {
             ratio_log += log(ratio);
             ratios++;
         }
-        if (fact->own && fact->ok && strcmp(fact->part[1], "gemm_f32") == 0 &&
-            (best == NULL || fact->value > best->value)) {
+        if (fact->own && fact->ok && is_gemm && (best == NULL || fact->value > best->value)) {
             best = fact;
         }
         add_case(table, fact);
@@ -247,7 +235,7 @@ void td_section_kernels(const td_facts *facts, td_section *section) {
                        best->part[best->n_parts - 1], best->layout);
         if (ratios > 0) {
             td_text_printf(&section->lead,
-                           "; over %d shared case%s it runs at %.2f times the peer library "
+                           "; over %d shared case%s it runs at %.2f times the fastest library "
                            "(geometric mean)",
                            ratios, ratios == 1 ? "" : "s", exp(ratio_log / ratios));
         }

@@ -147,6 +147,27 @@ Test(report, losses_stand_against_the_tiled_way, .init = render_golden) {
     td_free(html);
 }
 
+/* Two libraries: the faster one is the peer; peers of other kernels say nothing about GEMM. */
+Test(report, gemm_stands_against_the_fastest_library, .init = render_golden) {
+#define ROW(kernel, provider, value)                                                               \
+    "{\"schema\":1,\"case\":\"kernel/" kernel "\",\"layout\":\"p1xt1\",\"status\":\"ok\","         \
+    "\"provider\":\"" provider "\",\"value\":" value                                               \
+    ",\"unit\":\"GFLOP/s\",\"check\":{\"ok\":true}}\n"
+    static const char records[] =
+        "{\"schema\":1,\"machine\":{},\"run\":{}}\n" ROW("gemm_f32/x/m1", "tandem", "9")
+            ROW("gemm_f32/x/m1", "slow", "3") ROW("gemm_f32/x/m1", "quick", "12")
+                ROW("gemm_f32/x/m1", "middle", "6") ROW("attention_f32/x/n1", "tandem", "100")
+                    ROW("attention_f32/x/n1", "slow", "1");
+#undef ROW
+    write_records(records, sizeof records - 1);
+    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    char *html = read_output("report.html");
+    cr_assert_neq(strstr(html, "over 1 shared case it runs at 0.75 times the fastest library"),
+                  NULL);
+    cr_assert_neq(strstr(html, "0.75 times quick"), NULL);
+    td_free(html);
+}
+
 Test(report, disturbed_ceilings_are_named, .init = render_golden) {
     static const char records[] =
         "{\"schema\":1,\"machine\":{},\"run\":{}}\n"

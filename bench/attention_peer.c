@@ -159,17 +159,20 @@ static bool compose_head(const td_attention_peer *peer, int64_t s, int64_t h, fl
     return td_provider_gemm_f32(peer->running, &value);
 }
 
-static void run_once(td_attention_peer *peer, td_worker *worker) {
+static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    td_attention_peer *peer = arg;
     const td_attention_f32_args *args = peer->forward;
-    int64_t first, last;
     bool done = true;
-    td_worker_share(worker, td_attention_f32_tiles(args), &first, &last);
     for (int64_t t = first; t < last; t++) {
         done = compose_head(peer, t / args->heads, t % args->heads, worker->scratch) && done;
     }
     if (!done) {
         atomic_store_explicit(&peer->left, 1, memory_order_relaxed);
     }
+}
+
+static void run_once(td_attention_peer *peer, td_worker *worker) {
+    td_worker_tiles(worker, td_attention_f32_tiles(peer->forward), 1, run_tiles, peer);
 }
 
 static void time_region(void *arg, td_worker *worker) {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "bench/stats.h"
+#include "kernels/grain.h"
 
 int64_t td_way_scratch(const td_way *way) {
     int64_t most = 0;
@@ -31,15 +32,19 @@ double td_way_bytes(const td_way *way) {
     return sum;
 }
 
+static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    const td_way_op *op = arg;
+    td_ops[op->op].run(op->args, first, last, worker->scratch);
+}
+
 void td_way_region(const td_way *way, td_worker *worker) {
     for (int64_t i = 0; i < way->n; i++) {
-        const td_op *op = &td_ops[way->ops[i].op];
-        int64_t first, last;
+        td_way_op op = way->ops[i];
         if (i > 0) {
             td_team_barrier(worker);
         }
-        td_worker_share(worker, op->tiles(way->ops[i].args), &first, &last);
-        op->run(way->ops[i].args, first, last, worker->scratch);
+        td_worker_tiles(worker, td_ops[op.op].tiles(op.args), td_kernel_grain(op.op, op.args),
+                        run_tiles, &op);
     }
 }
 

@@ -15,6 +15,7 @@
 #include "bench/gemm_shapes.h"
 #include "bench/peak.h"
 #include "bench/stats.h"
+#include "kernels/grain.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_example.h"
 #include "kernels/provider.h"
@@ -84,10 +85,10 @@ static td_status open_operands(gemm_state *s) {
     float *a = NULL, *b = NULL, *c = NULL;
     for (int pass = 0; pass < 2; pass++) {
         plan.used_bytes = 0;
-        a = TD_PLAN_ARRAY(&plan, float, h->m *h->k);
-        b = TD_PLAN_ARRAY(&plan, float, h->n *h->k);
-        c = TD_PLAN_ARRAY(&plan, float, h->m *h->n);
-        s->kept = TD_PLAN_ARRAY(&plan, float, h->m *h->n);
+        a = TD_PLAN_ARRAY(&plan, float, h->m * h->k);
+        b = TD_PLAN_ARRAY(&plan, float, h->n * h->k);
+        c = TD_PLAN_ARRAY(&plan, float, h->m * h->n);
+        s->kept = TD_PLAN_ARRAY(&plan, float, h->m * h->n);
         for (int i = 0; i < 3; i++) {
             s->fit[i] = TD_PLAN_ARRAY(&plan, float, FIT_SIZE *FIT_SIZE);
         }
@@ -179,11 +180,15 @@ static void teardown_gemm(td_bench *bench) {
     td_free(s);
 }
 
-static void run_share(td_bench *bench, td_worker *worker) {
-    const gemm_state *s = bench->state;
-    int64_t first, last;
-    td_worker_share(worker, td_gemm_f32_tiles(s->running), &first, &last);
+static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    const gemm_state *s = arg;
     s->row->run(s->running, first, last, worker->scratch);
+}
+
+static void run_share(td_bench *bench, td_worker *worker) {
+    gemm_state *s = bench->state;
+    td_worker_tiles(worker, td_gemm_f32_tiles(s->running),
+                    td_kernel_grain(TD_OP_gemm_f32, s->running), run_tiles, s);
 }
 
 static void run_once(void *arg, td_worker *worker) {
@@ -312,8 +317,8 @@ enum { SAMPLED = 16 };
 static td_status check_sampled(const td_gemm_f32_args *g) {
     for (int64_t i = 0; i < SAMPLED; i++) {
         for (int64_t j = 0; j < SAMPLED; j++) {
-            TD_TRY(check_element(g, (g->m - 1) * i / (SAMPLED - 1),
-                                 (g->n - 1) * j / (SAMPLED - 1)));
+            TD_TRY(
+                check_element(g, (g->m - 1) * i / (SAMPLED - 1), (g->n - 1) * j / (SAMPLED - 1)));
         }
     }
     return TD_OK;

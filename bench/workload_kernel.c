@@ -13,6 +13,7 @@
 #include "bench/case.h"
 #include "bench/ceiling.h"
 #include "bench/stats.h"
+#include "kernels/grain.h"
 #include "kernels/kernel_example.h"
 #include "kernels/provider.h"
 
@@ -170,11 +171,14 @@ static void teardown_kernel(td_bench *bench) {
     td_free(s);
 }
 
-static void run_share(td_bench *bench, td_worker *worker) {
-    const kernel_state *s = bench->state;
-    int64_t first, last;
-    td_worker_share(worker, s->tiles, &first, &last);
+static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    const kernel_state *s = arg;
     s->row->run(s->args, first, last, worker->scratch);
+}
+
+static void run_share(td_bench *bench, td_worker *worker) {
+    kernel_state *s = bench->state;
+    td_worker_tiles(worker, s->tiles, td_kernel_grain(s->row->op, s->args), run_tiles, s);
 }
 
 /* Whether tile t is one of the `checked` tiles, which are spread evenly from first to last. */

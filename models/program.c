@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "models/program.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kernels/grain.h"
+#include "threads/range.h"
 
 typedef enum node_kind { NODE_KERNEL, NODE_CALL, NODE_COLLECTIVE, NODE_BARRIER } node_kind;
 
@@ -49,10 +49,6 @@ typedef struct own_clock {
     uint64_t *work, *wait, *start, *end, *span;
 } own_clock;
 
-/* What is left of a worker's share of an op's tiles, first in the upper half and last in the lower:
- * its owner takes from the front, workers that have nothing else left take from the back. */
-typedef _Atomic uint64_t tile_range;
-
 struct td_program {
     node *nodes;
     int n_nodes, node_capacity;
@@ -65,7 +61,7 @@ struct td_program {
     int n_phases;     /* after finish: phases that hold an op, numbered without gaps */
     bool out_of_memory;
     int workers;
-    tile_range *ranges; /* of worker w and node i: w * n_nodes + i */
+    td_range *ranges; /* of worker w and node i: w * n_nodes + i */
     clockwork clock;
     int64_t runs;
     uint64_t run_ticks;
@@ -290,7 +286,7 @@ td_status td_program_finish(td_program *program, int workers) {
     program->clock.ticks =
         td_alloc_zero((size_t)(program->clock.stride * workers) * sizeof(uint64_t));
     td_free(program->ranges);
-    program->ranges = td_alloc((size_t)(program->n_nodes * workers + 1) * sizeof(tile_range));
+    program->ranges = td_alloc((size_t)(program->n_nodes * workers + 1) * sizeof(td_range));
     program->runs = 0;
     program->run_ticks = 0;
     if (program->clock.ticks == NULL || program->ranges == NULL) {
@@ -314,68 +310,30 @@ int64_t td_program_scratch_bytes(const td_program *program) {
 /* Ops with fewer tiles than workers take turns: otherwise the same workers would get all of them,
  * and both directions of a loss, one tile each, would be done by one. Larger ops keep the plain
  * share, so that a worker finds rows in its cache that it has written. */
-static uint64_t share_of(const node *n, int id, int count) {
+static void deal_share(td_range *range, const node *n, int id, int count) {
     td_worker worker = {.id = n->tiles < count ? (id + n->turn) % count : id, .count = count};
     int64_t first, last;
     td_worker_share(&worker, n->tiles, &first, &last);
-    return (uint64_t)first << 32 | (uint64_t)last;
+    td_range_deal(range, first, last);
 }
 
 /* Before the workers start, so that nobody finds the range of a run before. */
 static void deal_tiles(td_program *program) {
     for (int worker = 0; worker < program->workers; worker++) {
-        tile_range *own = program->ranges + (int64_t)worker * program->n_nodes;
+        td_range *own = program->ranges + (int64_t)worker * program->n_nodes;
         for (int i = 0; i < program->n_nodes; i++) {
-            TD_ASSERT(program->nodes[i].tiles <= INT32_MAX);
-            atomic_store_explicit(&own[i], share_of(&program->nodes[i], worker, program->workers),
-                                  memory_order_relaxed);
+            deal_share(&own[i], &program->nodes[i], worker, program->workers);
         }
     }
-}
-
-/* How many tiles a worker takes at a time. Where nothing is prepared, halves of what is left and
- * not less than an eighth of a share: late enough that another worker can take over what a worker
- * whose CPU is taken away would do last. A product packs B for every call: its owner takes a strip
- * at a time, for which B is packed once, and others at least enough rows to pay for it. */
-static int64_t portion(const td_program *program, const node *n, int64_t begin, int64_t end,
-                       bool from_back) {
-    enum { PAYS = 4 };
-    int64_t left = end - begin, least = (n->tiles / program->workers + 7) / 8;
-    if (n->grain > 1 && !from_back) {
-        int64_t stop = (begin / n->grain + 1) * n->grain;
-        return (stop < end ? stop : end) - begin;
-    }
-    least = n->grain > 1 && least < PAYS ? PAYS : least;
-    int64_t most = (left + 1) / 2 > least ? (left + 1) / 2 : least;
-    return most < left ? most : left;
-}
-
-/* Takes tiles of a range. Relaxed: a range says who runs a tile; what tiles read and write is
- * ordered by the barriers between phases. */
-static bool take_tiles(const td_program *program, const node *n, tile_range *range, bool from_back,
-                       int64_t *first, int64_t *last) {
-    uint64_t old = atomic_load_explicit(range, memory_order_relaxed), left;
-    do {
-        int64_t begin = (int64_t)(old >> 32), end = (int64_t)(old & UINT32_MAX);
-        if (begin >= end) {
-            return false;
-        }
-        int64_t some = portion(program, n, begin, end, from_back);
-        *first = from_back ? end - some : begin;
-        *last = from_back ? end : begin + some;
-        left = from_back ? (uint64_t)begin << 32 | (uint64_t)*first
-                         : (uint64_t)*last << 32 | (uint64_t)end;
-    } while (!atomic_compare_exchange_weak_explicit(range, &old, left, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    return true;
 }
 
 /* Runs the tiles of node i that are left in the share of `owner`. */
 static bool run_tiles(td_program *program, int i, int owner, td_worker *worker) {
     const node *n = &program->nodes[i];
-    tile_range *range = &program->ranges[(int64_t)owner * program->n_nodes + i];
+    td_range *range = &program->ranges[(int64_t)owner * program->n_nodes + i];
+    const td_portions of = {.tiles = n->tiles, .grain = n->grain, .workers = program->workers};
     bool any = false;
-    for (int64_t first, last; take_tiles(program, n, range, owner != worker->id, &first, &last);) {
+    for (int64_t first, last; td_range_take(range, &of, owner != worker->id, &first, &last);) {
         td_ops[n->op].run(program->args + n->args, first, last, worker->scratch);
         any = true;
     }

@@ -57,6 +57,13 @@ static inline void td_worker_share(const td_worker *worker, int64_t n, int64_t *
     *last = n * (worker->id + 1) / worker->count;
 }
 
+/* Inside a region, by every worker: runs the tiles of its share, then what others have left of
+ * theirs, so that a worker whose CPU is taken away does not hold up the rest. Tiles must be
+ * independent. Between two of these is a barrier or the end of a region. grain: tiles from a
+ * multiple of it to the next share what is prepared for one of them; 1: nothing is. */
+typedef void td_share_fn(void *arg, int64_t first, int64_t last, td_worker *worker);
+void td_worker_tiles(td_worker *worker, int64_t tiles, int64_t grain, td_share_fn *fn, void *arg);
+
 /* Claimed tiles: a shared ticket, reset by one worker before a barrier, then taken in chunks until
  * none is left. for (int64_t first, last; td_ticket_take(&ticket, n, chunk, &first, &last);)
  * work(first, last); */

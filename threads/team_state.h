@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "threads/barrier.h"
 #include "threads/bind.h"
+#include "threads/range.h"
 #include "threads/team.h"
 #include "threads/wait.h"
 
@@ -30,6 +31,7 @@ typedef struct td_member {
     int64_t failed_tile;             /* its lowest failed tile of this region; -1: none */
     uint64_t open_ticks, wait_ticks; /* time in regions; the part of it spent waiting */
     uint64_t end_tsc;                /* when this worker left its last region */
+    td_range range;                  /* of tiles that td_worker_tiles left to it */
     int cpu;
     int pu; /* asked for; -1: none */
     bool bound;

@@ -47,6 +47,24 @@ bool td_ticket_take(td_ticket *ticket, int64_t n, int64_t chunk, int64_t *first,
     return true;
 }
 
+void td_worker_tiles(td_worker *worker, int64_t tiles, int64_t grain, td_share_fn *fn, void *arg) {
+    td_member *members = worker->team->members;
+    const td_portions of = {.tiles = tiles, .grain = grain, .workers = worker->count};
+    int64_t first, last;
+    td_worker_share(worker, tiles, &first, &last);
+    if (worker->count == 1) {
+        fn(arg, first, last, worker);
+        return;
+    }
+    td_range_deal(&members[worker->id].range, first, last);
+    for (int step = 0; step < worker->count; step++) {
+        td_range *range = &members[(worker->id + step) % worker->count].range;
+        while (td_range_take(range, &of, step > 0, &first, &last)) {
+            fn(arg, first, last, worker);
+        }
+    }
+}
+
 void td_team_publish(td_team *team, uint64_t flags, bool wake) {
     uint32_t next = atomic_load_explicit(&team->start.value, memory_order_relaxed) + 1;
     atomic_store_explicit(&team->state, (uint64_t)next << 32 | flags, memory_order_release);

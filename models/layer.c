@@ -54,9 +54,11 @@ static const int64_t *row_blocks(const td_layer *at) {
 /* How many FMA chains a product over k features is made of. In a narrow tower few features average
  * each other's rounding, and AdamW's first steps, which are nearly signs, make much of the rest:
  * with one chain each, losses of a tower 64 wide were 2e-6 from those of f64 arithmetic after a few
- * steps, and gradients 2.3e-6. Chains of 32 halve that. They cost 8 % of a step at a width of 384,
- * so wide towers, whose errors are smaller, keep one. */
-enum { NARROW = 192, CHAIN = 32 };
+ * steps, and gradients 2.3e-6. Chains of 32 halve that. They cost 8 % of a step at a width of 384.
+ * Wide towers, whose errors are smaller, begin a new chain every 384 features: with one chain a
+ * loss of vit-b-16 was 2e-6 from PyTorch's after a few steps, with these 6e-7, at no cost that
+ * could be told from noise (docs/verify.md). */
+enum { NARROW = 192, CHAIN = 32, LONG_CHAIN = 384 };
 
 static int64_t chains(const td_layer *at, int64_t k) {
     const td_model_config *config = at->build->config;
@@ -64,7 +66,8 @@ static int64_t chains(const td_layer *at, int64_t k) {
         return 1; /* operands are rounded to 8 bits: that of a chain is not seen beside it */
     }
     int64_t width = at->tag == 'v' ? config->vision.width : config->text.width;
-    return width > NARROW ? 1 : (k + CHAIN - 1) / CHAIN;
+    int64_t chain = width > NARROW ? LONG_CHAIN : CHAIN;
+    return (k + chain - 1) / chain;
 }
 
 /* The product for a weight. Pixels are never rounded: what an image shows is in small differences

@@ -32,19 +32,28 @@ double td_way_bytes(const td_way *way) {
     return sum;
 }
 
+typedef struct op_call {
+    td_kernel_fn *run;
+    const void *args;
+} op_call;
+
 static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
-    const td_way_op *op = arg;
-    td_ops[op->op].run(op->args, first, last, worker->scratch);
+    const op_call *call = arg;
+    call->run(call->args, first, last, worker->scratch);
+}
+
+void td_op_region(td_op_id op, td_kernel_fn *run, const void *args, td_worker *worker) {
+    op_call call = {run, args};
+    td_worker_tiles(worker, td_ops[op].tiles(args), td_kernel_grain(op, args), run_tiles, &call);
 }
 
 void td_way_region(const td_way *way, td_worker *worker) {
     for (int64_t i = 0; i < way->n; i++) {
-        td_way_op op = way->ops[i];
+        const td_way_op *op = &way->ops[i];
         if (i > 0) {
             td_team_barrier(worker);
         }
-        td_worker_tiles(worker, td_ops[op.op].tiles(op.args), td_kernel_grain(op.op, op.args),
-                        run_tiles, &op);
+        td_op_region(op->op, td_ops[op->op].run, op->args, worker);
     }
 }
 

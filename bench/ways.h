@@ -25,6 +25,9 @@ int64_t td_way_scratch(const td_way *way);
 double td_way_flops(const td_way *way);
 double td_way_bytes(const td_way *way);
 
+/* By every worker of a team: one operation by `run`, a row of it; workers take over tiles. */
+void td_op_region(td_op_id op, td_kernel_fn *run, const void *args, td_worker *worker);
+
 /* By every worker of a team: the whole way, without a barrier behind it. */
 void td_way_region(const td_way *way, td_worker *worker);
 

@@ -15,7 +15,7 @@
 #include "bench/gemm_shapes.h"
 #include "bench/peak.h"
 #include "bench/stats.h"
-#include "kernels/grain.h"
+#include "bench/ways.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_example.h"
 #include "kernels/provider.h"
@@ -180,15 +180,9 @@ static void teardown_gemm(td_bench *bench) {
     td_free(s);
 }
 
-static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
-    const gemm_state *s = arg;
-    s->row->run(s->running, first, last, worker->scratch);
-}
-
 static void run_share(td_bench *bench, td_worker *worker) {
-    gemm_state *s = bench->state;
-    td_worker_tiles(worker, td_gemm_f32_tiles(s->running),
-                    td_kernel_grain(TD_OP_gemm_f32, s->running), run_tiles, s);
+    const gemm_state *s = bench->state;
+    td_op_region(s->row->op, s->row->run, s->running, worker);
 }
 
 static void run_once(void *arg, td_worker *worker) {

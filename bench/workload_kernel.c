@@ -13,7 +13,7 @@
 #include "bench/case.h"
 #include "bench/ceiling.h"
 #include "bench/stats.h"
-#include "kernels/grain.h"
+#include "bench/ways.h"
 #include "kernels/kernel_example.h"
 #include "kernels/provider.h"
 
@@ -171,14 +171,13 @@ static void teardown_kernel(td_bench *bench) {
     td_free(s);
 }
 
-static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
-    const kernel_state *s = arg;
-    s->row->run(s->args, first, last, worker->scratch);
+static void run_share(td_bench *bench, td_worker *worker) {
+    const kernel_state *s = bench->state;
+    td_op_region(s->row->op, s->row->run, s->args, worker);
 }
 
-static void run_share(td_bench *bench, td_worker *worker) {
-    kernel_state *s = bench->state;
-    td_worker_tiles(worker, s->tiles, td_kernel_grain(s->row->op, s->args), run_tiles, s);
+static void run_all(void *arg, td_worker *worker) {
+    run_share(arg, worker);
 }
 
 /* Whether tile t is one of the `checked` tiles, which are spread evenly from first to last. */
@@ -197,10 +196,6 @@ static void run_mixed(void *arg, td_worker *worker) {
     for (int64_t t = first; t < last; t++) {
         (is_checked(s, t) ? s->portable : s->row)->run(s->args, t, t + 1, worker->scratch);
     }
-}
-
-static void run_all(void *arg, td_worker *worker) {
-    run_share(arg, worker);
 }
 
 static int64_t affordable_tiles(const kernel_state *s) {

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/progress.h"
 #include "reports/table.h"
 
 /* One record, taken apart. */
@@ -332,24 +331,11 @@ td_status td_coll_tables(const td_facts *facts, const char *format, td_text *out
 }
 
 td_status td_coll_tables_of(const char *directory, const char *format, td_text *out) {
-    td_text path = {0};
     td_record_set set;
     td_facts facts;
-    char *warning = NULL;
-    td_text_printf(&path, "%s/records.jsonl", directory);
-    TD_TRY(td_text_status(&path));
-    td_status status = td_record_read(path.data, &set, &warning);
-    td_text_destroy(&path);
-    TD_TRY(status);
-    if (warning != NULL) {
-        td_note(NULL, "%s", warning);
-        td_free(warning);
-    }
-    status = td_facts_create(&set, &facts);
-    if (status == TD_OK) {
-        status = td_coll_tables(&facts, format, out);
-        td_facts_destroy(&facts);
-    }
+    TD_TRY(td_facts_read(directory, &set, &facts));
+    td_status status = td_coll_tables(&facts, format, out);
+    td_facts_destroy(&facts);
     td_record_set_free(&set);
     return status;
 }

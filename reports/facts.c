@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/progress.h"
 
 static const json_t *at_path(const json_t *object, const char *path) {
     while (object != NULL) {
@@ -137,6 +138,25 @@ td_status td_facts_create(const td_record_set *set, td_facts *out) {
 void td_facts_destroy(td_facts *facts) {
     td_free(facts->rows);
     *facts = (td_facts){0};
+}
+
+td_status td_facts_read(const char *directory, td_record_set *set, td_facts *out) {
+    td_text path = {0};
+    td_text_printf(&path, "%s/records.jsonl", directory);
+    TD_TRY(td_text_status(&path));
+    char *warning = NULL;
+    td_status status = td_record_read(path.data, set, &warning);
+    td_text_destroy(&path);
+    TD_TRY(status);
+    if (warning != NULL) {
+        td_note(NULL, "%s", warning);
+        td_free(warning);
+    }
+    status = td_facts_create(set, out);
+    if (status != TD_OK) {
+        td_record_set_free(set);
+    }
+    return status;
 }
 
 bool td_fact_is(const td_fact *fact, const char *family) {

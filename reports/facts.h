@@ -34,6 +34,10 @@ typedef struct td_facts {
 td_status td_facts_create(const td_record_set *set, td_facts *out);
 void td_facts_destroy(td_facts *facts);
 
+/* The records of a run's directory as facts, which borrow from set: both are to be freed. A line
+ * that was cut off is told. */
+td_status td_facts_read(const char *directory, td_record_set *set, td_facts *out);
+
 /* True when the id starts with the family, e.g. "kernel". */
 bool td_fact_is(const td_fact *fact, const char *family);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/progress.h"
 #include "reports/assets.h"
 #include "reports/sections.h"
 
@@ -392,24 +391,11 @@ static td_status render(const td_facts *facts, const char *directory, const char
 }
 
 td_status td_report_render(const char *directory, const char *title) {
-    td_text path = {0};
-    td_text_printf(&path, "%s/records.jsonl", directory);
-    TD_TRY(td_text_status(&path));
     td_record_set set;
-    char *warning = NULL;
-    td_status status = td_record_read(path.data, &set, &warning);
-    td_text_destroy(&path);
-    TD_TRY(status);
-    if (warning != NULL) {
-        td_note(NULL, "%s", warning);
-        td_free(warning);
-    }
     td_facts facts;
-    status = td_facts_create(&set, &facts);
-    if (status == TD_OK) {
-        status = render(&facts, directory, title);
-        td_facts_destroy(&facts);
-    }
+    TD_TRY(td_facts_read(directory, &set, &facts));
+    td_status status = render(&facts, directory, title);
+    td_facts_destroy(&facts);
     td_record_set_free(&set);
     return status;
 }

@@ -241,7 +241,7 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
                          (const char *const[]){"operation||t", "family||t", "calls||n", "time|ms|n",
                                                "share|% of step|n", "wait|ms|n", "rate|GFLOP/s|n",
                                                "of FMA peak|%|n", "traffic|GB/s|n", NULL});
-    double peak = td_fact_ceiling(fact, "fma_f32");
+    double peak = td_fact_ceiling(fact, "fma_f32"), whole = mean_step_ns(fact);
     size_t j;
     json_t *op;
     json_array_foreach(fact->ops, j, op) {
@@ -251,7 +251,7 @@ static void anatomy_table(const td_fact *fact, td_section *section) {
         td_table_text(table, "%s", td_json_text(op, "family", ""));
         td_table_number(table, td_json_number(op, "count"));
         td_table_number(table, ns * 1e-6);
-        td_table_number(table, 100 * ns / mean_step_ns(fact));
+        td_table_number(table, 100 * ns / whole);
         td_table_number(table, td_json_number(op, "wait_ns") * 1e-6);
         td_table_number(table, rate);
         td_table_number(table, 100 * rate / peak);

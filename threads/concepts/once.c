@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
-#include <sched.h>
-
 enum { THREADS = 6 };
 
-static _Atomic int calls, ready;
+static _Atomic int calls, at_the_door;
 static pthread_once_t control = PTHREAD_ONCE_INIT;
 static _Atomic bool plain_flag;
 static bool use_flag;
 
+/* Ends after everybody has come to the door, those who look at the flag with a look at it. */
 static void initialise(void) {
-    for (int i = 0; i < 50; i++) {
-        sched_yield(); /* time for others to come in between */
-    }
+    td_lab_await(&at_the_door, THREADS);
     atomic_fetch_add(&calls, 1);
 }
 
 static void *come_in(void *arg) {
-    atomic_fetch_add(&ready, 1);
-    td_lab_await(&ready, THREADS);
+    bool done = use_flag && plain_flag;
+    atomic_fetch_add(&at_the_door, 1);
     if (!use_flag) {
         pthread_once(&control, initialise);
-    } else if (!plain_flag) {
+    } else if (!done) {
         initialise();
         plain_flag = true;
     }

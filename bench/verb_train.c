@@ -24,7 +24,7 @@
 typedef struct train_cli {
     const char *model, *loss, *data, *layout, *schedule, *tokenizer, *save, *resume, *verify, *out;
     const char *precision, *pack, *prune, *recompute, *freeze, *init;
-    int64_t accum, unmask_steps;
+    int64_t accum, unmask_steps, zero;
     double patch_mask, ema;
     bool plan;
     int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch;
@@ -64,6 +64,9 @@ static const td_option options_table[] = {
     {"seed", TD_OPTION_INT, AT(seed), 0, 1e15, NULL, "N", "of weights and of the order of pairs"},
     {"accum|accum-freq", TD_OPTION_INT, AT(accum), 1, TD_MAX_BLOCKS, NULL, "A",
      "micro-batches, a power of two: less memory, a forward pass more, the same answer"},
+    {"zero", TD_OPTION_INT, AT(zero), 0, 1, NULL, "STAGE",
+     "1: every rank updates a part of the weights and keeps the moments of that part only "
+     "(ZeRO-1): less memory, the same answer"},
     {"recompute|grad-checkpointing=on", TD_OPTION_CHOICE, AT(recompute), 0, 0, "off|on", NULL,
      "keep only each block's input and run it again for its backward pass: the same answer"},
     {"pack", TD_OPTION_CHOICE, AT(pack), 0, 0, "on|off", NULL,
@@ -401,6 +404,7 @@ static td_status rank_main(td_rank *rank, void *arg) {
 /* What changes how a step is computed, and not what it is. */
 static void exact_options(const train_cli *cli, td_train_options *out) {
     out->accum = cli->accum;
+    out->zero = cli->zero == 1;
     out->recompute = strcmp(cli->recompute, "on") == 0;
     out->keep_padding = strcmp(cli->pack, "off") == 0;
     out->keep_last_block = strcmp(cli->prune, "off") == 0;
@@ -408,6 +412,11 @@ static void exact_options(const train_cli *cli, td_train_options *out) {
 
 static td_status make_options(const train_cli *cli, td_train_options *out) {
     if (cli->verify != NULL) {
+        if (cli->zero != 0) {
+            return td_fail(TD_EUSAGE, "--verify compares all gradients in every rank; with --zero "
+                                      "%" PRId64 " a rank has those of its part; expected --zero 0",
+                           cli->zero);
+        }
         TD_TRY(td_verify_options(cli->verify, cli->blocks, out));
         TD_TRY(td_verify_check(cli->verify, out));
         exact_options(cli, out);

@@ -28,6 +28,7 @@ typedef struct step_variant {
     bool whole;       /* neither packed nor pruned: what other programs compute */
     bool padded;      /* not packed: what a text tower that attends to padding may do */
     bool recompute;
+    bool zero; /* ZeRO-1 */
     int64_t accum;
     int64_t blocks; /* 0: BLOCKS */
 } step_variant;
@@ -35,6 +36,7 @@ typedef struct step_variant {
 static const step_variant plain = {.name = ""}, whole = {.name = "-whole", .whole = true},
                           padded = {.name = "-padded", .padded = true},
                           accum4 = {.name = "-accum4", .whole = true, .accum = 4},
+                          zero1 = {.name = "-zero1", .zero = true},
                           blocks1 = {.name = "-blocks1", .blocks = 1},
                           recompute = {.name = "-recompute", .whole = true, .recompute = true};
 
@@ -58,6 +60,7 @@ static const step_row rows[] = {
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 64, &plain, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &zero1, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &blocks1, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &whole, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &accum4, false, false, 20},
@@ -68,6 +71,7 @@ static const step_row rows[] = {
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &plain, false, false, 40},
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 32, &plain, false, false, 40},
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 32, &plain, false, false, 40},
+    {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &zero1, false, false, 40},
     {"vit-b-32", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 32, &whole, false, false, 40},
     {"vit-b-32", TD_LOSS_SIGMOID, TD_PRECISION_F32, 32, &padded, false, false, 40},
     {"vit-b-16", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 8, &plain, false, false, 30},
@@ -113,6 +117,7 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
                               .keep_padding = row->variant->whole || row->variant->padded,
                               .keep_last_block = row->variant->whole,
                               .recompute = row->variant->recompute,
+                              .zero = row->variant->zero,
                               .accum = row->variant->accum};
     return TD_OK;
 }

@@ -19,13 +19,24 @@ typedef struct flat_buffer {
     int64_t first;
 } flat_buffer;
 
-static int flats_of(td_train *train, flat_buffer flats[MAX_FLATS]) {
-    int64_t first = td_train_first(train);
+/* moments: room for both, in full, where a rank has only a part of them; else NULL. */
+static int flats_of(td_train *train, float *moments, flat_buffer flats[MAX_FLATS]) {
+    int64_t first = td_train_first(train), n = td_train_tensors(train)->flat - first;
+    bool parts = moments != NULL;
     flats[0] = (flat_buffer){"", td_train_params(train), 0};
-    flats[1] = (flat_buffer){"adam.m/", td_train_moments(train, 1), first};
-    flats[2] = (flat_buffer){"adam.v/", td_train_moments(train, 2), first};
+    flats[1] = (flat_buffer){"adam.m/", parts ? moments : td_train_moments(train, 1), first};
+    flats[2] = (flat_buffer){"adam.v/", parts ? moments + n : td_train_moments(train, 2), first};
     flats[3] = (flat_buffer){"ema/", td_train_ema(train), 0};
     return td_train_ema(train) != NULL ? 4 : 3;
+}
+
+/* NULL, and TD_OK, where moments are in full already. */
+static td_status make_room(const td_train *train, float **out) {
+    int64_t n = td_train_tensors(train)->flat - td_train_first(train);
+    *out = td_train_shard(train)->sharded ? td_alloc((size_t)(2 * n) * sizeof(float)) : NULL;
+    return td_train_shard(train)->sharded && *out == NULL
+               ? td_fail(TD_ENOMEM, "no memory for the moments of all ranks")
+               : TD_OK;
 }
 
 static const char *loss_name(td_loss loss) {
@@ -33,11 +44,12 @@ static const char *loss_name(td_loss loss) {
 }
 
 static td_status write_all(const char *path, td_train *train, const char *config,
-                           const char *tokenizer, td_file_tensor *entries, char (*names)[NAME]) {
+                           const char *tokenizer, float *moments, td_file_tensor *entries,
+                           char (*names)[NAME]) {
     const td_tensors *tensors = td_train_tensors(train);
     const td_train_options *options = td_train_get_options(train);
     flat_buffer flats[MAX_FLATS];
-    int n_flats = flats_of(train, flats);
+    int n_flats = flats_of(train, moments, flats);
     int64_t n = 0;
     for (int f = 0; f < n_flats; f++) {
         for (int i = 0; i < tensors->count; i++) {
@@ -79,12 +91,22 @@ td_status td_checkpoint_save(const char *path, td_train *train, const char *toke
     td_file_tensor *entries = td_alloc(n * sizeof(*entries));
     char(*names)[NAME] = td_alloc(n * sizeof(*names));
     char *config = NULL;
+    float *moments = NULL;
     td_status status = entries == NULL || names == NULL
                            ? td_fail(TD_ENOMEM, "no memory to save %s", path)
                            : td_model_config_print(&td_train_get_options(train)->config, &config);
     if (status == TD_OK) {
-        status = write_all(path, train, config, tokenizer, entries, names);
+        status = make_room(train, &moments);
     }
+    if (moments != NULL) {
+        td_train_collect_moments(train, 1, moments);
+        td_train_collect_moments(
+            train, 2, moments + td_train_tensors(train)->flat - td_train_first(train));
+    }
+    if (status == TD_OK) {
+        status = write_all(path, train, config, tokenizer, moments, entries, names);
+    }
+    td_free(moments);
     td_free(config);
     td_free(names);
     td_free(entries);
@@ -156,6 +178,18 @@ td_status td_checkpoint_step(const char *path, int64_t *step) {
     return status;
 }
 
+static td_status load_flats(const td_safetensors *file, td_train *train, float *moments) {
+    flat_buffer flats[MAX_FLATS];
+    int n_flats = flats_of(train, moments, flats);
+    for (int i = 0; i < n_flats; i++) {
+        TD_TRY(load_flat(file, td_train_tensors(train), &flats[i]));
+    }
+    for (int order = 1; order <= 2 && moments != NULL; order++) {
+        td_train_take_moments(train, order, flats[order].data);
+    }
+    return TD_OK;
+}
+
 static td_status resume(const td_safetensors *file, td_train *train) {
     const td_train_options *options = td_train_get_options(train);
     td_model_config config;
@@ -177,13 +211,12 @@ static td_status resume(const td_safetensors *file, td_train *train) {
     TD_TRY(same_number(file, "seed", options->seed));
     int64_t step = 0;
     TD_TRY(read_step(file, &step));
-    flat_buffer flats[MAX_FLATS];
-    int n_flats = flats_of(train, flats);
-    for (int i = 0; i < n_flats; i++) {
-        TD_TRY(load_flat(file, td_train_tensors(train), &flats[i]));
-    }
     td_train_set_steps_done(train, step);
-    return TD_OK;
+    float *moments;
+    TD_TRY(make_room(train, &moments));
+    td_status status = load_flats(file, train, moments);
+    td_free(moments);
+    return status;
 }
 
 td_status td_checkpoint_resume(const char *path, td_train *train) {

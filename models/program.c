@@ -26,8 +26,7 @@ typedef struct node {
     void *call_arg;
     const td_collective *collective;
     td_comm *comm;
-    void *buffer;
-    int64_t count;
+    td_call exchange;
 } node;
 
 /* Eight bytes of some op's arguments that are read anew for every run. */
@@ -186,13 +185,18 @@ int td_program_call(td_program *program, int phase, td_call_fn *fn, void *arg, c
 
 int td_program_collective(td_program *program, int phase, const td_collective *collective,
                           td_comm *comm, void *buffer, int64_t count, const char *name) {
+    td_call call = {.in = buffer, .out = buffer, .count = count, .dtype = TD_F32};
+    return td_program_exchange(program, phase, collective, comm, &call, name);
+}
+
+int td_program_exchange(td_program *program, int phase, const td_collective *collective,
+                        td_comm *comm, const td_call *call, const char *name) {
     node *added = add_node(program, phase, NODE_COLLECTIVE, "collective", name);
     if (added != NULL) {
         added->collective = collective;
         added->comm = comm;
-        added->buffer = buffer;
-        added->count = count;
-        added->bytes = (double)count * 4;
+        added->exchange = *call;
+        added->bytes = (double)(call->count * td_dtype_bytes(call->dtype));
     }
     return phase + 1;
 }
@@ -264,10 +268,9 @@ static void number_phases(td_program *program) {
 static td_status plan_collectives(td_program *program) {
     for (int i = 0; i < program->n_nodes; i++) {
         const node *n = &program->nodes[i];
-        td_call call = {.in = n->buffer, .out = n->buffer, .count = n->count, .dtype = TD_F32};
         if (n->comm != NULL && (n->kind == NODE_COLLECTIVE || n->kind == NODE_BARRIER)) {
             const td_collective *row = n->kind == NODE_BARRIER ? td_barrier_row() : n->collective;
-            TD_TRY(td_collective_prepare(row, n->comm, &call));
+            TD_TRY(td_collective_prepare(row, n->comm, &n->exchange));
         }
     }
     return TD_OK;
@@ -352,7 +355,7 @@ static td_status run_node(td_program *program, int i, td_worker *worker) {
         }
         return TD_OK;
     case NODE_COLLECTIVE:
-        return td_collective_in_place(n->collective, n->comm, worker, n->buffer, n->count, TD_F32);
+        return td_collective_run(n->collective, n->comm, worker, &n->exchange);
     case NODE_BARRIER:
         return td_barrier(n->comm, worker);
     }

@@ -43,6 +43,9 @@ int td_program_kernel(td_program *program, int phase, td_op_id op, const void *a
 int td_program_call(td_program *program, int phase, td_call_fn *fn, void *arg, const char *name);
 int td_program_collective(td_program *program, int phase, const td_collective *collective,
                           td_comm *comm, void *buffer, int64_t count, const char *name);
+/* Any call; what it points to must stay. */
+int td_program_exchange(td_program *program, int phase, const td_collective *collective,
+                        td_comm *comm, const td_call *call, const char *name);
 int td_program_barrier(td_program *program, int phase, td_comm *comm, const char *name);
 
 /* kernel row `op` with named arguments; the designated initialisers are checked against the op's

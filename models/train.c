@@ -35,6 +35,7 @@ struct td_train {
     int last; /* pass that ran last */
     td_arena arena;
     int64_t first; /* element of the flat buffers: what lies before is not trained */
+    td_shard shard;
     float *params, *ema, *grads, *m, *v;
     float *more_grads[8]; /* of micro-batches that wait to be added, by level */
     int64_t (*decayed)[2];
@@ -53,44 +54,6 @@ struct td_train {
     int64_t steps_done;
     bool ask_stop;
 };
-
-double td_optimizer_lr(const td_optimizer *o, int64_t step) {
-    if (step < o->warmup) {
-        return o->lr * (double)(step + 1) / (double)o->warmup;
-    }
-    if (o->schedule == TD_SCHEDULE_CONST || o->steps <= o->warmup) {
-        return o->lr;
-    }
-    if (step >= o->steps) {
-        return 0;
-    }
-    return 0.5 * o->lr *
-           (1 + td_cospi((double)(step - o->warmup) / (double)(o->steps - o->warmup)));
-}
-
-/* The kernel computes in f32, and a rounding error of a factor is the same for all weights: it does
- * not average out, as those of single elements do. One of 1e-7 in the step size moved the loss of a
- * small model by 8e-7 in three steps. So each factor makes up for the rounding of those before it:
- * the moments are divided by the sum of the weights they were really built with, and the
- * denominator sqrt(v) * r + eps is exact but for a common factor that the step size takes up. */
-td_adamw_step td_optimizer_adamw(const td_optimizer *o, int64_t step, double grad_scale) {
-    td_adamw_step s = {.beta1 = (float)o->beta1,
-                       .one_minus_beta1 = (float)(1 - o->beta1),
-                       .beta2 = (float)o->beta2,
-                       .one_minus_beta2 = (float)(1 - o->beta2),
-                       .grad_scale = (float)grad_scale};
-    double lr = td_optimizer_lr(o, step);
-    double beta1 = (double)s.beta1, beta2 = (double)s.beta2;
-    double sum1 = (double)s.one_minus_beta1 * (1 - td_pow_int(beta1, step + 1)) / (1 - beta1);
-    double sum2 = (double)s.one_minus_beta2 * (1 - td_pow_int(beta2, step + 1)) / (1 - beta2);
-    double root = 1 / sqrt(sum2);
-    s.rsqrt_bc2 = (float)root;
-    double stretch = (double)s.rsqrt_bc2 / root;
-    s.eps = (float)(o->eps * stretch);
-    s.lr_bc1 = (float)(lr / sum1 * stretch);
-    s.decay = (float)(1 - lr * o->weight_decay);
-    return s;
-}
 
 static void begin_step(void *arg) {
     td_train *t = arg;
@@ -158,32 +121,75 @@ static int64_t n_decayed(const td_train *t) {
     return n;
 }
 
-/* Everything after the gradients of this rank: sum over ranks, clip, AdamW, moving average. */
-static void build_update(td_train *t, td_program *program, td_plan *arena, int phase) {
-    const td_optimizer *o = &t->options.optimizer;
-    int64_t n = t->tensors.flat - t->first;
-    if (t->split.ranks > 1) {
-        td_program_part(program, "communication");
-        phase =
-            td_program_collective(program, phase, td_collective_find("allreduce", "tree"), t->comm,
-                                  t->grads, t->tensors.scalars - t->first, "grads.allreduce");
+/* Parts of a buffer that every rank has in full, to or from all: its own is there already. */
+static int exchange_parts(const td_train *t, td_program *program, int phase, const char *operation,
+                          const char *algorithm, const td_call *call, const char *name) {
+    td_program_part(program, "communication");
+    return td_program_exchange(program, phase, td_collective_find(operation, algorithm), t->comm,
+                               call, name);
+}
+
+static int reduce_gradients(const td_train *t, td_program *program, int phase) {
+    td_call sum = {.in = t->grads,
+                   .out = t->grads,
+                   .count = t->tensors.scalars - t->first,
+                   .dtype = TD_F32,
+                   .counts = t->shard.sharded ? t->shard.sums : NULL};
+    if (t->split.ranks == 1) {
+        return phase;
     }
+    return t->shard.sharded
+               ? exchange_parts(t, program, phase, "reduce_scatter", "direct", &sum,
+                                "grads.reduce_scatter")
+               : exchange_parts(t, program, phase, "allreduce", "tree", &sum, "grads.allreduce");
+}
+
+/* A slot a tile, of the same tiles however the buffer is shared. */
+static int norm_gradients(td_train *t, td_program *program, int phase) {
+    td_sumsq_f32_args norm = {.n = t->shard.n,
+                              .x = td_at(t->grads, t->shard.first),
+                              .slots = t->norm_slots == NULL ? NULL
+                                                             : t->norm_slots + t->shard.tile};
+    td_program_part(program, "clip");
+    phase = td_program_kernel(program, phase, TD_OP_sumsq_f32, &norm, "optimizer", "grads.norm");
+    td_call slots = {.in = t->norm_slots,
+                     .out = t->norm_slots,
+                     .count = t->n_norm_slots,
+                     .dtype = TD_F64,
+                     .counts = t->shard.tiles};
+    return !t->shard.sharded ? phase
+                             : exchange_parts(t, program, phase, "allgather", "linear", &slots,
+                                              "norm.allgather");
+}
+
+static int gather_weights(const td_train *t, td_program *program, int phase) {
+    float *trained = td_at(t->params, t->first);
+    td_call parts = {.in = trained,
+                     .out = trained,
+                     .count = t->tensors.flat - t->first,
+                     .dtype = TD_F32,
+                     .counts = t->shard.weights};
+    return !t->shard.sharded ? phase
+                             : exchange_parts(t, program, phase, "allgather", "linear", &parts,
+                                              "weights.allgather");
+}
+
+/* Everything after the gradients of this rank: sum over ranks, clip, AdamW, moving average. */
+static void build_update(td_train *t, td_program *program, int phase) {
+    phase = reduce_gradients(t, program, phase);
     td_program_part(program, "loss");
     phase = td_program_call(program, phase, finish_loss, t, "loss.total");
-    td_program_part(program, "clip");
-    if (o->grad_clip > 0) {
-        td_sumsq_f32_args norm = {.n = n, .x = t->grads};
-        t->n_norm_slots = td_sumsq_f32_tiles(&norm);
-        norm.slots = t->norm_slots = TD_PLAN_ARRAY(arena, double, t->n_norm_slots);
-        phase =
-            td_program_kernel(program, phase, TD_OP_sumsq_f32, &norm, "optimizer", "grads.norm");
+    if (t->options.optimizer.grad_clip > 0) {
+        phase = norm_gradients(t, program, phase);
     }
     td_program_part(program, "optimizer");
     phase = td_program_call(program, phase, prepare_update, t, "update.scalars");
-    phase = TD_PROGRAM_ADD(program, phase, adamw_f32, "optimizer", "adamw", .n = n,
-                           .p = td_at(t->params, t->first), .m = t->m, .v = t->v, .g = t->grads,
-                           .step = &t->adamw, .ranges = (const int64_t(*)[2])t->decayed,
-                           .n_ranges = n_decayed(t));
+    phase = TD_PROGRAM_ADD(program, phase, adamw_f32, "optimizer", "adamw", .n = t->shard.n,
+                           .p = td_at(t->params, t->first + t->shard.first), .m = t->m, .v = t->v,
+                           .g = td_at(t->grads, t->shard.first), .step = &t->adamw,
+                           .ranges = (const int64_t(*)[2])t->decayed, .n_ranges = n_decayed(t));
+    phase = gather_weights(t, program, phase);
+    td_program_part(program, "optimizer");
     phase = td_program_call(program, phase, end_step, t, "step.end");
     if (t->options.ema > 0) {
         TD_PROGRAM_ADD(program, phase, ema_f32, "optimizer", "ema", .n = t->tensors.flat,
@@ -376,7 +382,7 @@ static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *aren
     } else {
         phase = build_micro_batches(&at, phase);
     }
-    build_update(t, pass->program, arena, phase);
+    build_update(t, pass->program, phase);
 }
 
 /* The first element behind the image tower. */
@@ -408,10 +414,16 @@ static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activa
         t->staging_bytes = td_comm_bytes(t->split.ranks, largest_exchange(t), TD_F32);
         t->staging = td_plan_take(segment, (size_t)t->staging_bytes);
     }
+    /* What the ranks exchange lies in the segment; moments do for the one that saves them. */
+    td_plan *shared = t->shard.sharded ? segment : arena;
     t->grads = TD_PLAN_ARRAY(segment, float, n);
-    t->params = TD_PLAN_ARRAY(arena, float, t->tensors.flat);
-    t->m = TD_PLAN_ARRAY(arena, float, n);
-    t->v = TD_PLAN_ARRAY(arena, float, n);
+    t->params = TD_PLAN_ARRAY(shared, float, t->tensors.flat);
+    t->m = TD_PLAN_ARRAY(shared, float, t->shard.most);
+    t->v = TD_PLAN_ARRAY(shared, float, t->shard.most);
+    if (t->options.optimizer.grad_clip > 0) {
+        t->n_norm_slots = td_sumsq_f32_tiles(&(td_sumsq_f32_args){.n = n});
+        t->norm_slots = TD_PLAN_ARRAY(shared, double, t->n_norm_slots);
+    }
     t->ema = t->options.ema > 0 ? TD_PLAN_ARRAY(arena, float, t->tensors.flat) : NULL;
     for (int level = 0; accum_of(t) >> level > 1; level++) {
         t->more_grads[level] = TD_PLAN_ARRAY(arena, float, n);
@@ -419,8 +431,8 @@ static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activa
     int64_t ranges = n_decayed(t), skipped = t->tensors.n_decayed - ranges;
     t->decayed = td_plan_take(arena, (size_t)ranges * sizeof(*t->decayed));
     for (int64_t i = 0; i < ranges && t->decayed != NULL; i++) {
-        t->decayed[i][0] = t->tensors.decayed[skipped + i][0] - t->first;
-        t->decayed[i][1] = t->tensors.decayed[skipped + i][1] - t->first;
+        t->decayed[i][0] = t->tensors.decayed[skipped + i][0] - t->first - t->shard.first;
+        t->decayed[i][1] = t->tensors.decayed[skipped + i][1] - t->first - t->shard.first;
     }
     t->objective = (td_objective){.kind = t->options.loss,
                                   .split = t->split,
@@ -484,7 +496,8 @@ static td_status finish_passes(td_train *t, int workers) {
 }
 
 /* The bytes of a tower that has so many elements, of them so many trained. */
-static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t trained) {
+static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t trained,
+                                  int64_t updated) {
     int64_t size = (int64_t)sizeof(float), copies = 1;
     for (int level = 0; accum_of(t) >> level > 1; level++) {
         copies++;
@@ -492,7 +505,7 @@ static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t t
     return (td_tower_needs){.params = elements * size,
                             .average = t->options.ema > 0 ? elements * size : 0,
                             .grads = trained * copies * size,
-                            .moments = 2 * trained * size};
+                            .moments = 2 * updated * size};
 }
 
 /* Splits what was planned by tower, and what a tower's passes take by what they would take without
@@ -500,8 +513,10 @@ static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t t
 static td_status account(const td_train *t, td_train_needs *out) {
     int64_t image = image_flat(t), rest = t->tensors.flat - image;
     td_tower_needs *a = &out->image, *b = &out->text;
-    *a = tower_needs(t, image, trains_image(t) ? image : 0);
-    *b = tower_needs(t, rest, rest);
+    int64_t trained = trains_image(t) ? image : 0;
+    int64_t updated = t->shard.most < trained ? t->shard.most : trained; /* by rank 0 */
+    *a = tower_needs(t, image, trained, updated);
+    *b = tower_needs(t, rest, rest, t->shard.most - updated);
     out->other_bytes = out->segment_bytes + out->arena_bytes - out->activation_bytes -
                        (a->params + a->average + a->grads + a->moments + b->params + b->average +
                         b->grads + b->moments);
@@ -523,6 +538,8 @@ static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(create_passes(t));
     td_plan segment = {0}, arena = {0}, activations = {0};
     t->first = trains_image(t) ? 0 : image_flat(t);
+    t->shard = td_shard_make(t->options.zero, t->split.rank, t->split.ranks,
+                             t->tensors.flat - t->first, t->tensors.scalars - t->first);
     build(t, &segment, &arena, &activations);
     TD_TRY(finish_passes(t, 1));
     *out = (td_train_needs){.segment_bytes = (int64_t)segment.used_bytes,
@@ -560,9 +577,10 @@ static void init_region(void *arg, td_worker *worker) {
     int64_t first, last;
     td_worker_share(worker, td_tensors_pieces(&t->tensors), &first, &last);
     td_tensors_init(&t->tensors, t->options.seed, t->params, first, last);
-    td_worker_share(worker, t->tensors.flat - t->first, &first, &last);
+    td_worker_share(worker, t->shard.n, &first, &last);
     memset(t->m + first, 0, (size_t)(last - first) * sizeof(float));
     memset(t->v + first, 0, (size_t)(last - first) * sizeof(float));
+    td_worker_share(worker, t->tensors.flat - t->first, &first, &last);
     for (int level = 0; accum_of(t) >> level > 1; level++) {
         memset(t->more_grads[level] + first, 0, (size_t)(last - first) * sizeof(float));
     }
@@ -736,6 +754,23 @@ float *td_train_grads(td_train *t) {
 }
 float *td_train_moments(td_train *t, int order) {
     return order == 1 ? t->m : t->v;
+}
+const td_shard *td_train_shard(const td_train *t) {
+    return &t->shard;
+}
+
+void td_train_collect_moments(const td_train *t, int order, float *all) {
+    const float *mine = order == 1 ? t->m : t->v;
+    for (int rank = 0; rank < (t->shard.sharded ? t->split.ranks : 1); rank++) {
+        int64_t n = t->shard.sharded ? t->shard.weights[rank] : t->shard.n;
+        const float *part = t->shard.sharded ? td_rank_peer(t->rank, rank, mine) : mine;
+        memcpy(all, part, (size_t)n * sizeof(float));
+        all += n;
+    }
+}
+
+void td_train_take_moments(td_train *t, int order, const float *all) {
+    memcpy(td_train_moments(t, order), all + t->shard.first, (size_t)t->shard.n * sizeof(float));
 }
 
 td_status td_train_pages(const td_train *t, td_pages *out) {

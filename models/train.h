@@ -16,6 +16,7 @@
 #include "base/sha256.h"
 #include "models/objective.h"
 #include "models/program.h"
+#include "models/shard.h"
 #include "models/tensors.h"
 #include "threads/group.h"
 
@@ -35,8 +36,8 @@ double td_optimizer_lr(const td_optimizer *optimizer, int64_t step);
 /* The scalars of AdamW for a step, counted from 0. */
 td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, double grad_scale);
 
-/* All zero but the first six is the plain step. None of keep_padding, keep_last_block, recompute
- * and accum changes a bit of the result, except that in bf16 the first two do (tower.h).
+/* All zero but the first six is the plain step. None of keep_padding, keep_last_block, recompute,
+ * accum and zero changes a bit of the result, except that in bf16 the first two do (tower.h).
  *   keep_padding, keep_last_block   compute what pack and prune leave out (tower.h)
  *   recompute      keep only the input of each block and run it again before its backward pass
  *   accum          micro-batches that the step is cut into, a power of two that divides a rank's
@@ -50,6 +51,8 @@ td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, do
  *                  implies freeze_image
  *   patch_mask     share of each image's patches that is dropped before they are embedded (Li et
  *                  al., FLIP, 2023), but not in the last unmask_steps of optimizer.steps
+ *   zero           every rank updates a part of the weights and keeps the moments of that part
+ *                  (shard.h): gradients are reduced and scattered, weights gathered
  *   ema            decay of a moving average of the weights; 0: none */
 typedef struct td_train_options {
     td_model_config config;
@@ -59,6 +62,7 @@ typedef struct td_train_options {
     int64_t batch, blocks; /* global batch, logical blocks it is split into */
     uint64_t seed;         /* of the initial weights and of dropped patches */
     bool keep_padding, keep_last_block, recompute, freeze_image, image_features;
+    bool zero;
     int64_t accum;
     double patch_mask;
     int64_t unmask_steps;
@@ -128,12 +132,19 @@ td_program *td_train_program(td_train *train); /* of the last step */
 
 /* Flat buffers: weights, and their moving average (NULL without), td_tensors.flat elements; and
  * those that only trained tensors have, which start with element td_train_first: gradients, summed
- * over ranks, not clipped, after a step, and moments (1: m, 2: v). */
+ * over ranks, not clipped, after a step, and moments (1: m, 2: v). With zero, gradients are summed
+ * and moments there in this rank's part only (td_train_shard), whose first moment comes first. */
 float *td_train_params(td_train *train);
 float *td_train_ema(td_train *train);
 int64_t td_train_first(const td_train *train);
 float *td_train_grads(td_train *train);
 float *td_train_moments(td_train *train, int order);
+const td_shard *td_train_shard(const td_train *train);
+
+/* The moments of all ranks, in full, (flat - first) elements; and this rank's part out of such. No
+ * rank may be in a step that updates. */
+void td_train_collect_moments(const td_train *train, int order, float *all);
+void td_train_take_moments(td_train *train, int order, const float *all);
 
 /* Adds this rank's arena and segment: weights, gradients, moments, activations. */
 td_status td_train_pages(const td_train *train, td_pages *out);

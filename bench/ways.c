@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/ways.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "bench/peak.h"
 #include "bench/stats.h"
 #include "kernels/grain.h"
 
@@ -81,6 +83,56 @@ double td_way_time(td_team *team, const td_way *way, int64_t repeat) {
     timing t = {.way = way, .repeat = repeat};
     td_team_run(team, time_region, &t);
     return (double)(t.end_ns - t.start_ns) / (double)repeat;
+}
+
+enum { ROOF_ITERATIONS = 100000, MIN_STEADY = 5 };
+static const double STEADY = 0.03;
+
+typedef struct roof_timing {
+    td_isa isa;
+    int64_t start_ns, end_ns;
+} roof_timing;
+
+static void roof_region(void *arg, td_worker *worker) {
+    roof_timing *t = arg;
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        t->start_ns = td_now_ns();
+    }
+    td_peak_fma(t->isa, ROOF_ITERATIONS);
+    td_team_barrier(worker);
+    if (worker->id == 0) {
+        t->end_ns = td_now_ns();
+    }
+}
+
+double td_roof_time(td_team *team, td_isa isa, int workers, double flops) {
+    roof_timing t = {.isa = isa};
+    td_team_run(team, roof_region, &t);
+    double done = (double)td_peak_loop_find(isa)->flops * ROOF_ITERATIONS * workers;
+    return (double)(t.end_ns - t.start_ns) * flops / done;
+}
+
+void td_roof_compare(td_outcome *out, int companion) {
+    const td_companion *roof = &out->companions[companion];
+    const double *ns = roof->samples_ns;
+    double ratios[TD_COMPANION_SAMPLES];
+    int64_t kept = 0;
+    for (int64_t i = 1; i < roof->n; i++) {
+        if (fabs(ns[i] - ns[i - 1]) <= STEADY * ns[i]) {
+            ratios[kept++] = (ns[i - 1] + ns[i]) / 2 / out->samples_ns[i];
+        }
+    }
+    if (roof->n == 0) {
+        return;
+    }
+    td_outcome_number(out, "share_kept", (double)kept / (double)roof->n);
+    if (kept < MIN_STEADY) { /* a machine without quiet moments: all there is */
+        for (kept = 0; kept < roof->n; kept++) {
+            ratios[kept] = ns[kept] / out->samples_ns[kept];
+        }
+    }
+    td_outcome_number(out, "share_beside", td_stats_median(ratios, kept));
 }
 
 int td_way_beside(td_bench *bench, const td_way *way) {

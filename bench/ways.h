@@ -34,6 +34,13 @@ void td_way_region(const td_way *way, td_worker *worker);
 /* Nanoseconds of one of `repeat` runs. */
 double td_way_time(td_team *team, const td_way *way, int64_t repeat);
 
+/* Nanoseconds of so many operations at the FMA peak of an ISA, all workers of the team at it. */
+double td_roof_time(td_team *team, td_isa isa, int workers, double flops);
+
+/* share_beside of the record: the median share of the FMA peak, a companion, over the samples
+ * beside which it was steady: before and behind within 3 %. share_kept: of all samples, these. */
+void td_roof_compare(td_outcome *out, int companion);
+
 /* A companion that is another way: the name of its numbers. */
 int td_way_beside(td_bench *bench, const td_way *way);
 

@@ -13,7 +13,6 @@
 #include "base/rng.h"
 #include "bench/case.h"
 #include "bench/gemm_shapes.h"
-#include "bench/peak.h"
 #include "bench/stats.h"
 #include "bench/ways.h"
 #include "kernels/kernel.h"
@@ -44,13 +43,8 @@ typedef struct gemm_state {
     const td_gemm_f32_args *running;
     int64_t repeat, checked[2]; /* tiles */
     int64_t start_ns, end_ns;
-    int64_t roof_iterations;
     cpu_set_t everywhere; /* what this process may use, from before worker 0 was bound */
 } gemm_state;
-
-static const td_peak_loop *roof_loop(const gemm_state *s) {
-    return td_peak_loop_find(s->row->isa);
-}
 
 static td_status list_gemm(const td_workload *self, td_case_list *list) {
     const td_kernel *row = td_kernel_selected(TD_OP_gemm_f32);
@@ -208,11 +202,7 @@ static void timed_region(void *arg, td_worker *worker) {
         s->start_ns = td_now_ns();
     }
     for (int64_t i = 0; i < s->repeat; i++) {
-        if (s->running) {
-            run_share(bench, worker);
-        } else {
-            td_peak_fma(s->row->isa, s->roof_iterations);
-        }
+        run_share(bench, worker);
         td_team_barrier(worker);
     }
     if (worker->id == 0) {
@@ -220,18 +210,10 @@ static void timed_region(void *arg, td_worker *worker) {
     }
 }
 
-/* Nanoseconds that as many FLOPs take at the FMA peak, all workers at it. */
-static double time_roof(td_bench *bench) {
-    gemm_state *s = bench->state;
-    const double flops = (double)roof_loop(s)->flops;
-    s->running = NULL;
-    s->repeat = 1;
-    s->roof_iterations = s->roof_iterations > 0 ? s->roof_iterations : 100000;
-    td_team_run(bench->team, timed_region, bench);
-    s->running = &s->args;
-    double ns = (double)(s->end_ns - s->start_ns);
-    double rate = flops * (double)s->roof_iterations * bench->rank->workers / ns;
-    return td_gemm_f32_flops(&s->args) / rate;
+static double time_roof(const td_bench *bench) {
+    const gemm_state *s = bench->state;
+    return td_roof_time(bench->team, s->row->isa, bench->rank->workers,
+                        td_gemm_f32_flops(&s->args));
 }
 
 static void settle(void) {
@@ -422,12 +404,12 @@ static void finish_gemm(td_bench *bench) {
         if (companion->n == 0) {
             continue;
         }
-        double times = times_of(out, companion);
         if (i == s->roof) {
-            td_outcome_number(out, "share_beside", times);
+            td_roof_compare(out, i);
         } else if (i == s->free) {
-            td_outcome_number(out, "order_cost", 1 / times - 1);
+            td_outcome_number(out, "order_cost", 1 / times_of(out, companion) - 1);
         } else {
+            double times = times_of(out, companion);
             snprintf(name, sizeof name, "times_%.16s", companion->name);
             td_outcome_number(out, name, times);
             best = fmin(best, times);

@@ -6,16 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "bench/case.h"
-#include "bench/peak.h"
-#include "bench/stats.h"
+#include "bench/ways.h"
 #include "kernels/gemm/gemm_micro.h"
 
 enum { PARAM_ISA, PARAM_SHAPE, PARAM_PACKED, PARAM_K };
-enum { LANES = 16, MOST_ROWS = 16, MOST_COLS = 64, MOST_K = 512, ROOF_ITERATIONS = 20000 };
+enum { LANES = 16, MOST_ROWS = 16, MOST_COLS = 64, MOST_K = 512 };
 
 /* FLOP of a step: some 0.2 ms, long against the barrier behind it. */
 static const double STEP_FLOPS = 3e7;
@@ -38,11 +36,9 @@ typedef struct tile_state {
     td_gemm_micro micro; /* without operands */
     td_gemm_micro_fn *run;
     td_isa isa;
-    int64_t columns; /* of a row of B */
     td_arena arena;
     operands own[TD_MAX_WORKERS];
     bool wrong[TD_MAX_WORKERS];
-    int64_t start_ns, end_ns;
 } tile_state;
 
 static td_status list_family(const td_workload *self, td_case_list *list, int family) {
@@ -60,7 +56,7 @@ static td_status list_family(const td_workload *self, td_case_list *list, int fa
                 added->param[PARAM_SHAPE] = rows * 8 + vectors;
                 added->param[PARAM_PACKED] = packed;
                 added->param[PARAM_K] = k;
-                added->seconds = 0.3;
+                added->seconds = 0.6;
                 added->quick = rows == most.rows && vectors == most.vectors && k == depths[0] &&
                                families[family].isa != TD_ISA_PORTABLE;
             }
@@ -91,7 +87,6 @@ static td_status setup_tile(td_bench *bench) {
     }
     s->run = families[param[PARAM_ISA]].run;
     s->isa = families[param[PARAM_ISA]].isa;
-    s->columns = s->run(NULL).vectors * LANES;
     s->micro = (td_gemm_micro){.rows = (int)(param[PARAM_SHAPE] / 8),
                                .vectors = (int)(param[PARAM_SHAPE] % 8),
                                .packed = param[PARAM_PACKED] != 0,
@@ -141,7 +136,7 @@ static bool tile_is_right(const tile_state *s, const operands *own) {
             float sum = 0;
             for (int64_t k = 0; k < m->k; k++) {
                 float a = own->a[m->packed ? k * m->rows + i : i * m->lda + k];
-                sum = fmaf(a, own->b[k * s->columns + j], sum);
+                sum = fmaf(a, own->b[(j / LANES * m->k + k) * LANES + j % LANES], sum);
             }
             if (memcmp(&sum, &own->c[i * m->vectors * LANES + j], sizeof sum) != 0) {
                 return false;
@@ -187,27 +182,12 @@ static double step_flops(const td_bench *bench) {
            bench->rank->workers;
 }
 
-static void run_roof(void *arg, td_worker *worker) {
-    tile_state *s = ((td_bench *)arg)->state;
-    td_team_barrier(worker);
-    if (worker->id == 0) {
-        s->start_ns = td_now_ns();
-    }
-    td_peak_fma(s->isa, ROOF_ITERATIONS);
-    td_team_barrier(worker);
-    if (worker->id == 0) {
-        s->end_ns = td_now_ns();
-    }
-}
-
 /* Nanoseconds of as many FLOPs at the peak. */
 static td_status beside_tile(td_bench *bench, int companion, int64_t repeat, double *ns) {
     const tile_state *s = bench->state;
     (void)companion;
     (void)repeat;
-    td_team_run(bench->team, run_roof, bench);
-    double flops = (double)td_peak_loop_find(s->isa)->flops * ROOF_ITERATIONS;
-    *ns = (double)(s->end_ns - s->start_ns) * step_flops(bench) / (flops * bench->rank->workers);
+    *ns = td_roof_time(bench->team, s->isa, bench->rank->workers, step_flops(bench));
     return TD_OK;
 }
 
@@ -217,15 +197,7 @@ static void cost_tile(const td_bench *bench, td_cost *out) {
 }
 
 static void finish_tile(td_bench *bench) {
-    td_outcome *out = bench->outcome;
-    const td_companion *roof = &out->companions[0];
-    double ratios[TD_COMPANION_SAMPLES];
-    for (int64_t i = 0; i < roof->n; i++) {
-        ratios[i] = roof->samples_ns[i] / out->samples_ns[i];
-    }
-    if (roof->n > 0) {
-        td_outcome_number(out, "share_beside", td_stats_median(ratios, roof->n));
-    }
+    td_roof_compare(bench->outcome, 0);
 }
 
 const td_workload td_workload_tile = {

@@ -21,8 +21,8 @@ typedef enum td_act { TD_ACT_NONE, TD_ACT_GELU_ERF, TD_ACT_GELU_TANH, TD_ACT_GEL
  * (the dgrad of an activation). residual may be c itself. a_trans: A is stored (k, m); b_trans: B
  * is stored (n, k). k_starts (k_blocks + 1): the blocks of k, equal when NULL. NN is forward of a
  * projection stored (in, out), NT a linear layer with weight (out, in), TN a weight gradient.
- * Tiles: 2-D grid over C, columns outermost, so a worker's contiguous share packs each part of B
- * once. */
+ * packed: B as gemm_pack_f32 leaves it, read instead of b; NULL in gemm_bf16 and gemm_amx. Tiles:
+ * 2-D grid over C, columns outermost, so a worker's contiguous share packs each part of B once. */
 typedef struct td_gemm_f32_args {
     int64_t m, n, k;
     const float *a, *b;
@@ -41,7 +41,20 @@ typedef struct td_gemm_f32_args {
     int64_t ldact_grad_of;
     const uint16_t *a_bf16, *b_bf16; /* of gemm_bf16 and gemm_amx only */
     uint16_t *c_bf16;
+    const float *packed;
 } td_gemm_f32_args;
+
+/* B (k, n), stored (n, k) with b_trans, in the order in which products read it on every ISA: panel
+ * after panel of 16 columns, each (k, 16), zero beyond n. For a matrix that many products share,
+ * like a weight with few rows to multiply. packed: td_gemm_packed_floats(n, k) of gemm_plan.h,
+ * aligned to 64 bytes. Tile: 128 columns. */
+typedef struct td_gemm_pack_f32_args {
+    int64_t n, k;
+    const float *b;
+    int64_t ldb;
+    bool b_trans;
+    float *packed;
+} td_gemm_pack_f32_args;
 
 /* As gemm_f32, with A and B rounded to bf16 (nearest even, denormals to zero) before they are
  * multiplied. Products are joined in pairs, see kernel.h; everything behind the sums is f32. Memory

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/gemm/gemm_plan.h"
 #include "kernels/kernel_example_build.h"
 
 enum { NN, NT, TN };
@@ -14,7 +15,8 @@ enum {
     ERF = 32,
     TANH = 64,
     QUICK_ACT = 128,
-    UNEVEN = 256
+    UNEVEN = 256,
+    PACKED = 512
 };
 
 static const example_case cases[] = {
@@ -58,6 +60,11 @@ static void build_gemm(td_kernel_example *example, const int64_t *d) {
                 : flags & QUICK_ACT ? TD_ACT_GELU_QUICK
                                     : TD_ACT_NONE;
     gemm_operands(example, args, pad);
+    if (flags & PACKED) {
+        int64_t floats = td_gemm_packed_floats(args->n, args->k);
+        example_add(example, "packed", TD_EXAMPLE_IN, 1, floats, floats, FILL_LATER, 0,
+                    &args->packed);
+    }
     if (flags & UNEVEN) {
         example_starts(example, d[4], &args->k_starts);
     }
@@ -86,6 +93,7 @@ static void build_gemm(td_kernel_example *example, const int64_t *d) {
     }
     example_shape(example, "m%lld-n%lld-k%lld%s", (long long)d[0], (long long)d[1], (long long)d[2],
                   forms[d[3]]);
+    example_shape(example, "%s", flags & PACKED ? "-packed" : "");
     const char *act = flags & ERF ? "gelu" : flags & TANH ? "tanh" : "quick";
     example_shape(example, "%s%s%s%s%s%s%s%s%s", d[4] > 1 ? "-blocks" : "",
                   flags & UNEVEN ? "-uneven" : "", flags & ACCUMULATE ? "-acc" : "",
@@ -95,8 +103,30 @@ static void build_gemm(td_kernel_example *example, const int64_t *d) {
 }
 
 static td_status finish_gemm(td_kernel_example *example) {
-    example_fill_starts(example, example->args.gemm_f32.k, example->args.gemm_f32.k_blocks);
-    return TD_OK;
+    const td_gemm_f32_args *args = &example->args.gemm_f32;
+    example_fill_starts(example, args->k, args->k_blocks);
+    const example_buffer *packed = example_buffer_named(example, "packed");
+    if (packed == NULL) {
+        return TD_OK;
+    }
+    td_gemm_pack_f32_args pack = {.n = args->n,
+                                  .k = args->k,
+                                  .b = args->b,
+                                  .ldb = args->ldb,
+                                  .b_trans = args->b_trans,
+                                  .packed = packed->shown.data};
+    return example_compute(TD_OP_gemm_pack_f32, &pack);
+}
+
+static void build_gemm_pack(td_kernel_example *example, const int64_t *d) {
+    td_gemm_pack_f32_args *args = &example->args.gemm_pack_f32;
+    *args = (td_gemm_pack_f32_args){.n = d[0], .k = d[1], .b_trans = d[2] == NT};
+    int64_t cols = args->b_trans ? d[1] : d[0], floats = td_gemm_packed_floats(d[0], d[1]);
+    args->ldb = cols + d[3];
+    example_in(example, "b", args->b_trans ? d[0] : d[1], cols, args->ldb, &args->b);
+    example_out(example, "packed", 1, floats, floats, &args->packed);
+    example_shape(example, "n%lld-k%lld%s", (long long)d[0], (long long)d[1],
+                  args->b_trans ? "-nt" : "");
 }
 
 static void build_im2col(td_kernel_example *example, const int64_t *d) {
@@ -491,6 +521,7 @@ static const struct {
     td_status (*finish)(td_kernel_example *example);
 } builders[TD_OP_COUNT] = {
     [TD_OP_gemm_f32] = {build_gemm, finish_gemm},
+    [TD_OP_gemm_pack_f32] = {build_gemm_pack, NULL},
     [TD_OP_gemm_bf16] = {build_gemm, finish_gemm},
     [TD_OP_gemm_amx] = {build_gemm, finish_gemm},
     [TD_OP_im2col_f32] = {build_im2col, NULL},

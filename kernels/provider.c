@@ -216,7 +216,8 @@ void td_provider_set_threads(const td_provider *provider, int threads) {
 
 bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
     bool plain = args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
-                 args->residual == NULL && args->act_grad_of == NULL && args->k_blocks == 1;
+                 args->residual == NULL && args->act_grad_of == NULL && args->packed == NULL &&
+                 args->k_blocks == 1;
     bool fits = args->m <= INT_MAX && args->n <= INT_MAX && args->k <= INT_MAX &&
                 args->lda <= INT_MAX && args->ldb <= INT_MAX && args->ldc <= INT_MAX;
     return plain && fits;
@@ -234,8 +235,8 @@ bool td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *a
     }
     if (l->xsmm_sgemm) { /* rows are its columns: C' = B' A' */
         return l->xsmm_sgemm(args->b_trans ? 'T' : 'N', args->a_trans ? 'T' : 'N', (int)args->n,
-                      (int)args->m, (int)args->k, 1.0f, args->b, (int)args->ldb, args->a,
-                      (int)args->lda, beta, args->c, (int)args->ldc);
+                             (int)args->m, (int)args->k, 1.0f, args->b, (int)args->ldb, args->a,
+                             (int)args->lda, beta, args->c, (int)args->ldc);
     }
     l->cblas_sgemm(CBLAS_ROW_MAJOR, args->a_trans ? CBLAS_TRANS : CBLAS_NO_TRANS,
                    args->b_trans ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)args->m, (int)args->n,

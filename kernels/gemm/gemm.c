@@ -2,6 +2,7 @@
  * GEMM in f32: a step along k is one k, and operands keep their type.
  */
 #define GEMM_STEP(a, b, acc) td_v16_fma(a, b, acc)
+#define GEMM_B_STEP TD_LANES
 #include "kernels/gemm/gemm_loops.h"
 #include "kernels/gemm/gemm_micro.h"
 #include "kernels/gemm/gemm_pack.h"
@@ -36,20 +37,51 @@ static void finish_ahead(gemm_ahead *ahead) {
     }
 }
 
+/* Rows of floats that are read in place, some lines of them while a tile takes GEMM_CHUNK steps. */
+static gemm_ahead lines_of(const float *at, int64_t rows, int64_t cols, int64_t ld, int64_t lines) {
+    const int64_t size = (int64_t)sizeof(float);
+    return (gemm_ahead){.line = (const char *)at,
+                        .row = (const char *)at,
+                        .row_end = (const char *)(at + cols),
+                        .row_bytes = cols * size,
+                        .row_stride = ld * size,
+                        .rows = rows,
+                        .lines_a_chunk = lines};
+}
+
+/* A panel's share of the part of packed B after this one: deeper in the same columns, or the next
+ * ones. A is small and stays in L2. */
+static gemm_ahead weights_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel) {
+    const td_gemm_f32_args *args = block->args;
+    int64_t k = pass->first + pass->count, left = args->k - k, col = block->col;
+    if (pass->last) {
+        k = 0;
+        left = args->k;
+        col += block->cols;
+    }
+    const int64_t count = left < pass->count ? left : pass->count;
+    const int64_t first = count * panel / block->panels_m;
+    const int64_t last = count * (panel + 1) / block->panels_m;
+    const int64_t cols = args->n - col < block->cols ? args->n - col : block->cols;
+    const int64_t panels = td_gemm_ceil_div(cols, TD_GEMM_PANEL);
+    const int64_t lines = td_gemm_ceil_div(panels * GEMM_CHUNK, block->panels_m * block->panels_n);
+    return lines_of(args->packed + col * args->k + (k + first) * TD_LANES,
+                    last > first ? panels : 0, (last - first) * TD_LANES, args->k * TD_LANES,
+                    lines);
+}
+
 static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
                        gemm_ahead *ahead) {
     const td_gemm_f32_args *args = block->args;
-    if (args->a_trans) {
+    if (td_gemm_is_few(args) && !args->a_trans) {
+        *ahead = weights_of(block, pass, panel);
+    } else if (panel + 1 < block->panels_m && args->a_trans) {
         *ahead = copy_of(block, pass, panel + 1);
-        return;
+    } else if (panel + 1 < block->panels_m) {
+        const int64_t row = panel_start(block, panel + 1);
+        *ahead = lines_of(args->a + (block->row + row) * args->lda + pass->first,
+                          panel_start(block, panel + 2) - row, pass->count, args->lda, 1);
     }
-    int64_t row = panel_start(block, panel + 1);
-    ahead->rows = panel_start(block, panel + 2) - row;
-    ahead->row_bytes = pass->count * (int64_t)sizeof(float);
-    ahead->row_stride = args->lda * (int64_t)sizeof(float);
-    ahead->row = (const char *)(args->a + (block->row + row) * args->lda + pass->first);
-    ahead->line = ahead->row;
-    ahead->row_end = ahead->row + ahead->row_bytes;
 }
 
 static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_group *group) {
@@ -74,6 +106,17 @@ void TD_FN(gemm_f32)(const td_gemm_f32_args *args, int64_t first, int64_t last, 
     run_tiles(args, args, first, last, scratch);
 }
 
+void TD_FN(gemm_pack_f32)(const td_gemm_pack_f32_args *args, int64_t first, int64_t last,
+                          void *scratch) {
+    (void)scratch;
+    const td_gemm_f32_args b = {.b = args->b, .ldb = args->ldb, .b_trans = args->b_trans};
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t col = tile * TD_GEMM_PACK_COLS, left = args->n - col;
+        gemm_pack_b(args->packed + col * args->k, &b, 0, args->k, col,
+                    left < TD_GEMM_PACK_COLS ? left : TD_GEMM_PACK_COLS);
+    }
+}
+
 td_gemm_micro_size TD_FN(gemm_micro)(const td_gemm_micro *micro) {
     if (micro != NULL) {
         gemm_ahead nothing = {0};
@@ -82,6 +125,7 @@ td_gemm_micro_size TD_FN(gemm_micro)(const td_gemm_micro *micro) {
                           .a = micro->a,
                           .lda = micro->lda,
                           .b = micro->b,
+                          .b_apart = micro->k * TD_LANES,
                           .to = {micro->c, micro->vectors * TD_LANES}};
         gemm_tile_fn *tile = gemm_tiles[micro->packed][micro->vectors - 1][micro->rows];
         for (int64_t i = 0; i < micro->repeat; i++) {

@@ -25,3 +25,21 @@ int64_t td_gemm_f32_scratch(const td_gemm_f32_args *args) {
     int64_t flat = td_gemm_layout_of(args, TD_GEMM_DEPTH_AVX2).bytes;
     return deep > flat ? deep : flat;
 }
+
+int64_t td_gemm_pack_f32_tiles(const td_gemm_pack_f32_args *args) {
+    return td_gemm_ceil_div(args->n, TD_GEMM_PACK_COLS);
+}
+
+double td_gemm_pack_f32_flops(const td_gemm_pack_f32_args *args) {
+    (void)args;
+    return 0;
+}
+
+double td_gemm_pack_f32_bytes(const td_gemm_pack_f32_args *args) {
+    return 4.0 * (double)(args->n * args->k + td_gemm_packed_floats(args->n, args->k));
+}
+
+int64_t td_gemm_pack_f32_scratch(const td_gemm_pack_f32_args *args) {
+    (void)args;
+    return 0;
+}

@@ -4,8 +4,7 @@
  * waits in scratch, tile by tile, so that C's own stride and alignment do not matter.
  *
  * The source that includes this defines a step along k before (GEMM_STEP, see gemm_tile.h) and the
- * three functions declared below after: f32 steps by one k, bf16 by a pair. All counts along k are
- * steps.
+ * functions declared below after: f32 steps by one k, bf16 by a pair. All counts along k are steps.
  */
 #ifndef TD_KERNELS_GEMM_LOOPS_H
 #define TD_KERNELS_GEMM_LOOPS_H
@@ -24,6 +23,8 @@ typedef struct gemm_block {
     int64_t panels_m, panels_n;
     int64_t depth; /* of a pass */
     bool plain;
+    const float *b;  /* its part of a pass */
+    int64_t b_depth; /* steps from one panel of B to the next */
 } gemm_block;
 
 /* One register tile during one pass. */
@@ -69,7 +70,7 @@ static void run_spot(const gemm_block *block, const td_gemm_pass *pass, const ge
         const td_gemm_segment *s = &pass->segments[i];
         work->k = s->count;
         work->a = a + (s->first - pass->first) * a_step;
-        work->b = b + (s->first - pass->first) * GEMM_NR;
+        work->b = b + (s->first - pass->first) * GEMM_B_STEP;
         work->from = (gemm_place){NULL, 0};
         if (s->from >= 0) {
             work->from = slot_place(block, spot, s->from, false);
@@ -109,14 +110,15 @@ typedef struct gemm_panel {
     bool packed;
 } gemm_panel;
 
-/* B's part of a pass into `to`: GEMM_NR floats a step, panel after panel of pass->count steps. */
+/* B's part of a pass into `to`: GEMM_B_STEP floats a step, panel after panel of pass->count steps.
+ */
 static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *to);
 /* The group's part of A, where it must be copied. */
 static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_group *group);
 static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
                              const gemm_group *group, int64_t panel);
 
-/* What the panel after this one needs of A, for tiles to see to; and what they left undone. */
+/* What the panel of rows after this one needs, for tiles to see to; and what they left undone. */
 static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
                        gemm_ahead *ahead);
 static void finish_ahead(gemm_ahead *ahead);
@@ -160,15 +162,15 @@ static gemm_spot spot_at(const gemm_block *block, int64_t panel, int64_t j) {
 }
 
 /* One pass over one panel of rows. */
-static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const float *packed_b,
-                      const gemm_group *group, int64_t panel) {
+static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const gemm_group *group,
+                      int64_t panel) {
     const gemm_panel at = find_panel(block, pass, group, panel);
+    const bool whole = (int64_t)GEMM_B_STEP == GEMM_NR; /* panels of B are as wide as tiles */
+    const int64_t apart = whole ? TD_LANES : TD_LANES * block->b_depth;
     gemm_ahead ahead = {.next = 0};
-    gemm_work work = {.lda = at.ld, .ahead = &ahead};
+    gemm_work work = {.lda = at.ld, .ahead = &ahead, .b_apart = apart};
     gemm_spot spot = spot_at(block, panel, 0);
-    if (panel + 1 < block->panels_m) {
-        plan_ahead(block, pass, panel, &ahead);
-    }
+    plan_ahead(block, pass, panel, &ahead);
     for (int64_t j = 0; j < block->panels_n; j++) {
         gemm_spot next = spot;
         bool wraps = j + 1 == block->panels_n;
@@ -178,7 +180,7 @@ static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const f
         }
         int64_t vectors = td_gemm_ceil_div(spot.cols, TD_LANES);
         work.a = at.a;
-        work.b = packed_b + j * GEMM_NR * pass->count;
+        work.b = block->b + j * GEMM_NR * block->b_depth;
         run_spot(block, pass, &spot, gemm_tiles[at.packed][vectors - 1][spot.rows], &work,
                  at.packed ? spot.rows : 1);
         spot = next;
@@ -186,12 +188,20 @@ static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const f
     finish_ahead(&ahead);
 }
 
-static void run_block(const gemm_block *block) {
+static void run_block(gemm_block *block) {
+    const td_gemm_f32_args *args = block->args;
     float *packed_b = block->scratch + block->layout.packed_b;
     td_gemm_walk walk = {0};
     td_gemm_pass pass;
     while (td_gemm_next_pass(block->plan, block->depth, &walk, &pass)) {
-        prepare_b(block, &pass, packed_b);
+        if (args->packed != NULL) {
+            block->b = args->packed + block->col * args->k + pass.first * GEMM_B_STEP;
+            block->b_depth = args->k;
+        } else {
+            block->b = packed_b;
+            block->b_depth = pass.count;
+            prepare_b(block, &pass, packed_b);
+        }
         gemm_group group = {.stride = GEMM_MR * (pass.count + TD_GEMM_PANEL_PAD),
                             .packed = block->scratch + block->layout.panels_a};
         while (group.last < block->panels_m) {
@@ -200,7 +210,7 @@ static void run_block(const gemm_block *block) {
             group.last = group.last < block->panels_m ? group.last : block->panels_m;
             prepare_a(block, &pass, &group);
             for (int64_t panel = group.first; panel < group.last; panel++) {
-                run_panel(block, &pass, packed_b, &group, panel);
+                run_panel(block, &pass, &group, panel);
             }
         }
     }

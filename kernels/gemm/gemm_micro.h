@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* c = a b, `repeat` times. a: packed (k, rows), or rows of k floats lda apart; b: (k, columns of
- * the widest tile), of which vectors * 16 are used; c: (rows, vectors * 16). */
+/* c = a b, `repeat` times. a: packed (k, rows), or rows of k floats lda apart; b: panels of
+ * 16 columns, (k, 16) each; c: (rows, vectors * 16). */
 typedef struct td_gemm_micro {
     int rows, vectors;
     bool packed;

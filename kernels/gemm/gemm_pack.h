@@ -9,28 +9,17 @@
 /* B stored (k, n) is copied 128 columns at a time: fewer would use a fetched row badly, more would
  * write to so many places, a multiple of the page apart, that they evict one another. Rows ahead
  * are asked for, because the hardware does not look ahead across rows. */
-enum { GEMM_PACK_COLS = 128, GEMM_PACK_AHEAD = 8, GEMM_PACK_COLUMNS_AHEAD = 64 };
-
-/* One row of one panel: `cols` columns, zero up to GEMM_NR. */
-static inline void gemm_pack_row(float *to, const float *b, int64_t cols) {
-    for (int v = 0; v < GEMM_NV; v++) {
-        int64_t left = cols - v * TD_LANES;
-        td_v16 x = left >= TD_LANES ? td_v16_load(b + v * TD_LANES)
-                   : left > 0       ? td_v16_load_part(b + v * TD_LANES, left, 0.0f)
-                                    : td_v16_zero();
-        td_v16_store(to + v * TD_LANES, x);
-    }
-}
+enum { GEMM_PACK_COLS = TD_GEMM_PACK_COLS, GEMM_PACK_AHEAD = 8, GEMM_PACK_COLUMNS_AHEAD = 64 };
 
 /* B stored (k, n), at most GEMM_PACK_COLS columns. */
 static inline void gemm_pack_rows(float *to, const float *b, int64_t ldb, int64_t k, int64_t cols) {
-    for (int64_t p = 0; p < k; p++, b += ldb, to += GEMM_NR) {
+    for (int64_t p = 0; p < k; p++, b += ldb, to += TD_LANES) {
         const float *ahead = p + GEMM_PACK_AHEAD < k ? b + GEMM_PACK_AHEAD * ldb : b;
-        for (int64_t j = 0; j < cols; j += GEMM_NR) {
-            for (int64_t line = 0; line < GEMM_NR; line += 16) {
-                __builtin_prefetch(ahead + j + line, 0, 3);
-            }
-            gemm_pack_row(to + j * k, b + j, cols - j);
+        for (int64_t j = 0; j < cols; j += TD_LANES) {
+            __builtin_prefetch(ahead + j, 0, 3);
+            td_v16_store(to + j * k, cols - j >= TD_LANES
+                                         ? td_v16_load(b + j)
+                                         : td_v16_load_part(b + j, cols - j, 0.0f));
         }
     }
 }
@@ -45,29 +34,28 @@ static inline void gemm_pack_corner(float *to, const float *b, int64_t ldb, int6
     }
     td_transpose16(turned, TD_LANES, square, TD_LANES);
     for (int64_t p = 0; p < k; p++) {
-        td_v16_store(to + p * GEMM_NR, td_v16_load(turned + p * TD_LANES));
+        td_v16_store(to + p * TD_LANES, td_v16_load(turned + p * TD_LANES));
     }
 }
 
 /* B stored (n, k), one panel. */
 static inline void gemm_pack_panel_turned(float *to, const float *b, int64_t ldb, int64_t k,
                                           int64_t cols) {
-    for (int64_t j = 0; j < GEMM_NR; j += TD_LANES) {
-        int64_t left = cols - j < TD_LANES ? cols - j : TD_LANES, p = 0;
-        for (; left == TD_LANES && p + TD_LANES <= k; p += TD_LANES) {
-            for (int64_t i = 0; i < TD_LANES; i++) {
-                __builtin_prefetch(b + (j + i) * ldb + p + GEMM_PACK_COLUMNS_AHEAD, 0, 3);
-            }
-            td_transpose16(to + p * GEMM_NR + j, GEMM_NR, b + j * ldb + p, ldb);
+    int64_t p = 0;
+    for (; cols == TD_LANES && p + TD_LANES <= k; p += TD_LANES) {
+        for (int64_t i = 0; i < TD_LANES; i++) {
+            __builtin_prefetch(b + i * ldb + p + GEMM_PACK_COLUMNS_AHEAD, 0, 3);
         }
-        for (; p < k; p += TD_LANES) {
-            int64_t some = k - p < TD_LANES ? k - p : TD_LANES;
-            gemm_pack_corner(to + p * GEMM_NR + j, left > 0 ? b + j * ldb + p : b, ldb, some, left);
-        }
+        td_transpose16(to + p * TD_LANES, TD_LANES, b + p, ldb);
+    }
+    for (; p < k; p += TD_LANES) {
+        int64_t some = k - p < TD_LANES ? k - p : TD_LANES;
+        gemm_pack_corner(to + p * TD_LANES, b + p, ldb, some, cols);
     }
 }
 
-/* B's rows [k0, k0 + k) of columns [c0, c0 + cols), panel after panel. */
+/* B's rows [k0, k0 + k) of columns [c0, c0 + cols), panel after panel of 16 columns, each (k, 16),
+ * zero beyond the last column. */
 static inline void gemm_pack_b(float *to, const td_gemm_f32_args *args, int64_t k0, int64_t k,
                                int64_t c0, int64_t cols) {
     if (!args->b_trans) {
@@ -77,9 +65,9 @@ static inline void gemm_pack_b(float *to, const td_gemm_f32_args *args, int64_t 
         }
         return;
     }
-    for (int64_t j = 0; j < cols; j += GEMM_NR, to += k * GEMM_NR) {
-        int64_t some = cols - j < GEMM_NR ? cols - j : GEMM_NR;
-        gemm_pack_panel_turned(to, args->b + (c0 + j) * args->ldb + k0, args->ldb, k, some);
+    for (int64_t j = 0; j < cols; j += TD_LANES) {
+        int64_t some = cols - j < TD_LANES ? cols - j : TD_LANES;
+        gemm_pack_panel_turned(to + j * k, args->b + (c0 + j) * args->ldb + k0, args->ldb, k, some);
     }
 }
 

@@ -47,6 +47,21 @@ static inline int64_t td_gemm_ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
+/* Columns of a panel of B, on every ISA; and of a tile of gemm_pack_f32. */
+enum { TD_GEMM_PANEL = 16, TD_GEMM_PACK_COLS = 128 };
+
+static inline int64_t td_gemm_packed_floats(int64_t n, int64_t k) {
+    return td_gemm_ceil_div(n, TD_GEMM_PANEL) * TD_GEMM_PANEL * k;
+}
+
+/* Few rows times packed weights: 32 columns at a time, in passes whose part of B stays in L1 for
+ * all panels of rows, while the part after it is fetched. */
+enum { TD_GEMM_FEW_ROWS = 128, TD_GEMM_FEW_COLS = 32, TD_GEMM_FEW_DEPTH = 256 };
+
+static inline bool td_gemm_is_few(const td_gemm_f32_args *args) {
+    return args->packed != NULL && args->m <= TD_GEMM_FEW_ROWS && args->k_blocks == 1;
+}
+
 typedef struct td_gemm_grid {
     int64_t rows, strips, strip_cols; /* tiles in a strip, strips, columns of all but the last */
 } td_gemm_grid;
@@ -210,6 +225,9 @@ typedef struct td_gemm_cut {
  * per cut, would cost more than it saves. */
 static inline td_gemm_cut td_gemm_cut_of(const td_gemm_f32_args *args, int64_t depth) {
     td_gemm_cut cut = {td_gemm_grid_of(args).strip_cols, depth};
+    if (td_gemm_is_few(args)) {
+        return (td_gemm_cut){TD_GEMM_FEW_COLS, TD_GEMM_FEW_DEPTH};
+    }
     /* A narrower strip leaves room for more of k: 1,024 columns are four strips of 256, and two
      * passes over 1,024 k instead of three. */
     if (cut.cols > 0 && cut.cols < TD_GEMM_STRIP) {

@@ -22,6 +22,7 @@ TD_SIMD td_v16 pair_dot(td_v16 a, td_v16 b, td_v16 acc) {
 #define GEMM_STEP(a, b, acc) td_v16_fma(a, b, acc)
 #endif
 
+#define GEMM_B_STEP GEMM_NR
 #include "kernels/gemm/gemm_loops.h"
 #include "kernels/gemm_bf16/pairs_pack.h"
 #include "kernels/gemm_bf16/pairs_plan.h"

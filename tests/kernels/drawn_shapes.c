@@ -24,12 +24,12 @@ static const int64_t part_counts[] = {1, 2, 3, 7};
 static const int64_t block_counts[] = {1, 2, 3, 5, 8};
 static const int64_t flat_factors[] = {1, 17, 241, 941};
 
-/* In kernel_example_cases.c: accumulate, bias, preact, residual, act_grad, erf, tanh, quick, uneven
- * are bits 0 to 8. */
+/* In kernel_example_cases.c: accumulate, bias, preact, residual, act_grad, erf, tanh, quick,
+ * uneven, packed are bits 0 to 9, the last one of gemm_f32 alone. */
 static const int64_t gemm_flags[] = {0,       1,       2,          2 | 32,  2 | 4 | 128,    1 | 8,
                                      16 | 32, 2 | 8,   2 | 4 | 64, 16 | 64, 2 | 4 | 8 | 32, 1 | 2,
-                                     256,     256 | 8, 16 | 128};
-enum { GEMM_FLAGS = sizeof gemm_flags / sizeof gemm_flags[0] };
+                                     256,     256 | 8, 16 | 128, 512,    512 | 2 | 32};
+enum { GEMM_FLAGS = sizeof gemm_flags / sizeof gemm_flags[0], PACKED_FLAGS = 2 };
 
 static int64_t most(int64_t a, int64_t b) {
     return a > b ? a : b;
@@ -107,11 +107,12 @@ static const struct {
     range ranges[TD_EXAMPLE_DIMS];
     void (*fit)(int64_t *d);
 } domains[TD_OP_COUNT] = {
-#define GEMM                                                                                       \
-    { {SIZE, SIZE, SIZE, C(3), C(5), C(GEMM_FLAGS), C(6), C(2)}, fit_gemm }
-    [TD_OP_gemm_f32] = GEMM,
-    [TD_OP_gemm_bf16] = GEMM,
-    [TD_OP_gemm_amx] = GEMM,
+#define GEMM(flags)                                                                                \
+    { {SIZE, SIZE, SIZE, C(3), C(5), C(flags), C(6), C(2)}, fit_gemm }
+    [TD_OP_gemm_f32] = GEMM(GEMM_FLAGS),
+    [TD_OP_gemm_pack_f32] = {{SIZE, SIZE, C(2), C(6)}, NULL},
+    [TD_OP_gemm_bf16] = GEMM(GEMM_FLAGS - PACKED_FLAGS),
+    [TD_OP_gemm_amx] = GEMM(GEMM_FLAGS - PACKED_FLAGS),
     [TD_OP_im2col_f32] = {{S(3), SIZE, S(17), C(6)}, fit_im2col},
     [TD_OP_tokens_assemble_f32] = {{S(4), S(17), SIZE, C(2), C(2)}, fit_tokens},
     [TD_OP_rows_copy_f32] = {{S(4), S(17), SIZE, C(6), C(2)}, NULL},

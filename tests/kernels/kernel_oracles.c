@@ -10,6 +10,7 @@
 
 static twin_check_fn *const oracles[TD_OP_COUNT] = {
     [TD_OP_gemm_f32] = oracle_gemm_f32,
+    [TD_OP_gemm_pack_f32] = oracle_gemm_pack,
     [TD_OP_gemm_bf16] = oracle_gemm_bf16,
     [TD_OP_gemm_amx] = oracle_gemm_amx,
     [TD_OP_im2col_f32] = oracle_im2col,
@@ -181,6 +182,16 @@ static void check_gemm(const td_gemm_f32_args *before, const td_gemm_f32_args *a
 
 void oracle_gemm_f32(const void *before, const void *after) {
     check_gemm(before, after, false);
+}
+
+/* Panels of 16 columns, zero beyond the last column. */
+void oracle_gemm_pack(const void *before, const void *after) {
+    const td_gemm_pack_f32_args *g = before, *done = after;
+    for (int64_t i = 0; i < (g->n + 15) / 16 * 16 * g->k; i++) {
+        int64_t k = i / 16 % g->k, j = i / 16 / g->k * 16 + i % 16;
+        double want = j >= g->n ? 0 : (double)g->b[g->b_trans ? j * g->ldb + k : k * g->ldb + j];
+        twin_near("packed", i, (double)done->packed[i], want, 0);
+    }
 }
 
 void oracle_gemm_bf16(const void *before, const void *after) {

@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "kernels/gemm/gemm_plan.h"
 #include "kernels/kernel.h"
 
 enum { PAD = 5, MAX_ROWS = 8, CANARY = 0x7FC0BEEF };
@@ -256,34 +257,54 @@ static const char *describe(const problem *p, const td_kernel *row, int64_t part
     return text;
 }
 
-/* Every row, in one to seven calls, against what C must be. */
+/* B in the order of products, by another row's hand than the portable one's if there is one. */
+static float *pack_b(const problem *p) {
+    const td_gemm_f32_args *g = &p->args;
+    float *packed = td_alloc((size_t)(td_gemm_packed_floats(g->n, g->k) + 1) * sizeof(float));
+    td_gemm_pack_f32_args pack = {
+        .n = g->n, .k = g->k, .b = g->b, .ldb = g->ldb, .b_trans = g->b_trans, .packed = packed};
+    cr_assert_not_null(packed);
+    td_ops[TD_OP_gemm_pack_f32].run(&pack, 0, td_gemm_pack_f32_tiles(&pack), NULL);
+    return packed;
+}
+
+/* Every row, in one to seven calls, from B as it is and from B packed, against what C must be. */
 static void expect_rows_equal(const problem *p, const matrix *want) {
     const td_kernel *rows[MAX_ROWS];
     static const int64_t parts[] = {1, 2, 3, 7};
     int n_rows = gemm_rows(rows);
+    cr_assert_eq(td_kernels_select(td_isa_native()), TD_OK);
+    problem from_packed = *p;
+    float *packed = pack_b(p);
+    from_packed.args.packed = packed;
+    from_packed.args.b = NULL;
     for (int r = 0; r < n_rows; r++) {
         for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
             problem out = problem_run(p, rows[r], parts[i]);
+            problem again = problem_run(&from_packed, rows[r], parts[i]);
             cr_expect(matrix_equal(&out.c, want), "%s", describe(p, rows[r], parts[i]));
+            cr_expect(matrix_equal(&again.c, want), "packed: %s", describe(p, rows[r], parts[i]));
             outputs_destroy(&out);
+            outputs_destroy(&again);
         }
     }
+    td_free(packed);
 }
 
-/* Around the edges of register tiles (4 x 16, 6 x 16, 14 x 32), of tiles (64 rows), of strips (384
- * columns) and of passes (256 and 384 deep); primes; k = 507 gives rows of 512 floats, which
- * collide in L1 and are copied. */
+/* Around the edges of register tiles (2 x 16, 6 x 16, 14 x 32), of tiles (64 rows), of strips (384
+ * columns) and of passes (256 and 384 deep); primes; few rows, which go by columns, and many; k =
+ * 1,019 gives rows of 1,024 floats, which collide in L1 and are copied. */
 typedef struct shape {
     int64_t m, n, k;
 } shape;
 
 static shape shapes[] = {
-    {1, 1, 1},      {1, 17, 31},   {2, 33, 0},    {3, 16, 257},   {4, 15, 3},    {5, 31, 16},
-    {6, 15, 17},    {7, 32, 255},  {8, 2, 129},   {13, 47, 33},   {14, 48, 256}, {15, 1, 385},
-    {16, 16, 2},    {27, 33, 384}, {28, 64, 7},   {29, 31, 769},  {29, 40, 507}, {63, 17, 40},
-    {64, 32, 64},   {65, 33, 65},  {113, 65, 31}, {127, 16, 97},  {129, 79, 50}, {3, 383, 29},
-    {4, 384, 33},   {6, 385, 19},  {14, 416, 48}, {2, 769, 70},   {13, 811, 11}, {70, 401, 30},
-    {11, 37, 1031}, {50, 50, 64},  {257, 3, 23},  {17, 19, 1543},
+    {1, 1, 1},      {1, 17, 31},   {2, 33, 0},    {3, 16, 257},   {4, 15, 3},     {5, 31, 16},
+    {6, 15, 17},    {7, 32, 255},  {8, 2, 129},   {13, 47, 33},   {14, 48, 256},  {15, 1, 385},
+    {16, 16, 2},    {27, 33, 384}, {28, 64, 7},   {29, 31, 769},  {29, 40, 507},  {63, 17, 40},
+    {64, 32, 64},   {65, 33, 65},  {113, 65, 31}, {127, 16, 97},  {129, 79, 50},  {3, 383, 29},
+    {4, 384, 33},   {6, 385, 19},  {14, 416, 48}, {2, 769, 70},   {13, 811, 11},  {70, 401, 30},
+    {11, 37, 1031}, {50, 50, 64},  {257, 3, 23},  {17, 19, 1543}, {29, 99, 1019}, {130, 50, 1019},
 };
 
 ParameterizedTestParameters(gemm, rows_equal_the_canonical_order) {
@@ -321,6 +342,46 @@ Test(gemm, unusual_block_counts_and_tall_matrices) {
         expect_rows_equal(&p, &want);
         td_free(want.base);
         problem_destroy(&p);
+    }
+}
+
+Test(gemm, every_row_packs_in_one_order) {
+    static const shape some[] = {{0, 1, 1},   {0, 15, 7},   {0, 16, 16},  {0, 17, 33},
+                                 {0, 48, 5},  {0, 97, 50},  {0, 385, 31}, {0, 416, 20},
+                                 {0, 811, 9}, {0, 1024, 3}, {0, 2048, 17}};
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        for (int form = 0; form < 4; form += 2) {
+            const int64_t n = some[i].n, k = some[i].k, floats = td_gemm_packed_floats(n, k);
+            problem p = problem_make(1, n, k, form, 1, false, 0, TD_ACT_NONE, form / 2);
+            matrix want = matrix_make(1, floats, 0);
+            memset(want.data, 0, (size_t)floats * sizeof(float));
+            for (int64_t j = 0; j < n * k; j++) {
+                const int64_t row = j / n, col = j % n; /* as args.h says it lies */
+                want.data[col / 16 * 16 * k + row * 16 + col % 16] = b_of(&p, row, col);
+            }
+            for (int r = 0; r < count; r++) {
+                if (rows[r].op != TD_OP_gemm_pack_f32 || rows[r].isa > td_isa_native()) {
+                    continue;
+                }
+                matrix found = matrix_make(1, floats, 0);
+                td_gemm_pack_f32_args args = {.n = n,
+                                              .k = k,
+                                              .b = p.args.b,
+                                              .ldb = p.args.ldb,
+                                              .b_trans = p.args.b_trans,
+                                              .packed = found.data};
+                int64_t tiles = td_gemm_pack_f32_tiles(&args);
+                rows[r].run(&args, tiles / 2, tiles, NULL);
+                rows[r].run(&args, 0, tiles / 2, NULL);
+                cr_expect(matrix_equal(&found, &want), "%s n %d k %d form %d", rows[r].name, (int)n,
+                          (int)k, form);
+                td_free(found.base);
+            }
+            td_free(want.base);
+            problem_destroy(&p);
+        }
     }
 }
 

@@ -6,10 +6,11 @@
 void td_allgather__ring(td_moves *s) {
     int p = s->ranks;
     for (int rank = 0; rank < p; rank++) {
-        int previous = (rank + p - 1) % p;
         td_copy_blocks(s, 0, rank, TD_BUFFER_OUT, rank, s->in, rank, 1);
-        for (int step = 0; step < p - 1; step++) {
-            td_copy_blocks(s, step, rank, TD_BUFFER_OUT, previous,
+    }
+    for (int step = 0; step < p - 1; step++) {
+        for (int rank = 0; rank < p; rank++) {
+            td_copy_blocks(s, step, rank, TD_BUFFER_OUT, (rank + p - 1) % p,
                            step == 0 ? s->in : TD_BUFFER_OUT, rank - step - 1, 1);
         }
     }

@@ -5,8 +5,8 @@
  * no part as a receiver. */
 void td_broadcast__scatter_ring(td_moves *s) {
     int p = s->ranks;
-    td_scatter__binomial(s);
     td_copy_blocks(s, 0, s->root, TD_BUFFER_OUT, s->root, s->in, 0, s->blocks);
+    td_scatter__binomial(s);
     td_then(s);
     for (int step = 0; step < p - 1; step++) {
         for (int rank = 0; rank < p; rank++) {

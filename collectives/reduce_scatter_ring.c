@@ -6,12 +6,13 @@
  * own. */
 void td_reduce_scatter__ring(td_moves *s) {
     int p = s->ranks;
-    for (int rank = 0; rank < p; rank++) {
-        int previous = (rank + p - 1) % p;
-        for (int step = 0; step < p - 1; step++) {
-            td_add_blocks(s, step, rank, TD_BUFFER_PARTIAL, s->in, previous,
+    for (int step = 0; step < p - 1; step++) {
+        for (int rank = 0; rank < p; rank++) {
+            td_add_blocks(s, step, rank, TD_BUFFER_PARTIAL, s->in, (rank + p - 1) % p,
                           step == 0 ? s->in : TD_BUFFER_PARTIAL, rank - step - 2, 1);
         }
+    }
+    for (int rank = 0; rank < p; rank++) {
         td_finish_blocks(s, p - 1, rank, TD_BUFFER_OUT, rank, TD_BUFFER_PARTIAL, rank, 1);
     }
 }

@@ -20,6 +20,8 @@ td_status td_schedule_create(const td_schedule_options *options, td_generate_fn 
                   .blocks = options->blocks,
                   .segments = options->segments,
                   .in_place = options->in_place,
+                  .sink = options->sink,
+                  .sink_arg = options->sink_arg,
                   .at = td_alloc((size_t)options->ranks * sizeof *s.at)};
     start_phase(&s, TD_BUFFER_IN);
     if (s.at == NULL) {
@@ -45,6 +47,12 @@ static void add_move(td_moves *s, td_move move) {
     bool stays = move.kind == TD_MOVE_COPY && move.peer == move.rank &&
                  move.from.buffer == move.to.buffer && move.from.chunk == move.to.chunk;
     if ((move.chunks == 0 && move.kind != TD_MOVE_MEET) || stays) {
+        return;
+    }
+    if (s->sink != NULL) {
+        move.round += s->base;
+        s->rounds = move.round >= s->rounds ? move.round + 1 : s->rounds;
+        s->sink_full = s->sink_full || !s->sink(s->sink_arg, &move);
         return;
     }
     if (s->n_moves == s->capacity && !s->out_of_memory) {

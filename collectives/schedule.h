@@ -52,6 +52,10 @@ typedef struct td_moves {
     td_move *moves; /* sorted by round once linked, otherwise as added */
     int n_moves, capacity, rounds;
     bool out_of_memory;
+    /* When set, moves are handed on as they are added, and not kept; false: no more are wanted. */
+    bool (*sink)(void *arg, const struct td_move *move);
+    void *sink_arg;
+    bool sink_full;
     /* Of the phase that is being added: where a phase finds its input, and its first round. */
     td_buffer in;
     int base;
@@ -67,6 +71,8 @@ typedef void td_generate_fn(td_moves *s);
 typedef struct td_schedule_options {
     int ranks, root, blocks, segments;
     bool in_place;
+    bool (*sink)(void *arg, const struct td_move *move); /* or NULL; see td_moves */
+    void *sink_arg;
 } td_schedule_options;
 td_status td_schedule_create(const td_schedule_options *options, td_generate_fn *generate,
                              td_moves *out);

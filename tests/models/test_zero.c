@@ -98,8 +98,8 @@ Test(zero, a_rank_keeps_its_part_of_the_moments) {
     int64_t own = parts.image.moments + parts.text.moments;
     cr_expect(own >= all / 4 && own <= all / 4 + 2 * TD_TILE_FLAT * 4, "%lld of %lld bytes",
               (long long)own, (long long)all);
-    int64_t saved = plain.segment_bytes + plain.arena_bytes - parts.segment_bytes -
-                    parts.arena_bytes;
+    int64_t saved =
+        plain.segment_bytes + plain.arena_bytes - parts.segment_bytes - parts.arena_bytes;
     cr_expect(saved >= all - own - 4096, "%lld bytes less", (long long)saved);
     cr_expect_geq(parts.other_bytes, 0);
 }

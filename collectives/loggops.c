@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collectives/loggops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/options.h"
+
+/* What is kept of a move. */
+typedef struct message {
+    int round, rank, peer, chunks;
+    td_move_kind kind;
+    double arrives;
+} message;
+
+typedef struct message_list {
+    message *at;
+    int64_t n, capacity;
+} message_list;
+
+typedef struct simulator {
+    const td_network *network;
+    int ranks, round;
+    double chunk_bytes;
+    double *prev;                 /* of each rank: when it was done with the rounds before */
+    double *now;                  /* the same, as this round goes on */
+    int *unit[TD_NETWORK_LEVELS]; /* of each rank, counted over the whole machine */
+    double *out_free[TD_NETWORK_LEVELS], *in_free[TD_NETWORK_LEVELS]; /* of each link */
+    message_list list; /* of this round; of all rounds, when they do not come in order */
+    bool sorted, out_of_memory;
+    td_simulation result;
+} simulator;
+
+/* ---- what a network is written as ---- */
+
+static td_status parse_parameter(const char *text, td_network_level *level) {
+    const struct {
+        const char *name;
+        double *field;
+    } fields[] = {
+        {"L", &level->L}, {"o", &level->o}, {"g", &level->g}, {"G", &level->G}, {"O", &level->O}};
+    if (strcmp(text, "shared") == 0) {
+        level->shared = true;
+        return TD_OK;
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (text[0] == fields[i].name[0] && text[1] == '=') {
+            return td_parse_real(text + 2, fields[i].name, 0, 1e12, fields[i].field);
+        }
+    }
+    return td_fail(TD_EUSAGE,
+                   "machine: level %s: \"%s\"; expected L=, o=, g= (ns), G=, O= (ns a "
+                   "byte) or shared",
+                   level->name, text);
+}
+
+static td_status parse_level(char *text, td_network_level *level) {
+    char *parameters = strchr(text, '/'), *units = strchr(text, ':'), *rest = NULL;
+    if (parameters != NULL) {
+        *parameters++ = '\0';
+        units = strchr(text, ':');
+    }
+    if (units == NULL || units == text || units - text >= TD_NETWORK_NAME) {
+        return td_fail(TD_EUSAGE,
+                       "machine: \"%s\"; expected NAME:UNITS/PARAMETERS, as "
+                       "node:4/L=1500,G=0.1",
+                       text);
+    }
+    *units++ = '\0';
+    snprintf(level->name, sizeof level->name, "%s", text);
+    long long count;
+    TD_TRY(td_parse_int(units, "units of a level", 1, TD_SIMULATED_RANKS, &count));
+    level->units = (int)count;
+    for (char *at = parameters == NULL ? NULL : strtok_r(parameters, ",", &rest); at != NULL;
+         at = strtok_r(NULL, ",", &rest)) {
+        TD_TRY(parse_parameter(at, level));
+    }
+    return TD_OK;
+}
+
+td_status td_network_parse(const char *text, td_network *out) {
+    char copy[512], *rest = NULL;
+    td_network network = {0};
+    if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy) {
+        return td_fail(TD_EUSAGE, "machine: more than %zu characters", sizeof copy - 1);
+    }
+    for (char *at = strtok_r(copy, " ", &rest); at != NULL; at = strtok_r(NULL, " ", &rest)) {
+        if (network.levels == TD_NETWORK_LEVELS) {
+            return td_fail(TD_EUSAGE, "machine: too many levels; expected at most %d",
+                           TD_NETWORK_LEVELS);
+        }
+        TD_TRY(parse_level(at, &network.level[network.levels++]));
+    }
+    if (network.levels == 0) {
+        return td_fail(TD_EUSAGE, "machine: no level; expected NAME:UNITS/PARAMETERS");
+    }
+    *out = network;
+    return TD_OK;
+}
+
+int64_t td_network_ranks(const td_network *network) {
+    int64_t ranks = 1;
+    for (int i = 0; i < network->levels && ranks <= TD_SIMULATED_RANKS; i++) {
+        ranks *= network->level[i].units;
+    }
+    return ranks;
+}
+
+/* ---- one round ---- */
+
+static int level_between(const simulator *s, int a, int b) {
+    int level = 0;
+    while (level + 1 < s->network->levels && s->unit[level][a] == s->unit[level][b]) {
+        level++;
+    }
+    return level;
+}
+
+static double later(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* now of the sender: when it may send its next message of this round. */
+static void send(simulator *s, message *m) {
+    int at = level_between(s, m->peer, m->rank);
+    const td_network_level *l = &s->network->level[at];
+    double bytes = m->chunks * s->chunk_bytes, start = s->now[m->peer];
+    if (s->network->S > 0 && bytes > s->network->S) {
+        start = later(start + l->o + l->L, s->prev[m->rank]) + l->o + l->L;
+    }
+    s->now[m->peer] = start + l->o + bytes * l->O;
+    double *out = &s->out_free[at][l->shared ? s->unit[at][m->peer] : m->peer];
+    double *in = &s->in_free[at][l->shared ? s->unit[at][m->rank] : m->rank];
+    double leaves = later(s->now[m->peer], *out), taken = later(l->g, bytes * l->G);
+    *out = leaves + taken;
+    double begins = later(leaves + l->L, *in);
+    *in = begins + taken;
+    m->arrives = begins + bytes * l->G;
+    s->result.messages++;
+    s->result.bytes += bytes;
+}
+
+static void receive(simulator *s, const message *m) {
+    double bytes = m->chunks * s->chunk_bytes, *now = &s->now[m->rank];
+    if (m->peer != m->rank) {
+        const td_network_level *l = &s->network->level[level_between(s, m->peer, m->rank)];
+        *now = later(*now, m->arrives) + l->o + bytes * l->O;
+    } else if (m->kind == TD_MOVE_COPY) {
+        *now += bytes * s->network->copy;
+    }
+    if (m->kind == TD_MOVE_REDUCE) {
+        *now += bytes * s->network->reduce;
+    }
+}
+
+static void end_round(simulator *s, message *first, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (first[i].peer != first[i].rank) {
+            send(s, &first[i]);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        receive(s, &first[i]);
+    }
+    memcpy(s->prev, s->now, (size_t)s->ranks * sizeof *s->prev);
+}
+
+/* ---- all of them ---- */
+
+/* Moves between two ranks that follow each other in a round are one message. */
+static bool keep(simulator *s, const td_move *move) {
+    message *last = s->list.n > 0 ? &s->list.at[s->list.n - 1] : NULL;
+    if (last != NULL && last->round == move->round && last->rank == move->rank &&
+        last->peer == move->peer && last->kind == move->kind) {
+        last->chunks += move->chunks;
+        return true;
+    }
+    if (s->list.n == s->list.capacity) {
+        int64_t capacity = s->list.capacity == 0 ? 4096 : 2 * s->list.capacity;
+        message *larger = td_realloc(s->list.at, (size_t)capacity * sizeof *larger);
+        if (larger == NULL) {
+            s->out_of_memory = true;
+            return false;
+        }
+        s->list.at = larger;
+        s->list.capacity = capacity;
+    }
+    s->list.at[s->list.n++] = (message){.round = move->round,
+                                        .rank = move->rank,
+                                        .peer = move->peer,
+                                        .chunks = move->chunks,
+                                        .kind = move->kind};
+    return true;
+}
+
+/* Moves in order of rounds: nothing is kept but the round that is going on. */
+static bool take_in_order(void *arg, const td_move *move) {
+    simulator *s = arg;
+    if (move->round < s->round || !s->sorted) {
+        s->sorted = false;
+        return false;
+    }
+    if (move->round > s->round) {
+        end_round(s, s->list.at, s->list.n);
+        s->list.n = 0;
+        s->round = move->round;
+    }
+    return keep(s, move);
+}
+
+static bool take_all(void *arg, const td_move *move) {
+    return keep(arg, move);
+}
+
+typedef struct count {
+    double moves;
+    int round;
+    bool sorted;
+} count;
+
+static bool count_move(void *arg, const td_move *move) {
+    count *c = arg;
+    c->moves++;
+    c->sorted = c->sorted && move->round >= c->round;
+    c->round = move->round;
+    return true;
+}
+
+/* How many moves there are: a row's grow by a power of its ranks, which two small numbers of them
+ * show. sorted: they come in order of rounds. */
+static td_status estimate(const td_collective *row, int ranks, int segments, count *out) {
+    double moves[2];
+    for (int i = 0; i < 2; i++) {
+        td_moves schedule;
+        *out = (count){.sorted = true};
+        td_schedule_options options = {.ranks = 64 << i,
+                                       .blocks = row->blocks(64 << i),
+                                       .segments = segments,
+                                       .sink = count_move,
+                                       .sink_arg = out};
+        TD_TRY(td_schedule_create(&options, row->generate, &schedule));
+        td_schedule_destroy(&schedule);
+        moves[i] = out->moves;
+    }
+    out->moves = moves[1] * pow(moves[1] / moves[0], log2(ranks / 128.0));
+    return TD_OK;
+}
+
+static td_status check_work(const td_collective *row, int ranks, int segments) {
+    enum { SMALL = 512, MOST_KEPT = 32 << 20 }; /* 1 GiB of them */
+    count moves;
+    if (ranks <= SMALL) {
+        return TD_OK;
+    }
+    TD_TRY(estimate(row, ranks, segments, &moves));
+    if (moves.moves > (double)(moves.sorted ? TD_SIMULATED_MOST : MOST_KEPT)) {
+        return td_fail(TD_ESKIP, "%s/%s on %d ranks has some %.1e moves, too many to go through",
+                       row->operation, row->algorithm, ranks, moves.moves);
+    }
+    return TD_OK;
+}
+
+/* A stable counting sort, then round by round. */
+static td_status run_kept(simulator *s, int rounds) {
+    int64_t *first = td_alloc_zero(((size_t)rounds + 2) * sizeof *first);
+    message *sorted = td_alloc(((size_t)s->list.n + 1) * sizeof *sorted);
+    if (first == NULL || sorted == NULL) {
+        td_free(first);
+        td_free(sorted);
+        return td_fail(TD_ENOMEM, "a simulation of %lld messages", (long long)s->list.n);
+    }
+    for (int64_t i = 0; i < s->list.n; i++) {
+        first[s->list.at[i].round + 1]++;
+    }
+    for (int round = 0; round < rounds; round++) {
+        first[round + 1] += first[round];
+    }
+    for (int64_t i = 0; i < s->list.n; i++) {
+        sorted[first[s->list.at[i].round]++] = s->list.at[i];
+    }
+    for (int64_t i = 0, n; i < s->list.n; i += n) {
+        n = 1;
+        while (i + n < s->list.n && sorted[i + n].round == sorted[i].round) {
+            n++;
+        }
+        end_round(s, sorted + i, n);
+    }
+    td_free(first);
+    td_free(sorted);
+    return TD_OK;
+}
+
+static td_status generate(simulator *s, const td_collective *row, int segments, bool in_order,
+                          int *rounds) {
+    td_moves schedule;
+    td_schedule_options options = {.ranks = s->ranks,
+                                   .blocks = row->blocks(s->ranks),
+                                   .segments = segments,
+                                   .sink = in_order ? take_in_order : take_all,
+                                   .sink_arg = s};
+    s->chunk_bytes /= (double)options.blocks * segments;
+    TD_TRY(td_schedule_create(&options, s->ranks == 1 ? NULL : row->generate, &schedule));
+    *rounds = schedule.rounds;
+    td_schedule_destroy(&schedule);
+    return TD_OK;
+}
+
+static td_status run(simulator *s, const td_collective *row, double bytes) {
+    int segments = td_collective_segments(row, (int64_t)bytes / row->blocks(s->ranks));
+    TD_TRY(check_work(row, s->ranks, segments));
+    s->sorted = true;
+    s->chunk_bytes = bytes;
+    TD_TRY(generate(s, row, segments, true, &s->result.rounds));
+    if (s->sorted) {
+        end_round(s, s->list.at, s->list.n);
+    } else {
+        size_t size = (size_t)s->ranks * sizeof(double);
+        memset(s->prev, 0, size);
+        memset(s->now, 0, size);
+        for (int i = 0; i < s->network->levels; i++) {
+            memset(s->out_free[i], 0, size);
+            memset(s->in_free[i], 0, size);
+        }
+        s->result = (td_simulation){0};
+        s->list.n = 0;
+        s->chunk_bytes = bytes;
+        TD_TRY(generate(s, row, segments, false, &s->result.rounds));
+    }
+    if (s->out_of_memory) {
+        return td_fail(TD_ENOMEM, "a simulation of %d ranks", s->ranks);
+    }
+    return s->sorted ? TD_OK : run_kept(s, s->result.rounds);
+}
+
+static td_status prepare(simulator *s) {
+    const td_network *network = s->network;
+    size_t n = (size_t)s->ranks;
+    s->prev = td_alloc_zero(n * sizeof *s->prev);
+    s->now = td_alloc_zero(n * sizeof *s->now);
+    bool good = s->prev != NULL && s->now != NULL;
+    for (int i = network->levels - 1, inside = 1; i >= 0; i--) {
+        s->unit[i] = td_alloc(n * sizeof **s->unit);
+        s->out_free[i] = td_alloc_zero(n * sizeof **s->out_free);
+        s->in_free[i] = td_alloc_zero(n * sizeof **s->in_free);
+        good = good && s->unit[i] != NULL && s->out_free[i] != NULL && s->in_free[i] != NULL;
+        for (int rank = 0; rank < s->ranks && good; rank++) {
+            s->unit[i][rank] = rank / inside;
+        }
+        inside *= network->level[i].units;
+    }
+    return good ? TD_OK : td_fail(TD_ENOMEM, "a simulation of %d ranks", s->ranks);
+}
+
+td_status td_simulate(const td_network *network, const td_collective *row, int ranks, double bytes,
+                      td_simulation *out) {
+    if (row->direct != NULL) {
+        return td_fail(TD_EUSAGE,
+                       "%s/%s reads and writes the memory of other ranks; there are no messages "
+                       "to simulate",
+                       row->operation, row->algorithm);
+    }
+    if (ranks < 1 || ranks > TD_SIMULATED_RANKS || ranks > td_network_ranks(network)) {
+        return td_fail(TD_EUSAGE,
+                       "%d ranks; the machine has place for %lld, and %d can be simulated", ranks,
+                       (long long)td_network_ranks(network), TD_SIMULATED_RANKS);
+    }
+    if (!row->fits(ranks)) {
+        return td_fail(TD_EUSAGE, "%s/%s is not made for %d ranks", row->operation, row->algorithm,
+                       ranks);
+    }
+    simulator s = {.network = network, .ranks = ranks};
+    td_status status = prepare(&s);
+    if (status == TD_OK) {
+        status = run(&s, row, bytes);
+    }
+    for (int rank = 0; rank < ranks && status == TD_OK; rank++) {
+        s.result.ns = later(s.result.ns, s.now[rank]);
+    }
+    for (int i = 0; i < network->levels; i++) {
+        td_free(s.unit[i]);
+        td_free(s.out_free[i]);
+        td_free(s.in_free[i]);
+    }
+    td_free(s.prev);
+    td_free(s.now);
+    td_free(s.list.at);
+    if (status == TD_OK) {
+        *out = s.result;
+    }
+    return status;
+}

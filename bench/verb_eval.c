@@ -6,45 +6,29 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/cpu.h"
 #include "base/memory.h"
-#include "base/options.h"
 #include "base/text.h"
-#include "bench/row_choice.h"
-#include "data/pairs.h"
-#include "models/checkpoint.h"
+#include "bench/trained.h"
 #include "models/evaluate.h"
 #include "threads/layout.h"
 
 typedef struct eval_cli {
-    const char *weights, *data, *model, *loss, *tokenizer, *layout, *templates, *precision;
-    bool held_out;
-    int64_t limit, synthetic, seed;
-    double holdout;
+    td_trained_cli trained;
+    const char *layout, *templates;
+    int64_t limit;
 } eval_cli;
 
-#define AT(field) offsetof(eval_cli, field)
+#define AT(field)         offsetof(eval_cli, field)
+#define TRAINED_AT(field) AT(trained.field)
 static const td_option options_table[] = {
-    {"weights", TD_OPTION_TEXT, AT(weights), 0, 0, NULL, "FILE",
-     "safetensors that `tandem train --save` wrote, or open_clip's with --model"},
-    {"data", TD_OPTION_TEXT, AT(data), 0, 0, NULL, "PATH",
-     "TFRecord shards (directory or glob); the embedded procedural set without"},
-    {"synthetic", TD_OPTION_INT, AT(synthetic), 1, 1e9, NULL, "N", "pairs of the embedded set"},
-    {"seed", TD_OPTION_INT, AT(seed), 0, 1e15, NULL, "N", "of the embedded set, as in training"},
-    {"held-out", TD_OPTION_FLAG, AT(held_out), 0, 0, NULL, NULL,
+    TD_TRAINED_OPTIONS(TRAINED_AT),
+    {"held-out", TD_OPTION_FLAG, AT(trained.held_out), 0, 0, NULL, NULL,
      "only pairs that training with the same --holdout never saw"},
-    {"holdout", TD_OPTION_REAL, AT(holdout), 0, 0.9, NULL, "SHARE", "share that was held out"},
+    {"holdout", TD_OPTION_REAL, AT(trained.holdout), 0, 0.9, NULL, "SHARE",
+     "share that was held out"},
     {"limit", TD_OPTION_INT, AT(limit), 1, 20000, NULL, "N", "use at most N pairs"},
-    {"model", TD_OPTION_TEXT, AT(model), 0, 0, NULL, "NAME",
-     "configuration, when the file does not say (name or open_clip .json)"},
-    {"loss", TD_OPTION_CHOICE, AT(loss), 0, 0, "softmax|sigmoid", NULL,
-     "with --model: which loss the weights were trained with"},
-    {"tokenizer", TD_OPTION_TEXT, AT(tokenizer), 0, 0, NULL, "FILE",
-     "merges file, when another than the one the weights name"},
     {"templates", TD_OPTION_TEXT, AT(templates), 0, 0, NULL, "FILE",
      "zeroshot: one template a line, {} stands for the class"},
-    {"precision", TD_OPTION_CHOICE, AT(precision), 0, 0, TD_PRECISION_CHOICES, NULL,
-     "arithmetic of the towers' products; default f32"},
     {"layout", TD_OPTION_TEXT, AT(layout), 0, 0, NULL, "LAYOUT", "workers of one rank: p1xt2"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]), MAX_TEMPLATES = 256 };
@@ -61,9 +45,7 @@ static const td_verb_help verb_help = {
 /* What is opened for one evaluation. */
 typedef struct eval_run {
     const eval_cli *cli;
-    td_safetensors weights;
-    td_tokenizer *tokenizer;
-    td_pairs *pairs;
+    td_trained trained;
     td_encoder *encoder;
     char *template_text; /* the file, cut into lines */
     const char *lines[MAX_TEMPLATES];
@@ -71,23 +53,8 @@ typedef struct eval_run {
     int n_templates;
 } eval_run;
 
-static td_status find_config(eval_run *run, td_model_config *config, td_loss *loss,
-                             const char **tokenizer) {
-    const eval_cli *cli = run->cli;
-    if (cli->model == NULL) {
-        return td_checkpoint_describe(&run->weights, config, loss, tokenizer);
-    }
-    *tokenizer = "";
-    *loss = strcmp(cli->loss, "sigmoid") == 0 ? TD_LOSS_SIGMOID : TD_LOSS_SOFTMAX;
-    return td_model_config_load(cli->model, config);
-}
-
-static td_status create_encoder(eval_run *run, const td_model_config *config, td_loss loss) {
+static td_status create_encoder(eval_run *run) {
     td_layout layout;
-    td_precision precision;
-    TD_TRY(td_precision_find(run->cli->precision, &precision));
-    char rows[TD_ROW_CHOICE_TEXT];
-    TD_TRY(td_rows_choose(precision, rows));
     TD_TRY(td_layout_parse(run->cli->layout, &layout));
     if (layout.ranks != 1) {
         return td_fail(TD_EUSAGE, "--layout %s has %d ranks; eval runs in one: expected p1xt<N>",
@@ -99,13 +66,13 @@ static td_status create_encoder(eval_run *run, const td_model_config *config, td
     td_status status = td_layout_resolve(&layout, topology, pu);
     td_topology_destroy(topology);
     TD_TRY(status);
-    td_encoder_options options = {.config = *config,
-                                  .loss = loss,
-                                  .precision = precision,
+    td_encoder_options options = {.config = run->trained.config,
+                                  .loss = run->trained.loss,
+                                  .precision = run->trained.precision,
                                   .batch = TD_EVALUATE_BATCH,
                                   .workers = layout.workers,
                                   .pu = pu};
-    return td_encoder_create(&options, &run->weights, &run->encoder);
+    return td_encoder_create(&options, &run->trained.weights, &run->encoder);
 }
 
 /* Lines of the templates file, each with {}; empty ones are skipped. */
@@ -134,44 +101,19 @@ static td_status read_templates(eval_run *run) {
 }
 
 static td_status open_all(eval_run *run) {
-    const eval_cli *cli = run->cli;
-    if (cli->weights == NULL) {
-        return td_fail(TD_EUSAGE,
-                       "--weights FILE is missing; `tandem train --save FILE` writes one");
-    }
-    td_isa isa;
-    TD_TRY(td_isa_active(&isa));
-    TD_TRY(td_kernels_select(isa));
+    const td_trained_cli *cli = &run->cli->trained;
     TD_TRY(read_templates(run));
-    TD_TRY(td_safetensors_open(cli->weights, &run->weights));
-    td_model_config config;
-    td_loss loss;
-    const char *tokenizer;
-    TD_TRY(find_config(run, &config, &loss, &tokenizer));
-    const char *merges = cli->tokenizer != NULL ? cli->tokenizer : tokenizer;
-    TD_TRY(td_tokenizer_load(merges[0] == '\0' ? NULL : merges, &run->tokenizer));
-    td_pairs_options pairs = {.path = cli->data,
-                              .n_synthetic = cli->synthetic,
-                              .seed = (uint64_t)cli->seed,
-                              .holdout = cli->holdout,
-                              .held_out = cli->held_out};
-    TD_TRY(td_pairs_open(&pairs, &run->pairs));
-    TD_TRY(create_encoder(run, &config, loss));
-    printf("weights %s, model %s, %s pairs of %s: %" PRId64 "\n", cli->weights, config.name,
-           cli->held_out ? "held-out" : "training", cli->data ? cli->data : "(embedded)",
-           td_pairs_count(run->pairs));
+    TD_TRY(td_trained_open(cli, &run->trained));
+    TD_TRY(create_encoder(run));
+    printf("weights %s, model %s, %s pairs of %s: %" PRId64 "\n", cli->weights,
+           run->trained.config.name, cli->held_out ? "held-out" : "training",
+           cli->data ? cli->data : "(embedded)", td_pairs_count(run->trained.pairs));
     return TD_OK;
 }
 
 static void close_all(eval_run *run) {
     td_encoder_destroy(run->encoder);
-    if (run->pairs != NULL) {
-        td_pairs_close(run->pairs);
-    }
-    if (run->tokenizer != NULL) {
-        td_tokenizer_destroy(run->tokenizer);
-    }
-    td_safetensors_close(&run->weights);
+    td_trained_close(&run->trained);
     td_free(run->template_text);
 }
 
@@ -183,8 +125,8 @@ static void print_share(const char *name, const td_share *share) {
 
 static td_status retrieval(eval_run *run) {
     td_retrieval result;
-    TD_TRY(
-        td_evaluate_retrieval(run->encoder, run->pairs, run->tokenizer, run->cli->limit, &result));
+    TD_TRY(td_evaluate_retrieval(run->encoder, run->trained.pairs, run->trained.tokenizer,
+                                 run->cli->limit, &result));
     printf("%" PRId64 " pairs, %" PRId64 " distinct captions (pairs of one caption answer each "
            "other), %" PRId64 " skipped; 95 %% intervals\n",
            result.pairs, result.distinct_captions, result.skipped);
@@ -228,8 +170,8 @@ static void print_confusion(const td_zeroshot *result) {
 
 static td_status zeroshot(eval_run *run) {
     td_zeroshot result;
-    TD_TRY(td_evaluate_zeroshot(run->encoder, run->pairs, run->tokenizer, run->templates,
-                                run->n_templates, run->cli->limit, &result));
+    TD_TRY(td_evaluate_zeroshot(run->encoder, run->trained.pairs, run->trained.tokenizer,
+                                run->templates, run->n_templates, run->cli->limit, &result));
     printf("%" PRId64 " pairs, %" PRId64 " classes, %d templates, %" PRId64
            " without a label or undecodable; 95 %% intervals\n",
            result.pairs, result.classes, run->n_templates, result.skipped);
@@ -241,12 +183,8 @@ static td_status zeroshot(eval_run *run) {
 }
 
 td_status td_verb_eval(int argc, char **argv) {
-    eval_cli cli = {.loss = "softmax",
-                    .layout = "p1xt1",
-                    .precision = "f32",
-                    .limit = 1000,
-                    .synthetic = 8192,
-                    .holdout = 0.1};
+    eval_cli cli = {
+        .trained = {TD_TRAINED_DEFAULTS, .holdout = 0.1}, .layout = "p1xt1", .limit = 1000};
     const char *words[1];
     size_t n_words;
     int help = 0;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 static double suffix_factor(const char *suffix) {
     static const struct {
         const char *text;
@@ -219,23 +221,40 @@ static size_t option_label(const td_option *option, char *label, size_t size) {
 }
 
 /* " (default 100)"; nothing for flags, which are off, and for texts that are not given. */
-static void write_default(FILE *out, const td_option *option, const void *fields) {
+static void append_default(td_text *out, const td_option *option, const void *fields) {
     const char *field = (const char *)fields + option->offset;
     if (option->type == TD_OPTION_INT) {
-        fprintf(out, " (default %" PRId64 ")", *(const int64_t *)(const void *)field);
+        td_text_printf(out, " (default %" PRId64 ")", *(const int64_t *)(const void *)field);
     } else if (option->type == TD_OPTION_REAL) {
-        fprintf(out, " (default %g)", *(const double *)(const void *)field);
+        td_text_printf(out, " (default %g)", *(const double *)(const void *)field);
     } else if (option->type != TD_OPTION_FLAG) {
         const char *text = *(const char *const *)(const void *)field;
         if (text != NULL) {
-            fprintf(out, " (default %s)", text);
+            td_text_printf(out, " (default %s)", text);
         }
     }
 }
 
+static void write_option(FILE *out, const td_option *option, int width, const void *fields) {
+    char label[96];
+    option_label(option, label, sizeof label);
+    td_text text = {0};
+    td_text_puts(&text, option->help);
+    names n = names_of(option);
+    if (n.second != NULL) {
+        td_text_printf(&text, n.implied != NULL ? " (--%.*s: %s)" : " (or --%.*s%s)", n.second_size,
+                       n.second, n.implied != NULL ? n.implied : "");
+    }
+    append_default(&text, option, fields);
+    fprintf(out, "  %-*s  ", width, label);
+    td_print_wrapped(out, width + 4, text.failed ? option->help : text.data);
+    td_text_destroy(&text);
+}
+
 void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table, size_t n_options,
                      const void *fields) {
-    fprintf(out, "usage: %s\n\n%s\n", verb->usage, verb->summary);
+    fprintf(out, "usage: %s\n\n", verb->usage);
+    td_print_wrapped(out, 0, verb->summary);
     size_t width = 6;
     char label[96];
     for (size_t i = 0; i < n_options; i++) {
@@ -244,15 +263,7 @@ void td_options_help(FILE *out, const td_verb_help *verb, const td_option *table
     }
     fprintf(out, "\noptions:\n");
     for (size_t i = 0; i < n_options; i++) {
-        option_label(&table[i], label, sizeof label);
-        fprintf(out, "  %-*s  %s", (int)width, label, table[i].help);
-        names n = names_of(&table[i]);
-        if (n.second != NULL) {
-            fprintf(out, n.implied != NULL ? " (--%.*s: %s)" : " (or --%.*s%s)", n.second_size,
-                    n.second, n.implied != NULL ? n.implied : "");
-        }
-        write_default(out, &table[i], fields);
-        fputc('\n', out);
+        write_option(out, &table[i], (int)width, fields);
     }
     fprintf(out, "  %-*s  %s\n", (int)width, "--help", "this text");
     if (verb->examples != NULL) {

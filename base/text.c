@@ -67,6 +67,29 @@ void td_text_destroy(td_text *text) {
     *text = (td_text){0};
 }
 
+void td_print_wrapped(FILE *out, int indent, const char *text) {
+    enum { COLUMNS = 100 };
+    int column = indent;
+    for (const char *word = text; *word != '\0';) {
+        int spaces = (int)strspn(word, " "), length = (int)strcspn(word + spaces, " \n");
+        if (column > indent && column + spaces + length > COLUMNS) {
+            fprintf(out, "\n%*s", indent, "");
+            column = indent;
+            word += spaces;
+            spaces = 0;
+        }
+        fprintf(out, "%.*s", spaces + length, word);
+        column += spaces + length;
+        word += spaces + length;
+        if (*word == '\n') {
+            fprintf(out, "\n%*s", indent, "");
+            column = indent;
+            word++;
+        }
+    }
+    fputc('\n', out);
+}
+
 td_status td_file_read(const char *path, char **data, size_t *size) {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A growing text buffer, and files that appear under their name only when complete.
+ * A growing text buffer, text in lines, and files that appear under their name only when complete.
  */
 #ifndef TD_BASE_TEXT_H
 #define TD_BASE_TEXT_H
@@ -23,6 +23,11 @@ void td_text_puts(td_text *text, const char *string);
 void td_text_printf(td_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 td_status td_text_status(const td_text *text);
 void td_text_destroy(td_text *text);
+
+/* Prints text in lines of at most 100 columns, where words allow, and ends the last one. The first
+ * starts where the caller stands, at column `indent`; the others are indented by as much. A newline
+ * in the text starts one too. */
+void td_print_wrapped(FILE *out, int indent, const char *text);
 
 /* Reads a whole file. data gets one NUL after size bytes; freed with td_free. TD_EIO names path and
  * reason. */

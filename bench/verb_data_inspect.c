@@ -239,7 +239,7 @@ td_status td_verb_data_verify(int argc, char **argv) {
         {"deep", TD_OPTION_FLAG, offsetof(common_options, deep), 0, 0, NULL, NULL,
          "also parse every record as an image-caption pair and decode its image"},
         {"compat", TD_OPTION_CHOICE, offsetof(common_options, compat), 0, 0, "strict|tensorflow",
-         "NAME", "tensorflow: its silent end at a cut header, and its messages (default strict)"},
+         "NAME", "tensorflow: its silent end at a cut header, and its messages"},
     };
     static const td_verb_help verb = {"tandem data verify FILES [--deep] [--compat NAME]",
                                       "Reads TFRecord files (directories and patterns too), checks "
@@ -388,7 +388,7 @@ static td_status damage_verdict(int64_t damaged) {
 td_status td_verb_data_cat(int argc, char **argv) {
     static const td_option table[] = {
         {"limit", TD_OPTION_INT, offsetof(common_options, limit), 1, 9e15, NULL, "N",
-         "records to print (default 10)"},
+         "records to print"},
         {"json", TD_OPTION_FLAG, offsetof(common_options, json), 0, 0, NULL, NULL,
          "a JSON object a line and record, all values whole: bytes as a string when they are "
          "UTF-8, else as {\"base64\": \"...\"}; NaN and infinities as strings"},

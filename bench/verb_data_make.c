@@ -94,8 +94,8 @@ static td_status make_one(sink *to, const make_options *options, int64_t index) 
 #define OUT_OPTIONS                                                                                \
     {"out", TD_OPTION_TEXT, offsetof(make_options, out),         0, 0,                             \
      NULL,  "DIR",          "where the shards go; it is created"},                                 \
-        {"shards", TD_OPTION_INT, offsetof(make_options, shards), 1, TD_SHARDS_MAX,                \
-         NULL,     "K",           "number of files (default 4)"},                                  \
+        {"shards", TD_OPTION_INT,    offsetof(make_options, shards), 1, TD_SHARDS_MAX, NULL,       \
+         "K",      "number of files"},                                                             \
     {                                                                                              \
         "replace", TD_OPTION_FLAG, offsetof(make_options, replace), 0, 0, NULL, NULL,              \
             "replace the shards that DIR holds; without it they are an error"                      \
@@ -119,11 +119,11 @@ td_status td_verb_data_make(int argc, char **argv) {
     static const td_option table[] = {
         OUT_OPTIONS,
         {"count", TD_OPTION_INT, offsetof(make_options, count), 1, 1e12, NULL, "N",
-         "number of pairs (default 10000)"},
+         "number of pairs"},
         {"seed", TD_OPTION_INT, offsetof(make_options, seed), 0, 9e15, NULL, "S",
-         "seed of the set (default 0); pair i of a seed is the same whatever the count"},
+         "seed of the set; pair i of a seed is the same whatever the count"},
         {"size", TD_OPTION_INT, offsetof(make_options, size), 8, 4096, NULL, "PIXELS",
-         "side of the square images (default 64)"},
+         "side of the square images"},
     };
     static const td_verb_help verb = {
         "tandem data make --out DIR [--options]",
@@ -202,7 +202,7 @@ td_status td_verb_data_import(int argc, char **argv) {
         {"tsv", TD_OPTION_TEXT, offsetof(make_options, tsv), 0, 0, NULL, "FILE",
          "your own pairs: a line is PATH <tab> CAPTION [<tab> LABEL], paths relative to the file"},
         {"size", TD_OPTION_INT, offsetof(make_options, size), 16, 8192, NULL, "PIXELS",
-         "shortest side that images are reduced to (default 256); smaller ones stay as they are"},
+         "shortest side that images are reduced to; smaller ones stay as they are"},
         {"limit", TD_OPTION_INT, offsetof(make_options, limit), 1, 9e15, NULL, "N",
          "stop after N pairs"},
     };

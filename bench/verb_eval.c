@@ -36,8 +36,7 @@ enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]), MAX_TEMPLAT
 static const td_verb_help verb_help = {
     "tandem eval retrieval|zeroshot --weights FILE [--options]",
     "retrieval: does an image find its caption among all others, and back, within the best 1, 5 "
-    "and "
-    "10. zeroshot: does an image find the name of its class. Every share has its 95 % interval "
+    "and 10. zeroshot: does an image find the name of its class. Every share has its 95 % interval "
     "(Wilson) and what chance would give beside it.",
     "  tandem eval retrieval --weights w.safetensors --data shards --held-out\n"
     "  tandem eval zeroshot --weights w.safetensors --held-out --limit 2000\n"};

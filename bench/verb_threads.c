@@ -10,17 +10,17 @@ static const td_verb_help verb_help = {
     "tandem threads list|run [GLOB] | dump|deadlocks|locks|top PID[,PID...] | tree [PID]\n"
     "       [--options]",
     "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
-    "each:\nthe claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
-    "with its reason.\nWith --mutants each claim is also broken on purpose, which must be FAIL.\n"
+    "each: the claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
+    "with its reason. With --mutants each claim is also broken on purpose, which must be FAIL.\n"
     "`dump` shows the threads of any process of the user, without stopping it: state, times, what "
-    "each waits\nfor and who holds it. `deadlocks` shows only threads that wait for each other, "
-    "within a process or\nacross several that share locks. `locks` shows every mutex that threads "
-    "wait for, its owner and them.\n`tree` shows a process, its descendants and the threads of "
-    "each; without PID all processes. `top` shows\nagain and again who used the CPUs since the "
-    "last look, who stood in line for one, and switches; it ends\nwith an interrupt, after --count "
+    "each waits for and who holds it. `deadlocks` shows only threads that wait for each other, "
+    "within a process or across several that share locks. `locks` shows every mutex that threads "
+    "wait for, its owner and them. `tree` shows a process, its descendants and the threads of "
+    "each; without PID all processes. `top` shows again and again who used the CPUs since the "
+    "last look, who stood in line for one, and switches; it ends with an interrupt, after --count "
     "tables, or when a process is gone.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
-    "usage, 3\nnothing could run or the process is not there.",
+    "usage, 3 nothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
     "  tandem threads run 'identity/*' --mutants\n"
     "  tandem threads dump 8412\n"};
@@ -33,9 +33,9 @@ static const td_option options_table[] = {
     {"json", TD_OPTION_FLAG, offsetof(td_threads_options, json), 0, 0, NULL, NULL,
      "dump, deadlocks, locks, tree: print JSON"},
     {"interval-ms", TD_OPTION_INT, offsetof(td_threads_options, interval_ms), 10, 60000, NULL, "N",
-     "top: time between two looks (1000)"},
+     "top: time between two looks"},
     {"count", TD_OPTION_INT, offsetof(td_threads_options, count), 0, 1000000, NULL, "N",
-     "top: end after N tables (0: never)"},
+     "top: end after N tables; 0: never"},
     {"repeat", TD_OPTION_INT, offsetof(td_threads_options, repeat), 1, 10000, NULL, "N",
      "run: everything N times"},
 };

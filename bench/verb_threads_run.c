@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "bench/case.h"
 #include "bench/verb_threads.h"
 #include "threads/concepts/lab.h"
@@ -15,26 +16,10 @@ static bool chosen(const td_concept *concept, const char *glob) {
            td_case_matches(glob, concept->name) || td_case_matches(glob, path);
 }
 
-/* Text in lines of 100 columns behind a label. */
-static void print_wrapped(const char *label, const char *text) {
-    enum { COLUMNS = 100, INDENT = 9 };
+static void print_labelled(const char *label, const char *text) {
+    enum { INDENT = 9 };
     printf("  %-*s", INDENT - 2, label);
-    int column = INDENT;
-    for (const char *word = text; *word != '\0';) {
-        int length = (int)strcspn(word, " ");
-        if (column + length > COLUMNS) {
-            printf("\n%*s", INDENT, "");
-            column = INDENT;
-        }
-        printf("%.*s", length, word);
-        column += length;
-        word += length;
-        while (*word == ' ') {
-            column++;
-            putchar(*word++);
-        }
-    }
-    printf("\n");
+    td_print_wrapped(stdout, INDENT, text);
 }
 
 td_status td_threads_list(const td_threads_options *options, const char *word) {
@@ -51,7 +36,7 @@ td_status td_threads_list(const td_threads_options *options, const char *word) {
             printf("%s%s\n", shown > 0 ? "\n" : "", group);
         }
         printf("  %-4s%s\n", rows[i].id, rows[i].name);
-        print_wrapped("", rows[i].claim);
+        print_labelled("", rows[i].claim);
         shown++;
     }
     return shown > 0 ? TD_OK
@@ -82,8 +67,8 @@ static void print_samples(const td_lab_report *report) {
 
 static void print_account(const td_concept *concept, const td_lab_report *report) {
     printf("%s %s/%s\n", concept->id, concept->group, concept->name);
-    print_wrapped("claim", concept->claim);
-    print_wrapped("done", concept->method);
+    print_labelled("claim", concept->claim);
+    print_labelled("done", concept->method);
     for (int i = 0; i < report->n_lines; i++) {
         char mark = report->lines[i].mark;
         printf("    %s%s\n",

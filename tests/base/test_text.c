@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,4 +92,36 @@ Test(text, directories_are_made_with_parents, .init = make_directory) {
     cr_assert(exists(path));
     cr_assert_eq(td_file_write(in_directory("file", path), "", 0), TD_OK);
     cr_assert_eq(td_make_directory(in_directory("file/below", path)), TD_EIO);
+}
+
+static char *wrapped(int indent, const char *text) {
+    char *data = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&data, &size);
+    cr_assert_not_null(stream);
+    td_print_wrapped(stream, indent, text);
+    fclose(stream);
+    return data;
+}
+
+Test(text, lines_break_between_words_and_at_newlines) {
+    char word[121];
+    memset(word, 'x', 120);
+    word[120] = '\0';
+    char text[400], expected[400];
+    snprintf(text, sizeof text, "%.49s %.50s %.100s y\n  z", word, word, word);
+    snprintf(expected, sizeof expected, "%.49s %.50s\n%.100s\ny\n  z\n", word, word, word);
+    char *lines = wrapped(0, text);
+    cr_expect_str_eq(lines, expected);
+    free(lines);
+    /* One column more and the second word goes to a line of its own; so does one too long for any.
+     */
+    snprintf(text, sizeof text, "%.46s %.50s %.120s", word, word, word);
+    snprintf(expected, sizeof expected, "%.46s\n    %.50s\n    %.120s\n", word, word, word);
+    lines = wrapped(4, text);
+    cr_expect_str_eq(lines, expected);
+    free(lines);
+    lines = wrapped(3, "");
+    cr_expect_str_eq(lines, "\n");
+    free(lines);
 }

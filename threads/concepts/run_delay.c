@@ -9,6 +9,15 @@
 #include "base/clock.h"
 #include "threads/procfs.h"
 
+/* However long it stood in line in between. */
+static void sleep_a_third_of_the_time(int64_t start) {
+    int64_t slept = 0;
+    for (int64_t passed; (passed = td_now_ns() - start) > 3 * slept; slept += passed) {
+        struct timespec nap = {.tv_sec = passed / 1000000000, .tv_nsec = passed % 1000000000};
+        nanosleep(&nap, NULL);
+    }
+}
+
 /* A thread that never waits is either on a CPU or in line for one, so the two add up to the time
  * that passed, beside however many others. */
 void td_concept_run_delay(td_lab *lab) {
@@ -19,13 +28,11 @@ void td_concept_run_delay(td_lab *lab) {
     }
     sched_yield(); /* brings the account up to date */
     td_proc_sched_read(getpid(), tid, &before);
-    int64_t start = td_now_ns(), end = start + 40000000, checks = 0;
+    int64_t start = td_now_ns(), end = start + 40000000;
     while (td_now_ns() < end) {
-        checks++;
-        if (lab->mutant && checks % 100 == 0) {
-            struct timespec nap = {.tv_nsec = 5000000};
-            nanosleep(&nap, NULL);
-        }
+    }
+    if (lab->mutant) {
+        sleep_a_third_of_the_time(start);
     }
     sched_yield();
     td_proc_sched_read(getpid(), tid, &after);

@@ -142,13 +142,38 @@ static td_status retrieval(eval_run *run) {
     return TD_OK;
 }
 
+static int64_t pairs_of_class(const td_zeroshot *result, int64_t label) {
+    int64_t n = 0;
+    for (int64_t c = 0; c < result->classes; c++) {
+        n += result->confusion[label * result->classes + c];
+    }
+    return n;
+}
+
+/* Classes differ in size: who always gives the same answer may be right far more often than by
+ * chance. */
+static void print_largest_class(const td_zeroshot *result) {
+    int64_t largest = 0, most = 0;
+    for (int64_t label = 0; label < result->classes; label++) {
+        int64_t n = pairs_of_class(result, label);
+        if (n > most) {
+            most = n;
+            largest = label;
+        }
+    }
+    if (most > 0) {
+        printf("%-20s %6.2f %%  who always answers \"%s\"  (%" PRId64 " of %" PRId64 ")\n",
+               "the largest class", 100 * (double)most / (double)result->pairs,
+               result->names[largest], most, result->pairs);
+    }
+}
+
 /* One line a class: how many, how many right, and the most frequent wrong answers. */
 static void print_confusion(const td_zeroshot *result) {
     for (int64_t label = 0; label < result->classes; label++) {
         const int64_t *row = result->confusion + label * result->classes;
-        int64_t n = 0, worst[3] = {-1, -1, -1};
+        int64_t n = pairs_of_class(result, label), worst[3] = {-1, -1, -1};
         for (int64_t c = 0; c < result->classes; c++) {
-            n += row[c];
             int64_t moving = c == label || row[c] == 0 ? -1 : c;
             for (int k = 0; k < 3 && moving >= 0; k++) {
                 if (worst[k] < 0 || row[moving] > row[worst[k]]) {
@@ -176,6 +201,7 @@ static td_status zeroshot(eval_run *run) {
            result.pairs, result.classes, run->n_templates, result.skipped);
     print_share("top-1", &result.top1);
     print_share("top-5", &result.top5);
+    print_largest_class(&result);
     print_confusion(&result);
     td_zeroshot_free(&result);
     return TD_OK;

@@ -69,7 +69,7 @@ td_status td_coll_records_read(const char *directory, td_coll_records *out) {
         fprintf(stderr, "tandem: %s\n", warning);
         td_free(warning);
     }
-    const json_t *machine = json_object_get(json_object_get(set.header, "machine"), "id");
+    const json_t *machine = json_object_get(json_object_get(set.header, "machine"), "hw_id");
     snprintf(records.machine, sizeof records.machine, "%s",
              json_is_string(machine) ? json_string_value(machine) : "");
     size_t i;

@@ -20,6 +20,7 @@
 #include "bench/fingerprint.h"
 #include "bench/gbench.h"
 #include "bench/mpi_peer.h"
+#include "bench/selection_file.h"
 #include "bench/plan.h"
 #include "bench/profile.h"
 #include "bench/row_choice.h"
@@ -31,7 +32,7 @@
 #include "reports/render.h"
 
 typedef struct bench_options {
-    const char *suite, *layouts, *out, *data, *mpi, *format, *inject;
+    const char *suite, *layouts, *out, *data, *mpi, *format, *inject, *select;
     int64_t min_time_ms, samples, explain_ranks;
     bool no_report, profile, explain;
 } bench_options;
@@ -47,6 +48,9 @@ static const td_option options_table[] = {
      "TFRecord shards for the training steps; default: the embedded procedural pairs"},
     {"mpi", TD_OPTION_TEXT, offsetof(bench_options, mpi), 0, 0, NULL, "DIR",
      "MPI libraries to time beside collectives, as make peers leaves them in build/peers/mpi"},
+    {"select", TD_OPTION_TEXT, offsetof(bench_options, select), 0, 0, NULL, "FILE",
+     "which algorithms the cases coll/OPERATION/chosen call, as tandem tune writes it; default: by "
+     "the cost model"},
     {"format", TD_OPTION_CHOICE, offsetof(bench_options, format), 0, 0, TD_COLL_FORMATS, "NAME",
      "print the collectives as that benchmark would, instead of the table"},
     {"min-time-ms", TD_OPTION_INT, offsetof(bench_options, min_time_ms), 1, 600000, NULL, "N",
@@ -86,6 +90,7 @@ typedef struct run {
     td_topology *topology;
     td_run_plan plan;
     td_bench_settings settings;
+    td_selection selection;
     td_runner_options runner;
     td_inject inject;
     char inject_glob[TD_CASE_ID];
@@ -669,6 +674,10 @@ static td_status prepare(run *r, const char *glob) {
     struct stat there;
     r->settings.profile = options->profile;
     r->settings.mpi = options->mpi;
+    if (options->select) {
+        TD_TRY(td_selection_read(options->select, &r->selection));
+        td_selection_use(&r->selection);
+    }
     if (options->mpi) {
         char names[TD_MPI_PEERS][TD_MPI_NAME];
         int count;
@@ -719,6 +728,8 @@ td_status td_verb_bench(int argc, char **argv) {
         status = run_plan(&r, argc, argv);
     }
     td_run_plan_destroy(&r.plan);
+    td_selection_use(NULL);
+    td_selection_destroy(&r.selection);
     td_topology_destroy(r.topology);
     return status;
 }

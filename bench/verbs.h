@@ -13,6 +13,7 @@
     X(bench, "measure cases on layouts, with proof")                                               \
     X(report, "render records as one HTML page, Markdown and CSV")                                 \
     X(threads, "experiments about threads; the threads and deadlocks of a process")                \
+    X(tune, "measure algorithms of collectives, write which to call")                              \
     X(simulate, "what collectives would take on another machine")                                  \
     X(train, "train CLIP or SigLIP on image-caption pairs")                                        \
     X(eval, "retrieval and zero-shot accuracy of trained weights")                                 \

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "bench/case.h"
 #include "bench/mpi_peer.h"
+#include "bench/selection_file.h"
 #include "bench/stats.h"
 #include "collectives/comm.h"
 
@@ -27,7 +28,7 @@ _Static_assert((int)TD_COLL_CALLS >= (int)TD_ROUND_CALLS,
 static const int64_t quick_sizes[] = {4 << 10, 64 << 10, 1 << 20, 8 << 20, 64 << 20};
 static const int64_t full_sizes[] = {4,        16,        64,      256,     1 << 10,  16 << 10,
                                      32 << 10, 256 << 10, 2 << 20, 4 << 20, 16 << 20, 256 << 20};
-static const int64_t other_sizes[] = {1 << 10, 64 << 10, 4 << 20};
+static const int64_t other_sizes[] = {64, 1 << 10, 16 << 10, 64 << 10, 1 << 20, 4 << 20};
 
 /* How a case is called. In the id, what differs from the first: f32-4KiB-written-isolated. */
 typedef struct coll_how {
@@ -59,15 +60,34 @@ typedef struct coll_state {
     td_mpi_peer *peers[TD_MPI_PEERS]; /* by companion */
 } coll_state;
 
-static const td_collective *row_of(const td_case *subject) {
+/* A row of the table, or, behind its end, an operation whose row is chosen (selection.h). */
+static td_operation_id operation_of(const td_case *subject) {
     int n;
-    return &td_collectives(&n)[subject->param[PARAM_ROW]];
+    const td_collective *rows = td_collectives(&n);
+    int64_t row = subject->param[PARAM_ROW];
+    return row < n ? rows[row].id : (td_operation_id)(row - n);
+}
+
+static bool is_chosen(const td_case *subject) {
+    int n;
+    td_collectives(&n);
+    return subject->param[PARAM_ROW] >= n;
+}
+
+static const td_collective *row_of(const td_case *subject, int ranks, int workers) {
+    int n;
+    const td_collective *rows = td_collectives(&n);
+    return is_chosen(subject) ? td_selection_find(td_selection_in_use(), operation_of(subject),
+                                                  ranks, workers, subject->param[PARAM_BYTES])
+                              : &rows[subject->param[PARAM_ROW]];
 }
 
 static void list_size(const td_workload *self, td_case_list *list, int row, int64_t bytes,
                       td_dtype dtype, coll_how how, bool quick) {
     int n;
-    const td_collective *c = &td_collectives(&n)[row];
+    const td_collective *rows = td_collectives(&n);
+    const char *operation =
+        row < n ? rows[row].operation : td_operation_of((td_operation_id)(row - n))->name;
     char size[24], name[64] = "";
     if (bytes >= 1 << 20) {
         snprintf(size, sizeof size, "%lldMiB", (long long)(bytes >> 20));
@@ -79,8 +99,9 @@ static void list_size(const td_workload *self, td_case_list *list, int row, int6
     if (bytes > 0) {
         snprintf(name, sizeof name, "/%s-%s", dtype == TD_F32 ? "f32" : "bf16", size);
     }
-    td_case *added = td_case_add(list, self, "coll/%s/%s%s%s%s%s%s%s", c->operation, c->algorithm,
-                                 name, how.state == TD_COLL_HOT ? "" : "-",
+    td_case *added = td_case_add(list, self, "coll/%s/%s%s%s%s%s%s%s", operation,
+                                 row < n ? rows[row].algorithm : "chosen", name,
+                                 how.state == TD_COLL_HOT ? "" : "-",
                                  how.state == TD_COLL_HOT ? "" : td_coll_state_name(how.state),
                                  how.mode == TD_COLL_STREAMING ? "" : "-",
                                  how.mode == TD_COLL_STREAMING ? "" : td_coll_mode_name(how.mode),
@@ -155,11 +176,17 @@ static td_status list_coll(const td_workload *self, td_case_list *list) {
             list_whole(self, list, row);
         }
     }
+    for (int operation = TD_COLL_barrier + 1; operation < TD_COLL_COUNT; operation++) {
+        for (size_t i = 0; i < sizeof other_sizes / sizeof other_sizes[0]; i++) {
+            list_size(self, list, n + operation, other_sizes[i], TD_F32, plain, false);
+        }
+    }
     return TD_OK;
 }
 
 static bool fits_ranks(const td_case *subject, const td_layout *layout) {
-    return layout->ranks > 1 && row_of(subject)->fits(layout->ranks);
+    const td_collective *row = row_of(subject, layout->ranks, layout->workers);
+    return layout->ranks > 1 && row != NULL && row->fits(layout->ranks);
 }
 
 /* The count of the call: of the vector, or for pairs of a block, so that the vector has the size.
@@ -167,7 +194,8 @@ static bool fits_ranks(const td_case *subject, const td_layout *layout) {
 static int64_t case_count(const td_case *subject, int ranks) {
     int64_t count =
         subject->param[PARAM_BYTES] / td_dtype_bytes((td_dtype)subject->param[PARAM_DTYPE]);
-    return td_operation_of(row_of(subject)->id)->blocks == TD_BLOCKS_PAIRS ? count / ranks : count;
+    return td_operation_of(operation_of(subject))->blocks == TD_BLOCKS_PAIRS ? count / ranks
+                                                                             : count;
 }
 
 /* Bytes of the buffers that a call reads, and as many that it writes where that is apart. */
@@ -182,10 +210,10 @@ static int64_t staging_at(const td_case *subject) {
 }
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
-    *bytes =
-        staging_at(subject) + td_collective_staging_bytes(row_of(subject), layout->ranks,
-                                                          case_count(subject, layout->ranks),
-                                                          (td_dtype)subject->param[PARAM_DTYPE]);
+    *bytes = staging_at(subject) +
+             td_collective_staging_bytes(row_of(subject, layout->ranks, layout->workers),
+                                         layout->ranks, case_count(subject, layout->ranks),
+                                         (td_dtype)subject->param[PARAM_DTYPE]);
     return TD_OK;
 }
 
@@ -273,7 +301,7 @@ static td_status setup_coll(td_bench *bench) {
     const td_case *subject = bench->subject;
     td_rank *rank = bench->rank;
     s->bench = bench;
-    s->row = row_of(subject);
+    s->row = row_of(subject, rank->count, rank->workers);
     s->dtype = (td_dtype)subject->param[PARAM_DTYPE];
     s->how = how_of(subject);
     s->count = case_count(subject, rank->count);
@@ -505,8 +533,10 @@ static td_status verify_coll(td_bench *bench) {
     td_coll_write(s->round.in, bench->rank->rank, 0, s->elements, s->round.element_bytes);
     td_team_run(bench->team, call_region, s);
     TD_TRY(status_of(s));
-    snprintf(bench->outcome->method, sizeof bench->outcome->method,
-             s->count ? "memcmp:exact sums" : "every rank returned");
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "%s%s%s",
+             s->count ? "memcmp:exact sums" : "every rank returned",
+             is_chosen(bench->subject) ? "; chosen: " : "",
+             is_chosen(bench->subject) ? s->row->algorithm : "");
     td_status status = check_result(s, s->round.out, s->elements);
     if (status == TD_OK && s->count > 0) {
         TD_TRY(verify_rounding(bench));

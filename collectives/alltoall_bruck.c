@@ -18,16 +18,14 @@ void td_alltoall__bruck(td_moves *s) {
     }
     for (int step = 1; step < p; step *= 2) {
         round++;
-        for (int i = 0; i < p; i++) {
-            if ((i & step) == 0) {
-                continue;
+        for (int rank = 0; rank < p; rank++) { /* all blocks of a pair of ranks: one message */
+            for (int i = step; i < p; i = (i + 1) | step) {
+                td_copy(s, round, rank, td_at(td_other_scratch(at[i]), i * n),
+                        (rank - step + p) % p, td_at(at[i], i * n), n);
             }
-            td_buffer next = td_other_scratch(at[i]);
-            for (int rank = 0; rank < p; rank++) {
-                td_copy(s, round, rank, td_at(next, i * n), (rank - step + p) % p,
-                        td_at(at[i], i * n), n);
-            }
-            at[i] = next;
+        }
+        for (int i = step; i < p; i = (i + 1) | step) {
+            at[i] = td_other_scratch(at[i]);
         }
     }
     for (int rank = 0; rank < p; rank++) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "reports/coll_choice.h"
 #include "reports/sections.h"
 
 #include <math.h>
@@ -312,6 +313,11 @@ void td_section_collectives(const td_facts *facts, td_section *section) {
                        best->part[best->n_parts - 1], best->layout);
     } else {
         td_text_puts(&section->lead, "No allreduce case was proved in this run.");
+    }
+    int violated = td_coll_choice(facts, section);
+    if (violated > 0) {
+        td_text_printf(&section->lead, " %d performance guideline%s violated.", violated,
+                       violated == 1 ? " is" : "s are");
     }
     add_command(section, facts, "coll/*");
 }

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/verbs.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/options.h"
+#include "bench/selection_file.h"
+
+typedef struct tune_cli {
+    const char *layouts, *from, *out, *min_time;
+} tune_cli;
+
+#define AT(field) offsetof(tune_cli, field)
+static const td_option options_table[] = {
+    {"layouts", TD_OPTION_TEXT, AT(layouts), 0, 0, NULL, "LIST", "layouts to measure"},
+    {"from", TD_OPTION_TEXT, AT(from), 0, 0, NULL, "DIR",
+     "take the records of this run instead of measuring"},
+    {"min-time-ms", TD_OPTION_TEXT, AT(min_time), 0, 0, NULL, "N",
+     "all samples of a case together"},
+    {"out", TD_OPTION_TEXT, AT(out), 0, 0, NULL, "FILE",
+     "the table; records go to FILE.records when they are measured"},
+};
+enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]), PATH = 4096 };
+
+static const td_verb_help verb_help = {
+    "tandem tune [GLOB] [--options]",
+    "Measures the algorithms of collectives by size and writes which is fastest, by operation, "
+    "layout and size; beside it, what the default, which the cost model chooses, would have cost. "
+    "GLOB chooses operation/algorithm. tandem bench --select FILE uses the table in the cases "
+    "coll/OPERATION/chosen.",
+    "  tandem tune --layouts p2xt1:process --out selection.json\n"
+    "  tandem tune 'allreduce/*' --layouts p2xt1:process,p2xt1:thread --out selection.json\n"
+    "  tandem tune --from out/last --out selection.json\n"};
+
+/* Hot buffers, streaming: the ids that end in the size. */
+static td_status measure(const char *glob, const tune_cli *cli, const char *directory) {
+    char cases[PATH];
+    snprintf(cases, sizeof cases, "coll/%s/f32-*B", glob);
+    const char *arguments[] = {"bench",         cases,         "--suite",    "full",
+                               "--layouts",     cli->layouts,  "--out",      directory,
+                               "--min-time-ms", cli->min_time, "--no-report"};
+    enum { N = sizeof arguments / sizeof arguments[0] };
+    char *copies[N];
+    for (int i = 0; i < N; i++) {
+        copies[i] = (char *)(uintptr_t)arguments[i];
+    }
+    return td_verb_bench(N, copies);
+}
+
+static td_status run(const char *glob, const tune_cli *cli) {
+    char directory[PATH];
+    const char *from = cli->from;
+    if (from == NULL) {
+        snprintf(directory, sizeof directory, "%s.records", cli->out);
+        from = directory;
+        TD_TRY(measure(glob, cli, from));
+    }
+    td_coll_records records;
+    TD_TRY(td_coll_records_read(from, &records));
+    td_status status = td_selection_write(cli->out, &records, stdout);
+    td_coll_records_destroy(&records);
+    if (status == TD_OK) {
+        printf("\nselection: %s\n", cli->out);
+    }
+    return status;
+}
+
+td_status td_verb_tune(int argc, char **argv) {
+    tune_cli cli = {.layouts = "p2xt1:process", .out = "selection.json", .min_time = "200"};
+    const char *words[1];
+    size_t n_words;
+    int help = 0;
+    TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &cli, words, 1, &n_words, &help));
+    if (help) {
+        td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &cli);
+        return TD_OK;
+    }
+    return run(n_words > 0 ? words[0] : "*/*", &cli);
+}

@@ -105,6 +105,18 @@ static td_status write_pairs(const char *directory, td_pairs *pairs, const td_em
     return td_atomic_commit(&file);
 }
 
+td_status td_write_npy(const char *path, const float *values, int64_t rows, int64_t cols) {
+    td_atomic_file file;
+    TD_TRY(td_atomic_open(path, &file));
+    td_status status = npy_header(file.stream, rows, cols);
+    if (status != TD_OK) {
+        td_atomic_abort(&file);
+        return status;
+    }
+    fwrite(values, sizeof *values, (size_t)(rows * cols), file.stream);
+    return td_atomic_commit(&file);
+}
+
 td_status td_embed_write_matrices(const char *directory, td_pairs *pairs,
                                   const td_embed_table *table, int64_t rows) {
     if (table->images != NULL) {

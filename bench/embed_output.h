@@ -11,6 +11,9 @@
 td_status td_embed_write_matrices(const char *directory, td_pairs *pairs,
                                   const td_embed_table *table, int64_t rows);
 
+/* A matrix as numpy.load reads it. */
+td_status td_write_npy(const char *path, const float *values, int64_t rows, int64_t cols);
+
 /* The set as shards with features in place of images, every pair in its place, those without
  * features included. One shard: readers number records file by file, and the order of training
  * depends on the numbers. */

@@ -16,12 +16,12 @@ static const struct {
 };
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
-#define VERBS "make, import, verify, cat, stat, index, split or repair"
+#define VERBS "make, import, tabulate, features, verify, cat, stat, index, split or repair"
 
 static void print_help(void) {
     printf("usage: tandem data VERB [--options]\n\n");
     for (int i = 0; i < N_VERBS; i++) {
-        printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
+        printf("  %-9s %s\n", verbs[i].name, verbs[i].summary);
     }
     printf("\nEach has its own --help.\n");
 }

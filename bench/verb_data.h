@@ -10,6 +10,8 @@
 #define TD_DATA_VERB_MAP(X)                                                                        \
     X(make, "write a procedural set of image-caption pairs as TFRecord shards")                    \
     X(import, "write Debian's openclipart, or your own images, as TFRecord shards")                \
+    X(tabulate, "write a table of words, sizes and colours from image-caption pairs")              \
+    X(features, "compute feature columns of records of tf.Examples")                               \
     X(verify, "check every record of TFRecord files")                                              \
     X(cat, "print the features of records")                                                        \
     X(stat, "count records, features and sizes")                                                   \

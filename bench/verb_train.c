@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "bench/ceiling.h"
 #include "bench/row_choice.h"
+#include "bench/run_layout.h"
 #include "data/pairs.h"
 #include "models/checkpoint.h"
 #include "models/encoder.h"
@@ -512,22 +513,6 @@ static td_status report(const train_job *job, const train_result *result) {
                    result->steps_done, job->save);
 }
 
-/* A run may want more workers than there are CPUs, to show that the answer stays: allowed here, and
- * said, where a measurement would refuse. */
-static td_status parse_layout(const char *text, td_layout *out) {
-    TD_TRY(td_layout_parse(text, out));
-    td_topology *topology;
-    TD_TRY(td_topology_create(NULL, &topology));
-    int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;
-    td_topology_destroy(topology);
-    if (workers > pus && !out->over) {
-        td_note(NULL, "%d workers share %d CPUs here; the answer is the same, the speed is not",
-                workers, pus);
-        out->over = true;
-    }
-    return TD_OK;
-}
-
 static void print_plan_row(const char *what, int64_t image, int64_t text) {
     printf("%-22s %15" PRId64 " %15" PRId64 "\n", what, image, text);
 }
@@ -559,7 +544,7 @@ static td_status run_job(train_job *job) {
     td_isa isa;
     TD_TRY(td_isa_active(&isa));
     TD_TRY(td_kernels_select(isa));
-    TD_TRY(parse_layout(cli->layout, &job->layout));
+    TD_TRY(td_run_layout_parse(cli->layout, &job->layout));
     TD_TRY(make_options(cli, &job->options));
     if (cli->verify == NULL) {
         TD_TRY(take_features(job));

@@ -17,6 +17,7 @@
     X(simulate, "what collectives would take on another machine")                                  \
     X(train, "train CLIP or SigLIP on image-caption pairs")                                        \
     X(eval, "retrieval and zero-shot accuracy of trained weights")                                 \
+    X(table, "train a wide and deep classifier on feature columns of a table")                     \
     X(embed, "features of images and captions, as matrices or as shards to train from")            \
     X(data, "make, import, and inspect TFRecord shards")
 

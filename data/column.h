@@ -86,6 +86,7 @@ struct td_column {
     uint64_t hash_key;
     int64_t dimension;
     td_tensor table; /* [buckets, dimension]; data NULL: the caller has to give one */
+    const td_column *shared_with; /* the first column of those that share the table, or NULL */
     td_combiner combiner;
     double max_norm; /* 0: none */
     bool safe;
@@ -102,6 +103,10 @@ typedef struct td_column_list {
  * message names the place ("columns[2].categorical") and what was expected there. A vocabulary file
  * is a path; hex_files: its contents in hexadecimal digits, as test files have it. */
 td_status td_columns_build(const json_t *list, bool hex_files, td_pool *pool, td_column_list *out);
+
+/* The same; messages call the list by this name. */
+td_status td_columns_build_at(const json_t *list, const char *name, td_pool *pool,
+                              td_column_list *out);
 
 /* The same from a file that holds {"columns": [..]} or the list itself. */
 td_status td_columns_load(const char *path, td_pool *pool, td_column_list *out);
@@ -197,6 +202,10 @@ td_status td_embedding_lookup(const td_tensor *table, const td_tensor *ids, doub
                               td_pool *pool, td_tensor *out);
 td_status td_embedding_lookup_sparse(const td_lookup *lookup, const td_ids *ids, td_pool *pool,
                                      td_tensor *out);
+/* The same of one row: n ids, weights beside them or NULL, to as many floats as the table is wide.
+ */
+td_status td_embedding_row(const td_lookup *lookup, const int64_t *ids, const float *weights,
+                           int64_t n, float *out);
 
 /* Vocabularies. keys: bytes or integers. */
 typedef enum td_vocabulary_format {

@@ -13,6 +13,7 @@ enum { PATH_BYTES = 256, COLUMN_DEPTH_MAX = 16 };
 typedef struct builder {
     td_pool *pool;
     bool hex_files;
+    const char *root; /* what messages call the list */
     int depth;
 } builder;
 
@@ -236,6 +237,16 @@ static td_status build_numeric(builder *to, const json_t *spec, const place *at,
         TD_TRY(numeric_default(to, fallback, at, column));
     }
     return make_name(to, column, "", (td_span){NULL, 0});
+}
+
+/* Messages in TensorFlow's words do not say where: the innermost column is put before them. */
+static td_status with_place(const builder *to, const place *at, td_status status) {
+    if (status != TD_EINPUT || strncmp(td_error(), to->root, strlen(to->root)) == 0) {
+        return status;
+    }
+    char message[700];
+    snprintf(message, sizeof message, "%s", td_error());
+    return td_tf_fail(td_tf_last(), "%s: %s", at->text, message);
 }
 
 static td_status build_column(builder *to, const json_t *spec, const place *at, td_column **out);
@@ -678,7 +689,7 @@ static td_status build_column(builder *to, const json_t *spec, const place *at, 
     to->depth++;
     td_status status = column_types[type].build(to, spec, at, *out);
     to->depth--;
-    return status;
+    return with_place(to, at, status);
 }
 
 /* What a shared table's columns have to agree in, looking through weights. */
@@ -712,6 +723,7 @@ static td_status build_shared(builder *to, const json_t *spec, const place *at, 
         }
         TD_TRY(make_name(to, column, "_shared_embedding", (td_span){NULL, 0}));
         out[i] = column;
+        column->shared_with = out[0];
     }
     return TD_OK;
 }
@@ -721,18 +733,18 @@ static bool is_shared(const json_t *spec) {
     return word != NULL && strcmp(word, column_types[TD_COLUMN_SHARED_EMBEDDING].word) == 0;
 }
 
-td_status td_columns_build(const json_t *list, bool hex_files, td_pool *pool, td_column_list *out) {
-    builder to = {pool, hex_files, 0};
-    place root = {"columns"};
+static td_status build_list(builder to, const json_t *list, td_column_list *out) {
+    place root = {""};
+    snprintf(root.text, sizeof root.text, "%s", to.root);
     size_t most = 0;
     if (!json_is_array(list)) {
-        return td_tf_fail(TD_TF_VALUE, "columns: expected a list of columns");
+        return td_tf_fail(TD_TF_VALUE, "%s: expected a list of columns", to.root);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *spec = json_array_get(list, i);
         most += is_shared(spec) ? json_array_size(json_object_get(spec, "categoricals")) : 1;
     }
-    td_column_list built = {td_pool_take(pool, (most + 1) * sizeof *built.columns), 0};
+    td_column_list built = {td_pool_take(to.pool, (most + 1) * sizeof *built.columns), 0};
     if (built.columns == NULL) {
         return no_memory();
     }
@@ -740,7 +752,7 @@ td_status td_columns_build(const json_t *list, bool hex_files, td_pool *pool, td
         const json_t *spec = json_array_get(list, i);
         place at = item_of(&root, i);
         if (is_shared(spec)) {
-            TD_TRY(build_shared(&to, spec, &at, built.columns + built.count));
+            TD_TRY(with_place(&to, &at, build_shared(&to, spec, &at, built.columns + built.count)));
             built.count += (int)json_array_size(json_object_get(spec, "categoricals"));
         } else {
             TD_TRY(build_column(&to, spec, &at, &built.columns[built.count]));
@@ -749,4 +761,13 @@ td_status td_columns_build(const json_t *list, bool hex_files, td_pool *pool, td
     }
     *out = built;
     return TD_OK;
+}
+
+td_status td_columns_build(const json_t *list, bool hex_files, td_pool *pool, td_column_list *out) {
+    return build_list((builder){pool, hex_files, "columns", 0}, list, out);
+}
+
+td_status td_columns_build_at(const json_t *list, const char *name, td_pool *pool,
+                              td_column_list *out) {
+    return build_list((builder){pool, false, name, 0}, list, out);
 }

@@ -116,6 +116,39 @@ static void add_row(const td_lookup *lookup, int64_t id, float weight, float *to
     }
 }
 
+static void add_to_bag(const td_lookup *lookup, int64_t id, float weight, bag *sums, float *to) {
+    add_row(lookup, id, weight, to);
+    sums->weights += weight;
+    sums->squares += weight * weight;
+    sums->count++;
+}
+
+static bool is_pruned(const td_lookup *lookup, int64_t id, float weight, bool weighted) {
+    return lookup->safe &&
+           (id < 0 || (weighted && lookup->combiner != TD_COMBINER_SUM && !(weight > 0)));
+}
+
+td_status td_embedding_row(const td_lookup *lookup, const int64_t *ids, const float *weights,
+                           int64_t n, float *out) {
+    int64_t width = lookup->table->shape[1], kept = 0;
+    bag sums = {0};
+    memset(out, 0, (size_t)width * sizeof *out);
+    for (int64_t i = 0; i < n; i++) {
+        float weight = weights != NULL ? weights[i] : 1;
+        if (!is_pruned(lookup, ids[i], weight, weights != NULL)) {
+            TD_TRY(check_id(ids[i], kept++, lookup->table->shape[0]));
+            add_to_bag(lookup, ids[i], weight, &sums, out);
+        }
+    }
+    if (sums.count > 0) {
+        combine(lookup, &sums, weights != NULL, out, width);
+    } else if (lookup->safe && lookup->default_id >= 0) {
+        TD_TRY(check_id(lookup->default_id, 0, lookup->table->shape[0]));
+        add_row(lookup, lookup->default_id, 1, out);
+    }
+    return TD_OK;
+}
+
 td_status td_embedding_lookup_sparse(const td_lookup *lookup, const td_ids *ids, td_pool *pool,
                                      td_tensor *out) {
     int64_t rows = 0, width = lookup->table->shape[1], kept = 0;
@@ -128,9 +161,7 @@ td_status td_embedding_lookup_sparse(const td_lookup *lookup, const td_ids *ids,
     for (int64_t i = 0; i < ids->ids.values.count; i++) {
         int64_t id = td_tensor_int(&ids->ids.values, i), row = flat_row(&ids->ids, i);
         float weight = ids->weighted ? ((const float *)ids->weights.values.data)[i] : 1;
-        bool pruned =
-            id < 0 || (ids->weighted && lookup->combiner != TD_COMBINER_SUM && !(weight > 0));
-        if (lookup->safe && pruned) {
+        if (is_pruned(lookup, id, weight, ids->weighted)) {
             continue;
         }
         TD_TRY(check_id(id, kept++, lookup->table->shape[0]));
@@ -138,10 +169,7 @@ td_status td_embedding_lookup_sparse(const td_lookup *lookup, const td_ids *ids,
             return td_tf_fail(TD_TF_INVALID_ARGUMENT, "row %lld of ids is not in [0, %lld)",
                               (long long)row, (long long)rows);
         }
-        add_row(lookup, id, weight, (float *)out->data + row * width);
-        bags[row].weights += weight;
-        bags[row].squares += weight * weight;
-        bags[row].count++;
+        add_to_bag(lookup, id, weight, &bags[row], (float *)out->data + row * width);
     }
     for (int64_t row = 0; row < rows; row++) {
         float *to = (float *)out->data + row * width;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,11 @@ td_status td_columns_load(const char *path, td_pool *pool, td_column_list *out) 
                            ? td_tf_fail(TD_TF_VALUE, "%s: expected {\"columns\": [..]}", path)
                            : td_columns_build(list, false, pool, out);
     json_decref(file);
+    if (status == TD_EINPUT && list != NULL) {
+        char message[900];
+        snprintf(message, sizeof message, "%s", td_error());
+        return td_tf_fail(td_tf_last(), "%s: %s", path, message);
+    }
     return status;
 }
 

@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 #include "base/progress.h"
-#include "base/rng.h"
+#include "data/holdout.h"
 #include "data/pairs_pixels.h"
 #include "data/resize.h"
 
@@ -29,18 +29,6 @@ struct td_pairs {
     _Atomic(pixel_cache *) cache; /* NULL: none; once there, it stays */
 };
 
-/* FNV-1a spread by one Philox draw: FNV alone leaves the high bits of short keys alike. The seed of
- * training has no part in it, so training and evaluation agree on the split whatever their options.
- */
-static bool is_held_out(const char *key, double share) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const char *at = key; *at != '\0'; at++) {
-        hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
-    }
-    td_rng rng = td_rng_make(0, TD_PURPOSE_SPLIT, hash);
-    return td_rng_uniform(&rng) < share;
-}
-
 /* Chooses the side of the split that was asked for. A pair that cannot be read has no key: it goes
  * with its place. */
 static td_status choose_items(td_pairs *pairs, const td_pairs_options *options) {
@@ -51,7 +39,7 @@ static td_status choose_items(td_pairs *pairs, const td_pairs_options *options) 
         if (options->holdout > 0) {
             status = td_pairs_source_key(&pairs->source, item, &pair);
             keep = status == TD_OK &&
-                   is_held_out(pair.key.data, options->holdout) == options->held_out;
+                   td_is_held_out(pair.key.data, options->holdout) == options->held_out;
         }
         if (keep) {
             pairs->items[pairs->count++] = item;

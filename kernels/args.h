@@ -125,6 +125,34 @@ typedef struct td_embedding_grad_f32_args {
     float *dtable;
 } td_embedding_grad_f32_args;
 
+/* Bags of ids: y (rows, width; ldy apart) row r = sum over i in [offsets[r], offsets[r + 1]) of f_i
+ * * table[ids[i]], f_i = coefficients[i] * s; an element is one chain of FMAs in ascending i, from
+ * zero or, with accumulate, from the old y. s: with max_norm > 0, what takes the norm of the
+ * table's row down to max_norm (max_norm / norm, 1 for shorter rows), else 1. n = offsets[rows] ids
+ * in all, in [0, vocab), checked by the caller. Tile: 64 rows. */
+typedef struct td_embedding_bag_f32_args {
+    int64_t rows, width, vocab, n;
+    const int32_t *offsets, *ids;
+    const float *coefficients, *table;
+    float max_norm;
+    bool accumulate;
+    float *y;
+    int64_t ldy;
+} td_embedding_bag_f32_args;
+
+/* dx (n, width): for i of row r, what it adds to the gradient of the table's row e = table[ids[i]]:
+ * coefficients[i] * dy[r], and where max_norm shortened the row, f_i * (dy[r] - k e), k = <e,
+ * dy[r]> / <e, e>. embedding_grad_f32 sums them by id. Tile: 64 rows. */
+typedef struct td_embedding_bag_grad_f32_args {
+    int64_t rows, width, vocab, n;
+    const int32_t *offsets, *ids;
+    const float *coefficients, *table;
+    float max_norm;
+    const float *dy;
+    int64_t lddy;
+    float *dx;
+} td_embedding_bag_grad_f32_args;
+
 /* y (rows, cols) from x (rows, cols): two-pass mean and centred variance (biased); eps inside the
  * root. mean, rstd (rows) are saved for the gradient; NULL when not wanted. y may be x. Tile: 64
  * rows. */
@@ -360,6 +388,19 @@ typedef struct td_scores_sigmoid_f32_args {
     const float *scale, *bias;
     float *row_loss, *row_dscale, *row_dbias;
 } td_scores_sigmoid_f32_args;
+
+/* Softmax cross-entropy with one label a row. logits (rows, cols; ld apart), in place, to scale *
+ * (p - [c = label]), p = softmax of the row; row_loss[r] = scale * (log-sum-exp - the label's
+ * logit); row_hit[r] = 1 where the label's logit is the first of the largest, else 0. labels in [0,
+ * cols), checked by the caller. Sums in lanes. A NaN makes its row and the row's loss NaN. Tile: 64
+ * rows. */
+typedef struct td_cross_entropy_f32_args {
+    int64_t rows, cols, ld;
+    float *logits;
+    const int32_t *labels;
+    float scale;
+    float *row_loss, *row_hit;
+} td_cross_entropy_f32_args;
 
 /* Sigmoid loss of image rows against text rows: l_ij = scale * <x_i, y_j> + bias, label +1 where
  * x_offset + i == y_offset + j, else -1; loss = sum softplus(-label * l) / batch; g_ij =

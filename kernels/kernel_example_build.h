@@ -147,6 +147,13 @@ void example_build_attention_grad(td_kernel_example *example, const int64_t *d);
 td_status example_finish_attention(td_kernel_example *example);
 td_status example_finish_attention_grad(td_kernel_example *example);
 
+/* In kernel_example_bags.c. */
+void example_build_bag(td_kernel_example *example, const int64_t *d);
+void example_build_bag_grad(td_kernel_example *example, const int64_t *d);
+void example_build_cross_entropy(td_kernel_example *example, const int64_t *d);
+td_status example_finish_bag(td_kernel_example *example);
+td_status example_finish_bag_grad(td_kernel_example *example);
+
 /* In kernel_example_losses.c. */
 void example_build_contrastive_lse(td_kernel_example *example, const int64_t *d);
 void example_build_contrastive_grad(td_kernel_example *example, const int64_t *d);

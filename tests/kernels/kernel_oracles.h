@@ -11,6 +11,7 @@
 twin_check_fn oracle_gemm_f32, oracle_gemm_pack, oracle_gemm_bf16, oracle_gemm_amx;
 twin_check_fn oracle_im2col, oracle_tokens, oracle_rows_copy;
 twin_check_fn oracle_embedding, oracle_embedding_sort, oracle_embedding_grad;
+twin_check_fn oracle_bag, oracle_bag_grad, oracle_cross_entropy;
 twin_check_fn oracle_layernorm, oracle_layernorm_grad_x, oracle_layernorm_grad_w;
 twin_check_fn oracle_colsum, oracle_softmax, oracle_gelu, oracle_vmath;
 twin_check_fn oracle_attention, oracle_attention_grad;

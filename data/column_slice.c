@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/column_slice.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "data/hash.h"
+
+/* Ids of some rows: those of row k are ids[starts[k] - starts[0] ..), weights beside them. */
+typedef struct id_run {
+    const int64_t *ids;
+    const int64_t *starts; /* rows + 1 */
+    const float *weights;  /* or NULL */
+} id_run;
+
+static td_status no_memory(void) {
+    return td_tf_no_memory("feature columns");
+}
+
+static int64_t rows_of(const td_slice_rows *rows) {
+    return rows->last - rows->first;
+}
+
+static const int64_t *starts_of(const td_array *value, const td_slice_rows *rows) {
+    return value->ragged.splits[0].data + rows->first;
+}
+
+/* Values of the rows: from, and how many. */
+static int64_t values_of(const td_array *value, const td_slice_rows *rows, int64_t *from) {
+    const int64_t *starts = starts_of(value, rows);
+    *from = starts[0];
+    return starts[rows_of(rows)] - starts[0];
+}
+
+static uint64_t fingerprint(const td_tensor *values, int64_t i) {
+    if (values->dtype == TD_ELEMENT_BYTES) {
+        td_span text = td_tensor_spans(values)[i];
+        return td_fingerprint64(text.data, text.size);
+    }
+    return td_fingerprint64_int(((const int64_t *)values->data)[i]);
+}
+
+static int64_t vocabulary_id(const td_column *column, const td_tensor *values, int64_t i) {
+    int64_t id =
+        values->dtype == TD_ELEMENT_BYTES
+            ? td_vocabulary_find(column->vocabulary, td_tensor_spans(values)[i])
+            : td_vocabulary_find_int(column->vocabulary, ((const int64_t *)values->data)[i]);
+    int64_t size = td_vocabulary_size(column->vocabulary);
+    if (id < 0) {
+        uint64_t oov = (uint64_t)(column->buckets - size);
+        id = oov > 0 ? size + (int64_t)(fingerprint(values, i) % oov) : column->id_default;
+    }
+    return id;
+}
+
+/* Of identity, vocabulary and hash columns, whose ids are one a value. */
+static td_status value_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    const td_column *column = node->column;
+    const td_tensor *values = &node->input->ragged.values;
+    int64_t from, n = values_of(node->input, rows, &from);
+    int64_t *ids = td_pool_take(rows->memory, (size_t)n * sizeof *ids);
+    if (ids == NULL) {
+        return no_memory();
+    }
+    *out = (id_run){ids, starts_of(node->input, rows), NULL};
+    if (column->type == TD_COLUMN_IDENTITY) {
+        const int64_t *given = values->data;
+        for (int64_t i = 0; i < n; i++) {
+            bool outside = given[from + i] < 0 || given[from + i] >= column->buckets;
+            ids[i] = outside && column->has_default ? column->id_default : given[from + i];
+        }
+    } else if (column->type == TD_COLUMN_HASH) {
+        uint64_t buckets = (uint64_t)column->buckets;
+        for (int64_t i = 0; i < n; i++) {
+            ids[i] = (int64_t)(fingerprint(values, from + i) % buckets);
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            ids[i] = vocabulary_id(column, values, from + i);
+        }
+    }
+    return TD_OK;
+}
+
+/* A view of rows of a dense tensor. */
+static td_tensor view_of(const td_tensor *tensor, const td_slice_rows *rows) {
+    td_tensor view = *tensor;
+    int64_t per_row = tensor->shape[0] == 0 ? 0 : tensor->count / tensor->shape[0];
+    view.shape[0] = rows_of(rows);
+    view.count = rows_of(rows) * per_row;
+    view.data =
+        (char *)tensor->data + (size_t)(rows->first * per_row) * td_element_bytes(tensor->dtype);
+    return view;
+}
+
+/* As many ids a row as the number has components, component j shifted by j sets of buckets. */
+static td_status bucket_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    const td_column *column = node->column;
+    td_array view = {.kind = TD_ARRAY_TENSOR, .tensor = view_of(&node->input->tensor, rows)};
+    td_feature_map map = {&column->source->key, &view, 1};
+    td_tensor buckets;
+    TD_TRY(td_column_buckets(column, &map, rows->memory, &buckets));
+    int64_t n = rows_of(rows), width = column->shape[0];
+    int64_t *ids = td_pool_take(rows->memory, (size_t)buckets.count * sizeof *ids);
+    int64_t *starts = td_pool_take(rows->memory, (size_t)(n + 1) * sizeof *starts);
+    if (ids == NULL || starts == NULL) {
+        return no_memory();
+    }
+    for (int64_t i = 0; i < buckets.count; i++) {
+        ids[i] = ((const int32_t *)buckets.data)[i] + (column->n_boundaries + 1) * (i % width);
+    }
+    for (int64_t k = 0; k <= n; k++) {
+        starts[k] = k * width;
+    }
+    *out = (id_run){ids, starts, NULL};
+    return TD_OK;
+}
+
+static td_status run_of(const td_column_node *node, const td_slice_rows *rows, id_run *out);
+
+/* What the cross makes of a leaf's values: ids as they are, strings by their fingerprint. */
+static td_status leaf_run(const td_column_node *leaf, const td_slice_rows *rows, id_run *out) {
+    if (leaf->column != NULL) {
+        return run_of(leaf, rows, out);
+    }
+    const td_tensor *values = &leaf->input->ragged.values;
+    int64_t from, n = values_of(leaf->input, rows, &from);
+    int64_t *hashes = td_pool_take(rows->memory, (size_t)n * sizeof *hashes);
+    if (hashes == NULL) {
+        return no_memory();
+    }
+    for (int64_t i = 0; i < n; i++) {
+        td_span text = td_tensor_spans(values)[from + i];
+        hashes[i] = (int64_t)td_fingerprint64(text.data, text.size);
+    }
+    *out = (id_run){hashes, starts_of(leaf->input, rows), NULL};
+    return TD_OK;
+}
+
+static int64_t size_of(const id_run *run, int64_t k) {
+    return run->starts[k + 1] - run->starts[k];
+}
+
+/* Where each row's crosses start. */
+static td_status count_crosses(const id_run *leaves, int count, const td_slice_rows *rows,
+                               int64_t *starts) {
+    starts[0] = 0;
+    for (int64_t k = 0; k < rows_of(rows); k++) {
+        int64_t size = 1;
+        for (int i = 0; i < count; i++) {
+            if (__builtin_mul_overflow(size, size_of(&leaves[i], k), &size) || size > INT32_MAX) {
+                return td_tf_no_memory("so many crosses");
+            }
+        }
+        starts[k + 1] = starts[k] + size;
+        if (starts[k + 1] > INT32_MAX) {
+            return td_tf_no_memory("so many crosses");
+        }
+    }
+    return TD_OK;
+}
+
+/* All combinations of row k from leaf i on, the last leaf fastest; hash: of the leaves before. */
+static int64_t *cross_from(const id_run *leaves, int count, int i, int64_t k, uint64_t hash,
+                           uint64_t buckets, int64_t *to) {
+    const id_run *leaf = &leaves[i];
+    const int64_t *ids = leaf->ids + (leaf->starts[k] - leaf->starts[0]);
+    for (int64_t j = 0; j < size_of(leaf, k); j++) {
+        uint64_t joined = td_fingerprint_cat64(hash, (uint64_t)ids[j]);
+        if (i + 1 < count) {
+            to = cross_from(leaves, count, i + 1, k, joined, buckets, to);
+        } else {
+            *to++ = (int64_t)(joined % buckets);
+        }
+    }
+    return to;
+}
+
+static td_status cross_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    const td_column *column = node->column;
+    int64_t n = rows_of(rows);
+    id_run *leaves = td_pool_take(rows->memory, (size_t)column->n_leaves * sizeof *leaves);
+    int64_t *starts = td_pool_take(rows->memory, (size_t)(n + 1) * sizeof *starts);
+    if (leaves == NULL || starts == NULL) {
+        return no_memory();
+    }
+    for (int i = 0; i < column->n_leaves; i++) {
+        TD_TRY(leaf_run(&node->leaves[i], rows, &leaves[i]));
+    }
+    TD_TRY(count_crosses(leaves, column->n_leaves, rows, starts));
+    int64_t *ids = td_pool_take(rows->memory, (size_t)starts[n] * sizeof *ids);
+    if (ids == NULL) {
+        return no_memory();
+    }
+    for (int64_t k = 0; k < n; k++) {
+        if (starts[k + 1] > starts[k]) {
+            cross_from(leaves, column->n_leaves, 0, k, column->hash_key, (uint64_t)column->buckets,
+                       ids + starts[k]);
+        }
+    }
+    *out = (id_run){ids, starts, NULL};
+    return TD_OK;
+}
+
+/* Weights beside the ids of every record. */
+static td_status weighted_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    id_run run;
+    TD_TRY(run_of(node->source, rows, &run));
+    const int64_t *starts = starts_of(node->weights, rows);
+    for (int64_t k = 0; k < rows_of(rows); k++) {
+        if (size_of(&run, k) != starts[k + 1] - starts[k]) {
+            return td_tf_fail(TD_TF_INVALID_ARGUMENT,
+                              "record %lld: column %s has %lld ids and %lld weights",
+                              (long long)(rows->first + k), (const char *)node->column->name.data,
+                              (long long)size_of(&run, k), (long long)(starts[k + 1] - starts[k]));
+        }
+    }
+    const td_tensor *values = &node->weights->ragged.values;
+    int64_t from, n = values_of(node->weights, rows, &from);
+    float *weights = td_pool_take(rows->memory, (size_t)n * sizeof *weights);
+    if (weights == NULL) {
+        return no_memory();
+    }
+    for (int64_t i = 0; i < n; i++) {
+        weights[i] = (float)td_tensor_real(values, from + i);
+    }
+    run.weights = weights;
+    *out = run;
+    return TD_OK;
+}
+
+static td_status run_of(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    switch (node->column->type) {
+    case TD_COLUMN_WEIGHTED:
+        return weighted_ids(node, rows, out);
+    case TD_COLUMN_BUCKETIZED:
+        return bucket_ids(node, rows, out);
+    case TD_COLUMN_CROSSED:
+        return cross_ids(node, rows, out);
+    default:
+        return value_ids(node, rows, out);
+    }
+}
+
+/* Numbers and buckets: what the column makes of its input, row by row to its place. */
+static td_status number_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    const td_column *column = node->column;
+    td_array view = {.kind = TD_ARRAY_TENSOR, .tensor = view_of(&node->input->tensor, rows)};
+    const td_column *reads = column->type == TD_COLUMN_BUCKETIZED ? column->source : column;
+    td_feature_map map = {&reads->key, &view, 1};
+    td_tensor numbers;
+    TD_TRY(td_column_dense(column, &map, false, rows->memory, &numbers, NULL));
+    int64_t n = rows_of(rows), width = n == 0 ? 0 : numbers.count / n;
+    float *to = rows->dense + rows->first * rows->ld + at;
+    const float *from = numbers.data;
+    if (width == 1) {
+        for (int64_t k = 0; k < n; k++) {
+            to[k * rows->ld] = from[k];
+        }
+        return TD_OK;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        memcpy(to + k * rows->ld, from + k * width, (size_t)width * sizeof *to);
+    }
+    return TD_OK;
+}
+
+static td_status indicator_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    id_run run;
+    TD_TRY(run_of(node->source, rows, &run));
+    int64_t buckets = node->column->buckets;
+    for (int64_t k = 0; k < rows_of(rows); k++) {
+        float *to = rows->dense + (rows->first + k) * rows->ld + at;
+        memset(to, 0, (size_t)buckets * sizeof *to);
+        for (int64_t i = run.starts[k] - run.starts[0]; i < run.starts[k + 1] - run.starts[0];
+             i++) {
+            if (run.ids[i] >= 0 && run.ids[i] < buckets) {
+                to[run.ids[i]] += run.weights != NULL ? run.weights[i] : 1;
+            }
+        }
+    }
+    return TD_OK;
+}
+
+static td_status embedding_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    const td_column *column = node->column;
+    td_lookup lookup = {&column->table, column->combiner, column->max_norm, column->safe, -1};
+    id_run run;
+    TD_TRY(run_of(node->source, rows, &run));
+    for (int64_t k = 0; k < rows_of(rows); k++) {
+        int64_t i = run.starts[k] - run.starts[0];
+        TD_TRY(td_embedding_row(&lookup, run.ids + i, run.weights != NULL ? run.weights + i : NULL,
+                                size_of(&run, k), rows->dense + (rows->first + k) * rows->ld + at));
+    }
+    return TD_OK;
+}
+
+td_status td_slice_dense(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    switch (node->column->type) {
+    case TD_COLUMN_INDICATOR:
+        return indicator_rows(node, rows, at);
+    case TD_COLUMN_EMBEDDING:
+    case TD_COLUMN_SHARED_EMBEDDING:
+        return embedding_rows(node, rows, at);
+    default:
+        return number_rows(node, rows, at);
+    }
+}
+
+/* Room for `more` ids behind those that are there. */
+static td_status reserve(td_slice_bag *bag, int64_t more) {
+    if (bag->count + more <= bag->capacity) {
+        return TD_OK;
+    }
+    int64_t capacity = 2 * (bag->count + more);
+    int32_t *ids = td_realloc(bag->ids, (size_t)capacity * sizeof *ids);
+    bag->ids = ids != NULL ? ids : bag->ids;
+    float *coefficients = td_realloc(bag->coefficients, (size_t)capacity * sizeof *coefficients);
+    bag->coefficients = coefficients != NULL ? coefficients : bag->coefficients;
+    if (ids == NULL || coefficients == NULL) {
+        return no_memory();
+    }
+    bag->capacity = capacity;
+    return TD_OK;
+}
+
+static float divisor_of(td_combiner combiner, const float *weights, int64_t count) {
+    float sum = 0, squares = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += weights[i];
+        squares += weights[i] * weights[i];
+    }
+    return combiner == TD_COMBINER_MEAN ? sum : combiner == TD_COMBINER_SQRTN ? sqrtf(squares) : 1;
+}
+
+/* The ids of one record and column, joined to the bag. */
+static td_status join(const td_column *column, td_combiner combiner, const int64_t *ids,
+                      const float *weights, int64_t n, int64_t shift, int64_t record,
+                      td_slice_bag *out) {
+    int64_t first = out->count;
+    TD_TRY(reserve(out, n));
+    for (int64_t i = 0; i < n; i++) {
+        float weight = weights != NULL ? weights[i] : 1;
+        if (ids[i] < 0 || (weights != NULL && combiner != TD_COMBINER_SUM && !(weight > 0))) {
+            continue;
+        }
+        if (ids[i] >= column->buckets) {
+            return td_tf_fail(TD_TF_INVALID_ARGUMENT,
+                              "record %lld: column %s has id %lld, which is not in [0, %lld)",
+                              (long long)record, (const char *)column->name.data, (long long)ids[i],
+                              (long long)column->buckets);
+        }
+        out->ids[out->count] = (int32_t)(ids[i] + shift);
+        out->coefficients[out->count++] = weight;
+    }
+    if (combiner != TD_COMBINER_SUM) {
+        float divisor = divisor_of(combiner, out->coefficients + first, out->count - first);
+        for (int64_t i = first; i < out->count; i++) {
+            out->coefficients[i] /= divisor;
+        }
+    }
+    return TD_OK;
+}
+
+td_status td_slice_bag_ids(const td_column_node *const *nodes, int count, td_combiner combiner,
+                           const td_slice_rows *rows, int32_t *offsets, td_slice_bag *out) {
+    id_run *runs = td_pool_take(rows->memory, (size_t)count * sizeof *runs);
+    if (runs == NULL) {
+        return no_memory();
+    }
+    for (int c = 0; c < count; c++) {
+        TD_TRY(run_of(nodes[c], rows, &runs[c]));
+    }
+    out->count = 0;
+    for (int64_t k = 0; k < rows_of(rows); k++) {
+        int64_t shift = 0;
+        for (int c = 0; c < count; c++) {
+            int64_t i = runs[c].starts[k] - runs[c].starts[0];
+            TD_TRY(join(nodes[c]->column, combiner, runs[c].ids + i,
+                        runs[c].weights != NULL ? runs[c].weights + i : NULL, size_of(&runs[c], k),
+                        shift, rows->first + k, out));
+            shift += nodes[c]->column->buckets;
+        }
+        offsets[rows->first + k + 1] = (int32_t)out->count;
+    }
+    return TD_OK;
+}

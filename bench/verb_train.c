@@ -24,7 +24,7 @@
 
 typedef struct train_cli {
     const char *model, *loss, *data, *layout, *schedule, *tokenizer, *save, *resume, *verify, *out;
-    const char *precision, *pack, *prune, *recompute, *freeze, *init;
+    const char *precision, *pack, *prune, *recompute, *freeze, *init, *optimizer;
     int64_t accum, unmask_steps, zero;
     double patch_mask, ema;
     bool plan;
@@ -50,6 +50,9 @@ static const td_option options_table[] = {
      "pairs per step, over all ranks"},
     {"blocks", TD_OPTION_INT, AT(blocks), 1, TD_MAX_BLOCKS, NULL, "G",
      "logical blocks of the batch, a power of two: they fix the order of sums, and so the answer"},
+    {"optimizer", TD_OPTION_CHOICE, AT(optimizer), 0, 0, "adamw|lion", NULL,
+     "how gradients change weights; Lion steps by signs and keeps one moment: it wants a tenth of "
+     "AdamW's lr, and more weight decay"},
     {"lr", TD_OPTION_REAL, AT(lr), 0, 10, NULL, "RATE", "learning rate after warm-up"},
     {"warmup", TD_OPTION_INT, AT(warmup), -1, 1e9, NULL, "N",
      "steps of linear warm-up; -1: a tenth of the steps"},
@@ -57,8 +60,10 @@ static const td_option options_table[] = {
      "after warm-up"},
     {"weight-decay|wd", TD_OPTION_REAL, AT(weight_decay), 0, 10, NULL, "RATE",
      "decoupled, times lr"},
-    {"beta1", TD_OPTION_REAL, AT(beta1), 0, 0.9999999, NULL, "B", "AdamW's first moment"},
-    {"beta2", TD_OPTION_REAL, AT(beta2), 0, 0.9999999, NULL, "B", "AdamW's second moment"},
+    {"beta1", TD_OPTION_REAL, AT(beta1), 0, 0.9999999, NULL, "B",
+     "of AdamW's first moment, or of the sum whose sign Lion takes"},
+    {"beta2", TD_OPTION_REAL, AT(beta2), -1, 0.9999999, NULL, "B",
+     "of AdamW's second moment, or of Lion's; below 0: 0.98 of AdamW, 0.99 of Lion"},
     {"eps", TD_OPTION_REAL, AT(eps), 0, 1, NULL, "EPS", "AdamW's epsilon"},
     {"grad-clip|grad-clip-norm", TD_OPTION_REAL, AT(grad_clip), 0, 1e9, NULL, "NORM",
      "largest norm of all gradients; 0: none"},
@@ -414,8 +419,9 @@ static void exact_options(const train_cli *cli, td_train_options *out) {
 static td_status make_options(const train_cli *cli, td_train_options *out) {
     if (cli->verify != NULL) {
         if (cli->zero != 0) {
-            return td_fail(TD_EUSAGE, "--verify compares all gradients in every rank; with --zero "
-                                      "%" PRId64 " a rank has those of its part; expected --zero 0",
+            return td_fail(TD_EUSAGE,
+                           "--verify compares all gradients in every rank; with --zero "
+                           "%" PRId64 " a rank has those of its part; expected --zero 0",
                            cli->zero);
         }
         TD_TRY(td_verify_options(cli->verify, cli->blocks, out));
@@ -423,11 +429,15 @@ static td_status make_options(const train_cli *cli, td_train_options *out) {
         exact_options(cli, out);
         return TD_OK;
     }
+    bool lion = strcmp(cli->optimizer, "lion") == 0;
     *out = (td_train_options){
         .loss = strcmp(cli->loss, "sigmoid") == 0 ? TD_LOSS_SIGMOID : TD_LOSS_SOFTMAX,
-        .optimizer = {.lr = cli->lr,
+        .optimizer = {.kind = lion ? TD_OPTIMIZER_LION : TD_OPTIMIZER_ADAMW,
+                      .lr = cli->lr,
                       .beta1 = cli->beta1,
-                      .beta2 = cli->beta2,
+                      .beta2 = cli->beta2 >= 0 ? cli->beta2
+                               : lion          ? 0.99
+                                               : 0.98,
                       .eps = cli->eps,
                       .weight_decay = cli->weight_decay,
                       .grad_clip = cli->grad_clip,
@@ -585,6 +595,7 @@ td_status td_verb_train(int argc, char **argv) {
                      .loss = "softmax",
                      .layout = "p1xt1",
                      .schedule = "cosine",
+                     .optimizer = "adamw",
                      .precision = "f32",
                      .pack = "on",
                      .prune = "on",
@@ -601,7 +612,7 @@ td_status td_verb_train(int argc, char **argv) {
                      .lr = 5e-4,
                      .weight_decay = 0.2,
                      .beta1 = 0.9,
-                     .beta2 = 0.98,
+                     .beta2 = -1,
                      .eps = 1e-6,
                      .holdout = 0.1};
     size_t n_words;

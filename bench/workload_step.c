@@ -29,6 +29,7 @@ typedef struct step_variant {
     bool padded;      /* not packed: what a text tower that attends to padding may do */
     bool recompute;
     bool zero; /* ZeRO-1 */
+    bool lion;
     int64_t accum;
     int64_t blocks; /* 0: BLOCKS */
 } step_variant;
@@ -37,6 +38,7 @@ static const step_variant plain = {.name = ""}, whole = {.name = "-whole", .whol
                           padded = {.name = "-padded", .padded = true},
                           accum4 = {.name = "-accum4", .whole = true, .accum = 4},
                           zero1 = {.name = "-zero1", .zero = true},
+                          lion = {.name = "-lion", .lion = true},
                           blocks1 = {.name = "-blocks1", .blocks = 1},
                           recompute = {.name = "-recompute", .whole = true, .recompute = true};
 
@@ -61,6 +63,7 @@ static const step_row rows[] = {
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &zero1, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &lion, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &blocks1, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &whole, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &accum4, false, false, 20},
@@ -100,25 +103,27 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
     const step_row *row = &rows[subject->param[0]];
     td_model_config config;
     TD_TRY(td_model_config_find(row->model, &config));
-    *out = (td_train_options){.config = config,
-                              .loss = row->loss,
-                              .precision = row->precision,
-                              .optimizer = {.lr = 5e-4,
-                                            .beta1 = 0.9,
-                                            .beta2 = 0.98,
-                                            .eps = 1e-6,
-                                            .weight_decay = 0.2,
-                                            .schedule = TD_SCHEDULE_COSINE,
-                                            .warmup = 100,
-                                            .steps = 10000},
-                              .batch = row->batch,
-                              .blocks = blocks_of(row),
-                              .seed = SEED,
-                              .keep_padding = row->variant->whole || row->variant->padded,
-                              .keep_last_block = row->variant->whole,
-                              .recompute = row->variant->recompute,
-                              .zero = row->variant->zero,
-                              .accum = row->variant->accum};
+    *out = (td_train_options){
+        .config = config,
+        .loss = row->loss,
+        .precision = row->precision,
+        .optimizer = {.kind = row->variant->lion ? TD_OPTIMIZER_LION : TD_OPTIMIZER_ADAMW,
+                      .lr = 5e-4,
+                      .beta1 = 0.9,
+                      .beta2 = 0.98,
+                      .eps = 1e-6,
+                      .weight_decay = 0.2,
+                      .schedule = TD_SCHEDULE_COSINE,
+                      .warmup = 100,
+                      .steps = 10000},
+        .batch = row->batch,
+        .blocks = blocks_of(row),
+        .seed = SEED,
+        .keep_padding = row->variant->whole || row->variant->padded,
+        .keep_last_block = row->variant->whole,
+        .recompute = row->variant->recompute,
+        .zero = row->variant->zero,
+        .accum = row->variant->accum};
     return TD_OK;
 }
 

@@ -18,7 +18,8 @@ typedef enum td_act { TD_ACT_NONE, TD_ACT_GELU_ERF, TD_ACT_GELU_TANH, TD_ACT_GEL
  *   accumulate: the chain starts at the old C (k_blocks must be 1)
  *   bias[n] is added; preact (m, n) receives the value so far; act is applied; residual (m, n) is
  * added; act_grad_of (m, n): the value is multiplied by act'(act_grad_of) instead of applying act
- * (the dgrad of an activation). residual may be c itself. a_trans: A is stored (k, m); b_trans: B
+ * (the dgrad of an activation). residual may be c itself, and act_grad_of,
+ * unless accumulate is set. a_trans: A is stored (k, m); b_trans: B
  * is stored (n, k). k_starts (k_blocks + 1): the blocks of k, equal when NULL. NN is forward of a
  * projection stored (in, out), NT a linear layer with weight (out, in), TN a weight gradient.
  * packed: B as gemm_pack_f32 leaves it, read instead of b; NULL in gemm_bf16 and gemm_amx. Tiles:
@@ -448,6 +449,27 @@ typedef struct td_adamw_f32_args {
     const int64_t (*ranges)[2];
     int64_t n_ranges;
 } td_adamw_f32_args;
+
+/* Lion (Chen et al., 2023), one pass over flat buffers; per element, every operation as written:
+ *   g' = grad_scale * g
+ *   c = fma(beta1, m, one_minus_beta1 * g')
+ *   p = fma(-lr, sign(c), p * decay), sign(c) being 1, -1, or c where that is a zero or NaN
+ *   m = fma(beta2, m, one_minus_beta2 * g')
+ * decay, ranges and *step as for AdamW. Tile: 16,384 elements. */
+typedef struct td_lion_step {
+    float beta1, one_minus_beta1, beta2, one_minus_beta2;
+    float lr;
+    float decay;      /* 1 - lr * weight_decay */
+    float grad_scale; /* 1, or the clip factor */
+} td_lion_step;
+typedef struct td_lion_f32_args {
+    int64_t n;
+    float *p, *m;
+    const float *g;
+    const td_lion_step *step;
+    const int64_t (*ranges)[2];
+    int64_t n_ranges;
+} td_lion_f32_args;
 
 /* ema = fma(weight, p - ema, ema), flat; weight points to 1 - decay. Tile: 16,384 elements. */
 typedef struct td_ema_f32_args {

@@ -468,7 +468,15 @@ static void build_adamw(td_kernel_example *example, const int64_t *d) {
                   d[2] ? "-denormal" : "");
 }
 
-/* The thousandth step of a usual run. Ranges and the gaps between them are about equally long. */
+/* Ranges and the gaps between them are about equally long. */
+static void fill_ranges(int64_t (*ranges)[2], int64_t n, int64_t n_ranges) {
+    for (int64_t r = 0; r < n_ranges; r++) {
+        ranges[r][0] = n * (2 * r + 1) / (2 * n_ranges + 1);
+        ranges[r][1] = n * (2 * r + 2) / (2 * n_ranges + 1);
+    }
+}
+
+/* The thousandth step of a usual run. */
 static td_status finish_adamw(td_kernel_example *example) {
     const td_adamw_f32_args *args = &example->args.adamw_f32;
     td_adamw_step *step = example->buffers[ADAMW_STEP].shown.data;
@@ -481,11 +489,35 @@ static td_status finish_adamw(td_kernel_example *example) {
                             .rsqrt_bc2 = 1.0000001f,
                             .decay = 0.9999f,
                             .grad_scale = 0.73f};
-    int64_t(*ranges)[2] = example->buffers[ADAMW_RANGES].shown.data;
-    for (int64_t r = 0; r < args->n_ranges; r++) {
-        ranges[r][0] = args->n * (2 * r + 1) / (2 * args->n_ranges + 1);
-        ranges[r][1] = args->n * (2 * r + 2) / (2 * args->n_ranges + 1);
-    }
+    fill_ranges(example->buffers[ADAMW_RANGES].shown.data, args->n, args->n_ranges);
+    return TD_OK;
+}
+
+enum { LION_STEP = 3, LION_RANGES };
+static void build_lion(td_kernel_example *example, const int64_t *d) {
+    td_lion_f32_args *args = &example->args.lion_f32;
+    *args = (td_lion_f32_args){.n = d[0], .n_ranges = d[1]};
+    example_inout(example, "p", 1, d[0], d[0], &args->p);
+    example_inout(example, "m", 1, d[0], d[0], &args->m);
+    example_in(example, "g", 1, d[0], d[0], &args->g);
+    int64_t step = (int64_t)(sizeof(td_lion_step) / sizeof(float));
+    example_in(example, "step", 1, step, step, &args->step);
+    example_add_bytes(example, "ranges", TD_EXAMPLE_IN, 2 * d[1], sizeof(int64_t), FILL_LATER, 0,
+                      &args->ranges);
+    example_shape(example, "n%lld-d%lld", (long long)d[0], (long long)d[1]);
+}
+
+static td_status finish_lion(td_kernel_example *example) {
+    const td_lion_f32_args *args = &example->args.lion_f32;
+    td_lion_step *step = example->buffers[LION_STEP].shown.data;
+    *step = (td_lion_step){.beta1 = 0.9f,
+                           .one_minus_beta1 = 0.1f,
+                           .beta2 = 0.99f,
+                           .one_minus_beta2 = 0.01f,
+                           .lr = 1e-4f,
+                           .decay = 0.9999f,
+                           .grad_scale = 0.73f};
+    fill_ranges(example->buffers[LION_RANGES].shown.data, args->n, args->n_ranges);
     return TD_OK;
 }
 
@@ -556,6 +588,7 @@ static const struct {
     [TD_OP_cross_entropy_f32] = {example_build_cross_entropy, NULL},
     [TD_OP_sumsq_f32] = {build_sumsq, NULL},
     [TD_OP_adamw_f32] = {build_adamw, finish_adamw},
+    [TD_OP_lion_f32] = {build_lion, finish_lion},
     [TD_OP_ema_f32] = {build_ema, NULL},
     [TD_OP_f32_to_bf16] = {build_to_bf16, NULL},
     [TD_OP_bf16_to_f32] = {build_from_bf16, NULL},

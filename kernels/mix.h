@@ -29,6 +29,7 @@ enum { TD_MIX_STREAMS = 4, TD_MIX_STEP = 32 };
     X(JOIN,   "join_2:1",    2, 1, false, 4, 4, "an activation's gradient")                       \
     X(ADD,    "add_2:1",     2, 1, true,  4, 4, "EMA, residuals")                                 \
     X(ADD3,   "add_3:1",     3, 1, true,  4, 4, "LayerNorm's gradient onto a residual's")         \
+    X(LION,   "update_3:2",  3, 2, true,  4, 4, "Lion")                                          \
     X(ADAMW,  "update_4:3",  4, 3, true,  4, 4, "AdamW")
 /* clang-format on */
 

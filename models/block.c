@@ -16,16 +16,13 @@ static bool is_pruned(const td_tower *tower, int64_t i) {
     return tower->pruned && i + 1 == tower->shape->layers;
 }
 
-/* The part of a block behind its attention has `m` rows: pooled ones when it is pruned. What is
- * computed again lies in the buffers of `shared`, or with NULL in own ones. */
+/* The part of a block behind its attention has `m` rows: pooled ones when it is pruned. */
 static void plan_second_half(const td_build *build, const td_tower *tower, td_block_state *s,
-                             int64_t m, const td_block_state *shared) {
+                             int64_t m) {
     int64_t width = tower->shape->width, mlp = tower->shape->mlp;
     td_plan *plan = build->plan;
     s->o = TD_PLAN_ARRAY(plan, float, m *width);
     s->x2 = TD_PLAN_ARRAY(plan, float, m *width);
-    s->h2 = shared != NULL ? shared->h2 : TD_PLAN_ARRAY(plan, float, m *width);
-    s->act = shared != NULL ? shared->act : TD_PLAN_ARRAY(plan, float, m *mlp);
     if (build->training) {
         s->pre = TD_PLAN_ARRAY(plan, float, m *mlp);
         s->mean2 = TD_PLAN_ARRAY(plan, float, m);
@@ -34,10 +31,9 @@ static void plan_second_half(const td_build *build, const td_tower *tower, td_bl
 }
 
 static void plan_first_half(const td_build *build, const td_tower *tower, td_block_state *s,
-                            int64_t parts, const td_block_state *shared) {
+                            int64_t parts) {
     int64_t m = build->rows * tower->tokens, width = tower->shape->width;
     td_plan *plan = build->plan;
-    s->h1 = shared != NULL ? shared->h1 : TD_PLAN_ARRAY(plan, float, m *width);
     s->qkv = TD_PLAN_ARRAY(plan, float, m *parts *width);
     s->lse = TD_PLAN_ARRAY(plan, float, m * tower->shape->heads);
     if (build->training) {
@@ -46,50 +42,58 @@ static void plan_first_half(const td_build *build, const td_tower *tower, td_blo
     }
 }
 
+static void plan_pruned(const td_build *build, td_tower *tower, td_block_state *s) {
+    int64_t b = build->rows, width = tower->shape->width, mlp = tower->shape->mlp;
+    plan_first_half(build, tower, s, 2);
+    plan_second_half(build, tower, s, b);
+    s->h2 = TD_PLAN_ARRAY(build->plan, float, b *width);
+    s->act = TD_PLAN_ARRAY(build->plan, float, b *mlp);
+    tower->last.x = TD_PLAN_ARRAY(build->plan, float, b *width);
+    tower->last.h1 = TD_PLAN_ARRAY(build->plan, float, b *width);
+    tower->last.q = TD_PLAN_ARRAY(build->plan, float, b *width);
+    tower->last.dq = build->training ? TD_PLAN_ARRAY(build->plan, float, b *width) : NULL;
+}
+
 /* Without training, or when blocks are run again, the first block's buffers serve all. */
 static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
     td_block_state *s = &tower->blocks[i];
-    int64_t b = build->rows, width = tower->shape->width;
     float *x = s->x; /* set by whoever computes it */
-    if (is_pruned(tower, i)) {
-        *s = (td_block_state){.x = x};
-        plan_first_half(build, tower, s, 2, NULL);
-        plan_second_half(build, tower, s, b, NULL);
-        tower->last.x = TD_PLAN_ARRAY(build->plan, float, b *width);
-        tower->last.h1 = TD_PLAN_ARRAY(build->plan, float, b *width);
-        tower->last.q = TD_PLAN_ARRAY(build->plan, float, b *width);
-        tower->last.dq = build->training ? TD_PLAN_ARRAY(build->plan, float, b *width) : NULL;
-        return;
-    }
-    if ((!build->training || build->recompute) && i > 0) {
+    if ((!build->training || build->recompute) && i > 0 && !is_pruned(tower, i)) {
         *s = tower->blocks[0];
         s->x = x;
         return;
     }
-    *s = (td_block_state){.x = x};
-    const td_block_state *shared = i > 0 ? &tower->blocks[0] : NULL;
-    plan_first_half(build, tower, s, 3, shared);
-    plan_second_half(build, tower, s, b * tower->tokens, shared);
+    *s = (td_block_state){.x = x, .h1 = tower->h, .h2 = tower->h, .act = tower->wide};
+    if (is_pruned(tower, i)) {
+        plan_pruned(build, tower, s);
+        return;
+    }
+    plan_first_half(build, tower, s, 3);
+    plan_second_half(build, tower, s, build->rows * tower->tokens);
 }
 
 void td_stack_plan(const td_build *build, td_tower *tower, float *x) {
     int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
+    tower->h = TD_PLAN_ARRAY(build->plan, float, m *width);
+    tower->wide = TD_PLAN_ARRAY(build->plan, float, m *(3 * width > mlp ? 3 * width : mlp));
+    size_t spent = (size_t)tower->spent_floats * sizeof(float), start = build->plan->used_bytes;
+    tower->spent = TD_PLAN_ARRAY(build->plan, float, 0);
     for (int64_t i = 0; i < tower->shape->layers; i++) {
         tower->blocks[i].x =
             i == 0 || !build->training ? x : TD_PLAN_ARRAY(build->plan, float, m *width);
         plan_block(build, tower, i);
     }
+    size_t kept = build->plan->used_bytes - start;
+    td_plan_take(build->plan, spent > kept ? spent - kept : 0);
     if (tower->pruned) {
         tower->pooled = TD_PLAN_ARRAY(build->plan, float, build->rows *width);
     } else {
         tower->out = build->training ? TD_PLAN_ARRAY(build->plan, float, m *width) : x;
     }
     if (build->training) {
-        int64_t wide = 3 * width > mlp ? 3 * width : mlp;
         tower->dx = TD_PLAN_ARRAY(build->plan, float, m *width);
         tower->dh = TD_PLAN_ARRAY(build->plan, float, m *width);
         tower->dx2 = TD_PLAN_ARRAY(build->plan, float, m *width);
-        tower->dwide = TD_PLAN_ARRAY(build->plan, float, m *wide);
     }
 }
 
@@ -177,55 +181,61 @@ static int block_forward(const td_build *build, td_tower *tower, int phase, int6
 /* Outputs of norms and of the perceptron's activation are not kept but computed again from their
  * inputs, which are: six sixteenths less memory for activations, for one more pass over them.
  */
-static void outputs_again(const td_build *build, td_tower *tower, int phase, int64_t i) {
+static void hidden_again(const td_build *build, td_tower *tower, int phase, int64_t i) {
     td_block_state *s = &tower->blocks[i];
     int64_t m = build->rows * tower->tokens, width = tower->shape->width;
     td_layer at = td_layer_of(build, tower, i);
     td_layer_act(&at, phase, "act.again", m * tower->shape->mlp, tower->shape->act, s->pre, s->act);
-    td_layer_norm(&at, phase, "ln1.again", m, width, s->x, block_role(tower, LN1_W), s->h1,
-                  s->mean1, s->rstd1);
     td_layer_norm(&at, phase, "ln2.again", m, width, s->x2, block_role(tower, LN2_W), s->h2,
                   s->mean2, s->rstd2);
 }
 
 /* tower->dx holds the gradient of the block's output, and of its input afterwards. dh carries the
- * gradient of each norm's output and of the attention's; dwide first that of the perceptron's
- * hidden layer, then that of qkv. */
+ * gradient of each norm's output and of the attention's. That of the perceptron's hidden layer
+ * takes the place of what it is the gradient of; that of qkv lies where the hidden layer was. */
 static int block_backward(const td_build *build, td_tower *tower, int phase, int64_t i) {
     td_block_state *s = &tower->blocks[i];
     int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
     td_layer at = td_layer_of(build, tower, i);
-    phase =
-        td_layer_linear_grad_x(&at, phase, "fc2", m, mlp, width, tower->dx,
-                               block_role(tower, FC2_W), tower->dwide, tower->shape->act, s->pre);
+    phase = td_layer_linear_grad_x(&at, phase, "fc2", m, mlp, width, tower->dx,
+                                   block_role(tower, FC2_W), s->pre, tower->shape->act, s->pre);
     td_layer_linear_grad_w(&at, phase, "fc2", m, mlp, width, s->act, tower->dx,
                            block_role(tower, FC2_W));
-    td_layer_linear_grad_w(&at, phase, "fc1", m, width, mlp, s->h2, tower->dwide,
+    td_layer_linear_grad_w(&at, phase, "fc1", m, width, mlp, s->h2, s->pre,
                            block_role(tower, FC1_W));
-    phase = td_layer_linear_grad_x(&at, phase, "fc1", m, width, mlp, tower->dwide,
+    phase = td_layer_linear_grad_x(&at, phase, "fc1", m, width, mlp, s->pre,
                                    block_role(tower, FC1_W), tower->dh, TD_ACT_NONE, NULL);
+    td_layer_update(&at, phase, "fc2", block_role(tower, FC2_W), 2);
+    td_layer_update(&at, phase, "fc1", block_role(tower, FC1_W), 2);
+    td_layer_norm(&at, phase, "ln1.again", m, width, s->x, block_role(tower, LN1_W), s->h1,
+                  s->mean1, s->rstd1);
     phase = td_layer_norm_grad(&at, phase, "ln2", m, width, tower->dh, s->x2, s->mean2, s->rstd2,
                                block_role(tower, LN2_W), tower->dx, tower->dx2);
+    td_layer_update(&at, phase, "ln2", block_role(tower, LN2_W), 2);
     td_layer_linear_grad_w(&at, phase, "out", m, width, width, s->o, tower->dx2,
                            block_role(tower, OUT_W));
     phase = td_layer_linear_grad_x(&at, phase, "out", m, width, width, tower->dx2,
                                    block_role(tower, OUT_W), tower->dh, TD_ACT_NONE, NULL);
+    td_layer_update(&at, phase, "out", block_role(tower, OUT_W), 2);
     td_attention_grad_f32_args attention = {.forward = block_attention(build, tower, s),
                                             .d_o = tower->dh,
-                                            .dq = tower->dwide,
-                                            .dk = td_at(tower->dwide, width),
-                                            .dv = td_at(tower->dwide, 2 * width),
+                                            .dq = tower->wide,
+                                            .dk = td_at(tower->wide, width),
+                                            .dv = td_at(tower->wide, 2 * width),
                                             .dq_seq = tower->tokens * 3 * width,
                                             .dq_row = 3 * width,
                                             .dkv_seq = tower->tokens * 3 * width,
                                             .dkv_row = 3 * width};
     phase = attention_grad_op(&at, phase, tower, &attention);
     td_layer_attention_in_grad_w(&at, phase, "qkv", m, width, (td_parts){3, 0, 3}, s->h1,
-                                 tower->dwide, 3 * width, block_role(tower, QKV_W));
-    phase = td_layer_linear_grad_x(&at, phase, "qkv", m, width, 3 * width, tower->dwide,
+                                 tower->wide, 3 * width, block_role(tower, QKV_W));
+    phase = td_layer_linear_grad_x(&at, phase, "qkv", m, width, 3 * width, tower->wide,
                                    block_role(tower, QKV_W), tower->dh, TD_ACT_NONE, NULL);
-    return td_layer_norm_grad(&at, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
-                              block_role(tower, LN1_W), tower->dx2, tower->dx);
+    td_layer_update(&at, phase, "qkv", block_role(tower, QKV_W), 2);
+    phase = td_layer_norm_grad(&at, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
+                               block_role(tower, LN1_W), tower->dx2, tower->dx);
+    td_layer_update(&at, phase, "ln1", block_role(tower, LN1_W), 2);
+    return phase;
 }
 
 /* One query a sample, over keys and values of its rows. */
@@ -281,31 +291,34 @@ static int pruned_forward(const td_build *build, td_tower *tower, int phase, int
 }
 
 /* From tower->dpooled to the gradient of pooled rows before attention in dx2, of attention's
- * queries in last.dq, and of all keys and values in dwide behind room for the queries'. */
+ * queries in last.dq, and of all keys and values in wide behind room for the queries'. */
 static int pruned_second_half(const td_build *build, td_tower *tower, int phase, int64_t i) {
     td_block_state *s = &tower->blocks[i];
     int64_t b = build->rows, width = tower->shape->width, mlp = tower->shape->mlp;
     td_layer one = {build, tower->tag, i, NULL};
     td_layer_linear_grad_w(&one, phase, "fc2", b, mlp, width, s->act, tower->dpooled,
                            block_role(tower, FC2_W));
-    phase =
-        td_layer_linear_grad_x(&one, phase, "fc2", b, mlp, width, tower->dpooled,
-                               block_role(tower, FC2_W), tower->dwide, tower->shape->act, s->pre);
-    td_layer_linear_grad_w(&one, phase, "fc1", b, width, mlp, s->h2, tower->dwide,
+    phase = td_layer_linear_grad_x(&one, phase, "fc2", b, mlp, width, tower->dpooled,
+                                   block_role(tower, FC2_W), s->pre, tower->shape->act, s->pre);
+    td_layer_update(&one, phase, "fc2", block_role(tower, FC2_W), 2);
+    td_layer_linear_grad_w(&one, phase, "fc1", b, width, mlp, s->h2, s->pre,
                            block_role(tower, FC1_W));
-    phase = td_layer_linear_grad_x(&one, phase, "fc1", b, width, mlp, tower->dwide,
+    phase = td_layer_linear_grad_x(&one, phase, "fc1", b, width, mlp, s->pre,
                                    block_role(tower, FC1_W), tower->dh, TD_ACT_NONE, NULL);
+    td_layer_update(&one, phase, "fc1", block_role(tower, FC1_W), 2);
     phase = td_layer_norm_grad(&one, phase, "ln2", b, width, tower->dh, s->x2, s->mean2, s->rstd2,
                                block_role(tower, LN2_W), tower->dpooled, tower->dx2);
+    td_layer_update(&one, phase, "ln2", block_role(tower, LN2_W), 2);
     td_layer_linear_grad_w(&one, phase, "out", b, width, width, s->o, tower->dx2,
                            block_role(tower, OUT_W));
     phase = td_layer_linear_grad_x(&one, phase, "out", b, width, width, tower->dx2,
                                    block_role(tower, OUT_W), tower->dh, TD_ACT_NONE, NULL);
+    td_layer_update(&one, phase, "out", block_role(tower, OUT_W), 2);
     td_attention_grad_f32_args attention = {.forward = pooled_attention(build, tower, s),
                                             .d_o = tower->dh,
                                             .dq = tower->last.dq,
-                                            .dk = td_at(tower->dwide, width),
-                                            .dv = td_at(tower->dwide, 2 * width),
+                                            .dk = td_at(tower->wide, width),
+                                            .dv = td_at(tower->wide, 2 * width),
                                             .dq_seq = width,
                                             .dq_row = width,
                                             .dkv_seq = tower->tokens * 3 * width,
@@ -313,7 +326,7 @@ static int pruned_second_half(const td_build *build, td_tower *tower, int phase,
     return attention_grad_op(&one, phase, tower, &attention);
 }
 
-/* The product of dwide with the whole input projection keeps the order of the unpruned one, where
+/* The product of wide with the whole input projection keeps the order of the unpruned one, where
  * rows that were not pooled have queries without gradient: their zeros are written out, which costs
  * a thirty-sixth of a block. */
 static int pruned_backward(const td_build *build, td_tower *tower, int phase, int64_t i) {
@@ -324,14 +337,17 @@ static int pruned_backward(const td_build *build, td_tower *tower, int phase, in
     td_layer_attention_in_grad_w(&one, phase, "q", b, width, (td_parts){3, 0, 1}, tower->last.h1,
                                  tower->last.dq, width, block_role(tower, QKV_W));
     td_layer_attention_in_grad_w(&all, phase, "kv", m, width, (td_parts){3, 1, 2}, s->h1,
-                                 td_at(tower->dwide, width), 3 * width, block_role(tower, QKV_W));
+                                 td_at(tower->wide, width), 3 * width, block_role(tower, QKV_W));
     td_layer_unpool(&one, phase, "unpool.dx", tower, tower->dx2, tower->dx, width);
     phase =
-        td_layer_unpool(&one, phase, "unpool.dq", tower, tower->last.dq, tower->dwide, 3 * width);
-    phase = td_layer_linear_grad_x(&all, phase, "qkv", m, width, 3 * width, tower->dwide,
+        td_layer_unpool(&one, phase, "unpool.dq", tower, tower->last.dq, tower->wide, 3 * width);
+    phase = td_layer_linear_grad_x(&all, phase, "qkv", m, width, 3 * width, tower->wide,
                                    block_role(tower, QKV_W), tower->dh, TD_ACT_NONE, NULL);
-    return td_layer_norm_grad(&all, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
-                              block_role(tower, LN1_W), tower->dx, tower->dx);
+    td_layer_update(&all, phase, "qkv", block_role(tower, QKV_W), 2);
+    phase = td_layer_norm_grad(&all, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
+                               block_role(tower, LN1_W), tower->dx, tower->dx);
+    td_layer_update(&all, phase, "ln1", block_role(tower, LN1_W), 2);
+    return phase;
 }
 
 int td_stack_forward(const td_build *build, td_tower *tower, int phase) {
@@ -350,11 +366,12 @@ int td_stack_backward(const td_build *build, td_tower *tower, int phase) {
             phase = pruned_backward(build, tower, phase, i);
             continue;
         }
-        /* The shared buffers still hold the whole block that was computed last. */
         if (build->recompute && i + (tower->pruned ? 2 : 1) < tower->shape->layers) {
             phase = block_hidden(build, tower, phase, i);
-        } else if (!build->recompute) {
-            outputs_again(build, tower, phase, i); /* in the phase of fc2's gradients */
+        } else {
+            /* In the phase before, which has no use for what is shared. With recomputation the
+             * block that ran last still has the rest. */
+            hidden_again(build, tower, phase - 1, i);
         }
         phase = block_backward(build, tower, phase, i);
     }

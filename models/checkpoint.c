@@ -19,21 +19,34 @@ typedef struct flat_buffer {
     int64_t first;
 } flat_buffer;
 
-/* moments: room for both, in full, where a rank has only a part of them; else NULL. */
+static const char *moment_prefix(const td_train *train, int order) {
+    bool lion = td_train_get_options(train)->optimizer.kind == TD_OPTIMIZER_LION;
+    return lion ? "lion.m/" : order == 1 ? "adam.m/" : "adam.v/";
+}
+
+/* moments: room for all, in full, where a rank has only a part of them; else NULL. */
 static int flats_of(td_train *train, float *moments, flat_buffer flats[MAX_FLATS]) {
     int64_t first = td_train_first(train), n = td_train_tensors(train)->flat - first;
     bool parts = moments != NULL;
     flats[0] = (flat_buffer){"", td_train_params(train), 0};
-    flats[1] = (flat_buffer){"adam.m/", parts ? moments : td_train_moments(train, 1), first};
-    flats[2] = (flat_buffer){"adam.v/", parts ? moments + n : td_train_moments(train, 2), first};
-    flats[3] = (flat_buffer){"ema/", td_train_ema(train), 0};
-    return td_train_ema(train) != NULL ? 4 : 3;
+    int count = 1;
+    for (int order = 1; order <= td_train_n_moments(train); order++) {
+        float *own = td_train_moments(train, order);
+        flats[count++] = (flat_buffer){moment_prefix(train, order),
+                                       parts ? moments + (order - 1) * n : own, first};
+    }
+    if (td_train_ema(train) != NULL) {
+        flats[count++] = (flat_buffer){"ema/", td_train_ema(train), 0};
+    }
+    return count;
 }
 
 /* NULL, and TD_OK, where moments are in full already. */
 static td_status make_room(const td_train *train, float **out) {
     int64_t n = td_train_tensors(train)->flat - td_train_first(train);
-    *out = td_train_shard(train)->sharded ? td_alloc((size_t)(2 * n) * sizeof(float)) : NULL;
+    *out = td_train_shard(train)->sharded
+               ? td_alloc((size_t)(td_train_n_moments(train) * n) * sizeof(float))
+               : NULL;
     return td_train_shard(train)->sharded && *out == NULL
                ? td_fail(TD_ENOMEM, "no memory for the moments of all ranks")
                : TD_OK;
@@ -77,6 +90,7 @@ static td_status write_all(const char *path, td_train *train, const char *config
         {"format", "pt"},
         {"tandem_config", config},
         {"loss", loss_name(options->loss)},
+        {"optimizer", td_optimizer_name(options->optimizer.kind)},
         {"step", step},
         {"batch", batch},
         {"blocks", blocks},
@@ -98,10 +112,9 @@ td_status td_checkpoint_save(const char *path, td_train *train, const char *toke
     if (status == TD_OK) {
         status = make_room(train, &moments);
     }
-    if (moments != NULL) {
-        td_train_collect_moments(train, 1, moments);
-        td_train_collect_moments(
-            train, 2, moments + td_train_tensors(train)->flat - td_train_first(train));
+    int64_t floats = td_train_tensors(train)->flat - td_train_first(train);
+    for (int order = 1; order <= td_train_n_moments(train) && moments != NULL; order++) {
+        td_train_collect_moments(train, order, moments + (order - 1) * floats);
     }
     if (status == TD_OK) {
         status = write_all(path, train, config, tokenizer, moments, entries, names);
@@ -184,7 +197,7 @@ static td_status load_flats(const td_safetensors *file, td_train *train, float *
     for (int i = 0; i < n_flats; i++) {
         TD_TRY(load_flat(file, td_train_tensors(train), &flats[i]));
     }
-    for (int order = 1; order <= 2 && moments != NULL; order++) {
+    for (int order = 1; order <= td_train_n_moments(train) && moments != NULL; order++) {
         td_train_take_moments(train, order, flats[order].data);
     }
     return TD_OK;
@@ -205,6 +218,12 @@ static td_status resume(const td_safetensors *file, td_train *train) {
     if (loss != options->loss) {
         return td_fail(TD_EUSAGE, "%s was written with --loss %s, this run has %s", file->path,
                        loss_name(loss), loss_name(options->loss));
+    }
+    const char *rule = td_safetensors_metadata(file, "optimizer");
+    rule = rule == NULL ? td_optimizer_name(TD_OPTIMIZER_ADAMW) : rule; /* older files */
+    if (strcmp(rule, td_optimizer_name(options->optimizer.kind)) != 0) {
+        return td_fail(TD_EUSAGE, "%s was written with --optimizer %s, this run has %s", file->path,
+                       rule, td_optimizer_name(options->optimizer.kind));
     }
     TD_TRY(same_number(file, "batch", (uint64_t)options->batch));
     TD_TRY(same_number(file, "blocks", (uint64_t)options->blocks));

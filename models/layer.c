@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "models/layer.h"
 
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -16,7 +15,7 @@ float *td_layer_grad(const td_build *build, td_role role, int64_t block) {
     if (build->grads == NULL || !td_tensors_has(build->tensors, role)) {
         return NULL;
     }
-    return build->grads + (td_tensors_at(build->tensors, role, block)->offset - build->grads_first);
+    return td_update_grad(build->update, build->grads, role, block);
 }
 
 static int64_t block_of(const td_layer *at) {
@@ -77,23 +76,27 @@ static td_op_id product_of(const td_layer *at, td_role weight) {
                                        : td_precision_product(at->build->precision);
 }
 
-int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
-                const char *name) {
-    char full[TD_NODE_NAME];
+/* "v.3.fc1.dw" of "fc1" and ".dw". */
+static void full_name(const td_layer *at, const char *name, const char *suffix,
+                      char full[TD_NODE_NAME]) {
     if (at->block >= 0) {
-        snprintf(full, sizeof(full), "%c.%" PRId64 ".%.16s", at->tag, at->block, name);
+        snprintf(full, TD_NODE_NAME, "%c.%d.%.16s%.8s", at->tag,
+                 (int)(at->block % TD_MODEL_MAX_LAYERS), name, suffix);
     } else {
-        snprintf(full, sizeof(full), "%c.%.36s", at->tag, name);
+        snprintf(full, TD_NODE_NAME, "%c.%.24s%.8s", at->tag, name, suffix);
     }
-    return td_program_kernel(at->build->program, phase, op, args, family, full);
 }
 
-/* The same with a suffix to the name: "fc1" and ".dw". */
 static int suffixed_op(const td_layer *at, int phase, td_op_id op, const void *args,
                        const char *family, const char *name, const char *suffix) {
     char full[TD_NODE_NAME];
-    snprintf(full, sizeof(full), "%.24s%.8s", name, suffix);
-    return td_layer_op(at, phase, op, args, family, full);
+    full_name(at, name, suffix, full);
+    return td_program_kernel(at->build->program, phase, op, args, family, full);
+}
+
+int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
+                const char *name) {
+    return suffixed_op(at, phase, op, args, family, name, "");
 }
 
 int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
@@ -308,6 +311,18 @@ int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t 
     phase = suffixed_op(at, phase, TD_OP_layernorm_grad_x_f32, &norm, "layernorm", name, ".dx");
     vary_rows(at, offsetof(td_layernorm_grad_x_f32_args, rows));
     return phase;
+}
+
+int td_layer_update(const td_layer *at, int phase, const char *name, td_role weight, int count) {
+    const td_update *update = at->build->update;
+    if (!update->early) {
+        return phase;
+    }
+    char full[TD_NODE_NAME];
+    full_name(at, name, ".update", full);
+    td_update_tensors(update, at->build->program, phase, weight, count, block_of(at),
+                      td_layer_grad(at->build, weight, block_of(at)), full);
+    return phase + 1;
 }
 
 int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,

@@ -83,6 +83,10 @@ int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t 
                        const float *dy, const float *x, const float *mean, const float *rstd,
                        td_role weight, const float *residual, float *dx);
 
+/* The tensors of `count` roles from `weight` on have their gradients and are not read again in this
+ * step: td_update_tensors. Returns the phase after it, or `phase` when they are updated later. */
+int td_layer_update(const td_layer *at, int phase, const char *name, td_role weight, int count);
+
 /* The gradient of a tensor that is added to every sample: sums of rows of x. */
 int td_layer_colsum(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
                     int64_t ldx, const float *x, td_role role);

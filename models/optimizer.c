@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "models/optimizer.h"
+
 #include <math.h>
 
 #include "base/math.h"
-#include "models/train.h"
 
 double td_optimizer_lr(const td_optimizer *o, int64_t step) {
     if (step < o->warmup) {
@@ -40,4 +41,19 @@ td_adamw_step td_optimizer_adamw(const td_optimizer *o, int64_t step, double gra
     s.lr_bc1 = (float)(lr / sum1 * stretch);
     s.decay = (float)(1 - lr * o->weight_decay);
     return s;
+}
+
+td_lion_step td_optimizer_lion(const td_optimizer *o, int64_t step, double grad_scale) {
+    double lr = td_optimizer_lr(o, step);
+    return (td_lion_step){.beta1 = (float)o->beta1,
+                          .one_minus_beta1 = (float)(1 - o->beta1),
+                          .beta2 = (float)o->beta2,
+                          .one_minus_beta2 = (float)(1 - o->beta2),
+                          .lr = (float)lr,
+                          .decay = (float)(1 - lr * o->weight_decay),
+                          .grad_scale = (float)grad_scale};
+}
+
+const char *td_optimizer_name(td_optimizer_kind kind) {
+    return kind == TD_OPTIMIZER_LION ? "lion" : "adamw";
 }

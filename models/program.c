@@ -135,8 +135,10 @@ static node *add_node(td_program *program, int phase, node_kind kind, const char
     return added;
 }
 
-void td_program_part(td_program *program, const char *part) {
+const char *td_program_part(td_program *program, const char *part) {
+    const char *before = program->part;
     program->part = part;
+    return before;
 }
 
 int td_program_kernel(td_program *program, int phase, td_op_id op, const void *args,

@@ -30,8 +30,8 @@ void td_program_destroy(td_program *program);
 void td_program_clear(td_program *program);
 
 /* Ops added from now on belong to a part of the whole, "image_forward", for who asks where the time
- * goes; at first to none, "". The text stays with the caller. */
-void td_program_part(td_program *program, const char *part);
+ * goes; at first to none, "". The text stays with the caller. Returns the part until now. */
+const char *td_program_part(td_program *program, const char *part);
 
 /* Ops are added to a phase by number, in any order of phases: two chains of ops can be built one
  * after the other from the same first phase, and then share phases. Each returns the phase after

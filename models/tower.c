@@ -49,8 +49,10 @@ static int head_backward(const td_build *build, td_tower *tower, int phase, td_r
         phase = td_layer_linear_grad_x(&at, phase, "proj", b, width, embed, tower->dfeature, proj,
                                        tower->dnormed, TD_ACT_NONE, NULL);
     }
+    td_layer_update(&at, phase, "proj", proj, 2);
     phase = td_layer_norm_grad(&at, phase, "post", b, width, tower->dnormed, tower->pooled,
                                tower->mean_post, tower->rstd_post, post, NULL, tower->dpooled);
+    td_layer_update(&at, phase, "post", post, 2);
     return tower->pruned
                ? phase
                : td_layer_unpool(&at, phase, "unpool", tower, tower->dpooled, tower->dx, width);
@@ -110,7 +112,9 @@ static int map_probe_backward(const td_build *build, td_tower *tower, int phase,
                            TD_ROLE_v_map_q_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.q", b, width, width, dq, TD_ROLE_v_map_q_w,
                                    dprobes, TD_ACT_NONE, NULL);
-    return td_layer_colsum(&at, phase, "map.probe.db", b, width, width, dprobes, TD_ROLE_v_probe);
+    td_layer_update(&at, phase, "map.q", TD_ROLE_v_map_q_w, 2);
+    phase = td_layer_colsum(&at, phase, "map.probe.db", b, width, width, dprobes, TD_ROLE_v_probe);
+    return td_layer_update(&at, phase, "map.probe", TD_ROLE_v_probe, 1);
 }
 
 static int map_backward(const td_build *build, td_tower *tower, int phase, const float *dz) {
@@ -120,7 +124,7 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
     td_layer at = {build, tower->tag, -1, NULL};
     float *dact = TD_PLAN_ARRAY(plan, float, b *mlp), *dh = TD_PLAN_ARRAY(plan, float, b *width);
     float *dy = TD_PLAN_ARRAY(plan, float, b *width), *d_o = TD_PLAN_ARRAY(plan, float, b *width);
-    float *dq = TD_PLAN_ARRAY(plan, float, b *width), *dkv = tower->dwide;
+    float *dq = TD_PLAN_ARRAY(plan, float, b *width), *dkv = tower->wide;
     tower->map.probes = TD_PLAN_ARRAY(plan, float, b *width);
     td_rows_copy_f32_args repeat = {.groups = b,
                                     .rows = 1,
@@ -137,16 +141,20 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
                            TD_ROLE_v_map_fc2_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.fc2", b, mlp, width, tower->dfeature,
                                    TD_ROLE_v_map_fc2_w, dact, tower->shape->act, tower->map.pre);
+    td_layer_update(&at, phase, "map.fc2", TD_ROLE_v_map_fc2_w, 2);
     td_layer_linear_grad_w(&at, phase, "map.fc1", b, width, mlp, tower->map.h, dact,
                            TD_ROLE_v_map_fc1_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.fc1", b, width, mlp, dact, TD_ROLE_v_map_fc1_w,
                                    dh, TD_ACT_NONE, NULL);
+    td_layer_update(&at, phase, "map.fc1", TD_ROLE_v_map_fc1_w, 2);
     phase = td_layer_norm_grad(&at, phase, "map.ln", b, width, dh, tower->map.y, tower->map.mean,
                                tower->map.rstd, TD_ROLE_v_map_ln_w, tower->dfeature, dy);
+    td_layer_update(&at, phase, "map.ln", TD_ROLE_v_map_ln_w, 2);
     td_layer_linear_grad_w(&at, phase, "map.out", b, width, width, tower->map.o, dy,
                            TD_ROLE_v_map_out_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.out", b, width, width, dy, TD_ROLE_v_map_out_w,
                                    d_o, TD_ACT_NONE, NULL);
+    td_layer_update(&at, phase, "map.out", TD_ROLE_v_map_out_w, 2);
     td_attention_grad_f32_args attention = {.forward = td_layer_map_attention(build, tower),
                                             .d_o = d_o,
                                             .dq = dq,
@@ -163,8 +171,12 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
                                  dkv, 2 * width, TD_ROLE_v_map_kv_w);
     phase = td_layer_linear_grad_x(&at, phase, "map.kv", m, width, 2 * width, dkv,
                                    TD_ROLE_v_map_kv_w, tower->dh, TD_ACT_NONE, NULL);
-    return td_layer_norm_grad(&at, phase, "post", m, width, tower->dh, tower->out, tower->mean_post,
-                              tower->rstd_post, TD_ROLE_v_post_w, NULL, tower->dx);
+    td_layer_update(&at, phase, "map.kv", TD_ROLE_v_map_kv_w, 2);
+    phase =
+        td_layer_norm_grad(&at, phase, "post", m, width, tower->dh, tower->out, tower->mean_post,
+                           tower->rstd_post, TD_ROLE_v_post_w, NULL, tower->dx);
+    td_layer_update(&at, phase, "post", TD_ROLE_v_post_w, 2);
+    return phase;
 }
 
 /* What both towers start with: token rows of equal length, which text may change before a run. */
@@ -211,7 +223,7 @@ static void sort_positions(const td_build *build, const td_tower *tower, int pha
 /* table (vocab, width): gradient of an embedding whose rows went to the rows of dx. */
 static int embedding_grad(const td_build *build, const td_tower *tower, int phase, const char *name,
                           int64_t vocab, const int32_t *order, const int32_t *start,
-                          const float *dx, td_role table) {
+                          const float *dx, float *dtable) {
     td_layer at = td_layer_of(build, tower, -1);
     td_embedding_grad_f32_args args = {.n = build->rows * tower->tokens,
                                        .vocab = vocab,
@@ -221,7 +233,7 @@ static int embedding_grad(const td_build *build, const td_tower *tower, int phas
                                        .order = order,
                                        .start = start,
                                        .dx = dx,
-                                       .dtable = td_layer_grad(build, table, 0)};
+                                       .dtable = dtable};
     phase = td_layer_op(&at, phase, TD_OP_embedding_grad_f32, &args, "embedding", name);
     if (at.seq != NULL) {
         td_program_vary(build->program, offsetof(td_embedding_grad_f32_args, n), &at.seq->rows);
@@ -231,8 +243,10 @@ static int embedding_grad(const td_build *build, const td_tower *tower, int phas
 
 static int position_grad(const td_build *build, const td_tower *tower, int phase, const float *dx,
                          td_role pos) {
-    return embedding_grad(build, tower, phase, "pos.dw", tower->positions, tower->pos_order,
-                          tower->pos_start, dx, pos);
+    td_layer at = {build, tower->tag, -1, NULL};
+    phase = embedding_grad(build, tower, phase, "pos.dw", tower->positions, tower->pos_order,
+                           tower->pos_start, dx, td_layer_grad(build, pos, 0));
+    return td_layer_update(&at, phase, "pos", pos, 1);
 }
 
 void td_vision_plan(const td_build *build, td_tower *tower, td_plan *inputs) {
@@ -315,7 +329,7 @@ static int patch_backward(const td_build *build, td_tower *tower, int phase, con
     int64_t width = config->vision.width, b = build->rows;
     int64_t column = 3 * config->patch * config->patch;
     td_layer at = {build, 'v', -1, NULL};
-    position_grad(build, tower, phase, dtokens, TD_ROLE_v_pos);
+    int after = position_grad(build, tower, phase, dtokens, TD_ROLE_v_pos);
     if (config->family == TD_FAMILY_CLIP) {
         td_rows_copy_f32_args gather = {.groups = b,
                                         .rows = tower->kept,
@@ -326,13 +340,16 @@ static int patch_backward(const td_build *build, td_tower *tower, int phase, con
                                         .to = tower->dh,
                                         .to_group = tower->kept * width,
                                         .to_ld = width};
-        td_layer_colsum(&at, phase, "class.dw", b, width, tower->tokens * width, dtokens,
-                        TD_ROLE_v_class);
+        after = td_layer_colsum(&at, phase, "class.dw", b, width, tower->tokens * width, dtokens,
+                                TD_ROLE_v_class);
+        td_layer_update(&at, after, "class", TD_ROLE_v_class, 1);
         phase = td_layer_op(&at, phase, TD_OP_rows_copy_f32, &gather, "patchify", "patch.gather");
         dtokens = tower->dh;
     }
-    return td_layer_linear_grad_w(&at, phase, "patch", b * tower->kept, column, width,
-                                  tower->patches, dtokens, TD_ROLE_v_patch_w);
+    phase = td_layer_linear_grad_w(&at, phase, "patch", b * tower->kept, column, width,
+                                   tower->patches, dtokens, TD_ROLE_v_patch_w);
+    phase = td_layer_update(&at, phase, "patch", TD_ROLE_v_patch_w, 2);
+    return after > phase ? after : phase;
 }
 
 int td_vision_backward(const td_build *build, td_tower *tower, int phase, const float *dz) {
@@ -347,6 +364,7 @@ int td_vision_backward(const td_build *build, td_tower *tower, int phase, const 
     phase = td_stack_backward(build, tower, phase);
     phase = td_layer_norm_grad(&at, phase, "pre", m, width, tower->dx, tower->tokens_in,
                                tower->mean_pre, tower->rstd_pre, TD_ROLE_v_pre_w, NULL, tower->dx2);
+    td_layer_update(&at, phase, "pre", TD_ROLE_v_pre_w, 2);
     return patch_backward(build, tower, phase, tower->dx2);
 }
 
@@ -476,6 +494,8 @@ int td_text_forward(const td_build *build, td_tower *tower, int phase, float *z)
     if (at.seq != NULL) {
         td_program_vary(build->program, offsetof(td_embedding_f32_args, n), &at.seq->rows);
     }
+    bool early = build->training && build->update->early;
+    tower->spent_floats = early ? config->vocab * width : 0;
     td_stack_plan(build, tower, x);
     phase = td_stack_forward(build, tower, phase);
     return head_forward(build, tower, phase, TD_ROLE_t_post_w, TD_ROLE_t_proj, z);
@@ -484,9 +504,13 @@ int td_text_forward(const td_build *build, td_tower *tower, int phase, float *z)
 int td_text_backward(const td_build *build, td_tower *tower, int phase, const float *dz) {
     phase = head_backward(build, tower, phase, TD_ROLE_t_post_w, TD_ROLE_t_proj, dz);
     phase = td_stack_backward(build, tower, phase);
-    embedding_grad(build, tower, phase, "embed.dw", build->config->vocab, tower->order,
-                   tower->start, tower->dx, TD_ROLE_t_embed);
-    return position_grad(build, tower, phase, tower->dx, TD_ROLE_t_pos);
+    bool early = build->update->early;
+    float *dtable = early ? tower->spent : td_layer_grad(build, TD_ROLE_t_embed, 0);
+    int after = embedding_grad(build, tower, phase, "embed.dw", build->config->vocab, tower->order,
+                               tower->start, tower->dx, dtable);
+    td_update_tensors(build->update, build->program, after, TD_ROLE_t_embed, 1, 0, dtable,
+                      "t.embed.update");
+    return position_grad(build, tower, phase, tower->dx, TD_ROLE_t_pos); /* the same phases */
 }
 
 td_status td_tower_forward_bytes(const td_build *like, bool image, int64_t *out) {

@@ -24,6 +24,7 @@
 #include "models/config.h"
 #include "models/program.h"
 #include "models/tensors.h"
+#include "models/update.h"
 
 enum { TD_MAX_BLOCKS = 64 };
 
@@ -34,9 +35,9 @@ typedef struct td_build {
     td_plan *plan; /* activations */
     const td_model_config *config;
     const td_tensors *tensors;
-    float *params;       /* flat; NULL while sizing */
-    float *grads;        /* flat from element grads_first on; NULL also without training */
-    int64_t grads_first; /* tensors before it are frozen: they have no gradients */
+    float *params;           /* flat; NULL while sizing */
+    float *grads;            /* as update->grads; NULL also without training */
+    const td_update *update; /* NULL without training */
     td_precision precision;
     int64_t rows;   /* samples, a multiple of blocks */
     int64_t blocks; /* logical blocks they are */
@@ -57,8 +58,10 @@ typedef struct td_sequences {
     int64_t blocks[TD_MAX_BLOCKS + 1]; /* first row of each logical block, and the end */
 } td_sequences;
 
-/* What one block keeps. x is its input, (rows, width). In a pruned block qkv holds keys and values,
- * (rows, 2 width), and what follows attention is of pooled rows. */
+/* What one block keeps, and where it finds what blocks share: h1, h2 and act of whole blocks are
+ * the tower's h and wide. x is the input, (rows, width). In a pruned block qkv holds keys and
+ * values, (rows, 2 width), and what follows attention is of pooled rows. The backward pass turns
+ * pre into its own gradient. */
 typedef struct td_block_state {
     float *x, *h1, *mean1, *rstd1, *qkv, *o, *lse;
     float *x2, *h2, *mean2, *rstd2, *pre, *act;
@@ -97,10 +100,12 @@ typedef struct td_tower {
     } map;                     /* attention pooling */
     float *feature, *inv_norm; /* (rows, embed) before l2 normalisation, and 1 / norm */
     const float *z;            /* normalised */
-    float *dx, *dh, *dx2,
-        *dwide; /* gradients: (tokens, width) three times, and max(3 width, mlp) */
+    float *h, *wide;           /* (rows, width), (rows, max(3 width, mlp)): what no block keeps */
+    float *dx, *dh, *dx2;      /* gradients, (rows, width) */
     float *dfeature, *dnormed,
-        *dpooled; /* gradients on the way from the feature to the pooled rows */
+        *dpooled;         /* gradients on the way from the feature to the pooled rows */
+    int64_t spent_floats; /* that a gradient needs when all blocks have had their backward pass */
+    float *spent;         /* where: over what blocks kept */
 } td_tower;
 
 /* What the towers are for these options, and their input buffers. */

@@ -34,11 +34,10 @@ struct td_train {
     step_pass passes[N_PASSES];
     int last; /* pass that ran last */
     td_arena arena;
-    int64_t first; /* element of the flat buffers: what lies before is not trained */
     td_shard shard;
-    float *params, *ema, *grads, *m, *v;
-    float *more_grads[8]; /* of micro-batches that wait to be added, by level */
-    int64_t (*decayed)[2];
+    td_update update;
+    float *params, *ema;
+    float *more_grads[8];  /* of micro-batches that wait to be added, by level */
     const float *features; /* given instead of images */
     int64_t activation_bytes;
     int64_t pass_bytes[2]; /* of activation_bytes: most that image and text tower plan */
@@ -48,7 +47,6 @@ struct td_train {
     int64_t staging_bytes;
     td_objective objective;
     float scale, bias, ema_weight; /* what kernels read */
-    td_adamw_step adamw;
     td_block_sums total;
     double lr, grad_norm;
     int64_t steps_done;
@@ -70,10 +68,10 @@ static void begin_step(void *arg) {
 static void finish_loss(void *arg) {
     td_train *t = arg;
     t->total = td_objective_total(&t->objective);
-    t->grads[t->tensors.scalars - t->first] = (float)t->total.dscale;
+    const td_update *u = &t->update;
+    *td_update_grad(u, u->grads, TD_ROLE_logit_scale, 0) = (float)t->total.dscale;
     if (t->options.loss == TD_LOSS_SIGMOID) {
-        int64_t bias = td_tensors_at(&t->tensors, TD_ROLE_logit_bias, 0)->offset;
-        t->grads[bias - t->first] = (float)t->total.dbias;
+        *td_update_grad(u, u->grads, TD_ROLE_logit_bias, 0) = (float)t->total.dbias;
     }
 }
 
@@ -101,7 +99,8 @@ static void prepare_update(void *arg) {
         clip = clip < 1 ? clip : 1;
     }
     t->lr = td_optimizer_lr(o, t->steps_done);
-    t->adamw = td_optimizer_adamw(o, t->steps_done, clip);
+    t->update.adamw = td_optimizer_adamw(o, t->steps_done, clip);
+    t->update.lion = td_optimizer_lion(o, t->steps_done, clip);
 }
 
 static void end_step(void *arg) {
@@ -109,16 +108,6 @@ static void end_step(void *arg) {
     float *logit_scale = &t->params[t->tensors.scalars];
     *logit_scale = *logit_scale > MAX_LOGIT_SCALE ? MAX_LOGIT_SCALE : *logit_scale;
     t->steps_done++;
-}
-
-/* Ranges that decay and are trained: the last ones, as frozen tensors come first. */
-static int64_t n_decayed(const td_train *t) {
-    int64_t n = 0;
-    while (n < t->tensors.n_decayed &&
-           t->tensors.decayed[t->tensors.n_decayed - 1 - n][0] >= t->first) {
-        n++;
-    }
-    return n;
 }
 
 /* Parts of a buffer that every rank has in full, to or from all: its own is there already. */
@@ -130,9 +119,9 @@ static int exchange_parts(const td_train *t, td_program *program, int phase, con
 }
 
 static int reduce_gradients(const td_train *t, td_program *program, int phase) {
-    td_call sum = {.in = t->grads,
-                   .out = t->grads,
-                   .count = t->tensors.scalars - t->first,
+    td_call sum = {.in = t->update.grads,
+                   .out = t->update.grads,
+                   .count = t->tensors.scalars - t->update.first,
                    .dtype = TD_F32,
                    .counts = t->shard.sharded ? t->shard.sums : NULL};
     if (t->split.ranks == 1) {
@@ -147,9 +136,9 @@ static int reduce_gradients(const td_train *t, td_program *program, int phase) {
 /* A slot a tile, of the same tiles however the buffer is shared. */
 static int norm_gradients(td_train *t, td_program *program, int phase) {
     td_sumsq_f32_args norm = {.n = t->shard.n,
-                              .x = td_at(t->grads, t->shard.first),
-                              .slots = t->norm_slots == NULL ? NULL
-                                                             : t->norm_slots + t->shard.tile};
+                              .x = td_at(t->update.grads, t->shard.first),
+                              .slots =
+                                  t->norm_slots == NULL ? NULL : t->norm_slots + t->shard.tile};
     td_program_part(program, "clip");
     phase = td_program_kernel(program, phase, TD_OP_sumsq_f32, &norm, "optimizer", "grads.norm");
     td_call slots = {.in = t->norm_slots,
@@ -157,16 +146,16 @@ static int norm_gradients(td_train *t, td_program *program, int phase) {
                      .count = t->n_norm_slots,
                      .dtype = TD_F64,
                      .counts = t->shard.tiles};
-    return !t->shard.sharded ? phase
-                             : exchange_parts(t, program, phase, "allgather", "linear", &slots,
-                                              "norm.allgather");
+    return !t->shard.sharded
+               ? phase
+               : exchange_parts(t, program, phase, "allgather", "linear", &slots, "norm.allgather");
 }
 
 static int gather_weights(const td_train *t, td_program *program, int phase) {
-    float *trained = td_at(t->params, t->first);
+    float *trained = td_at(t->params, t->update.first);
     td_call parts = {.in = trained,
                      .out = trained,
-                     .count = t->tensors.flat - t->first,
+                     .count = t->tensors.flat - t->update.first,
                      .dtype = TD_F32,
                      .counts = t->shard.weights};
     return !t->shard.sharded ? phase
@@ -174,7 +163,7 @@ static int gather_weights(const td_train *t, td_program *program, int phase) {
                                               "weights.allgather");
 }
 
-/* Everything after the gradients of this rank: sum over ranks, clip, AdamW, moving average. */
+/* Everything after the gradients of this rank: sum over ranks, clip, update, moving average. */
 static void build_update(td_train *t, td_program *program, int phase) {
     phase = reduce_gradients(t, program, phase);
     td_program_part(program, "loss");
@@ -183,11 +172,10 @@ static void build_update(td_train *t, td_program *program, int phase) {
         phase = norm_gradients(t, program, phase);
     }
     td_program_part(program, "optimizer");
-    phase = td_program_call(program, phase, prepare_update, t, "update.scalars");
-    phase = TD_PROGRAM_ADD(program, phase, adamw_f32, "optimizer", "adamw", .n = t->shard.n,
-                           .p = td_at(t->params, t->first + t->shard.first), .m = t->m, .v = t->v,
-                           .g = td_at(t->grads, t->shard.first), .step = &t->adamw,
-                           .ranges = (const int64_t(*)[2])t->decayed, .n_ranges = n_decayed(t));
+    if (!t->update.early) {
+        phase = td_program_call(program, phase, prepare_update, t, "update.scalars");
+    }
+    phase = td_update_rest(&t->update, program, phase);
     phase = gather_weights(t, program, phase);
     td_program_part(program, "optimizer");
     phase = td_program_call(program, phase, end_step, t, "step.end");
@@ -220,7 +208,7 @@ static bool trains_image(const td_train *t) {
 static int add_gradients(const td_train *t, td_program *program, int phase, float *older,
                          float *newer) {
     enum { CHUNK = 16384 };
-    int64_t n = t->tensors.scalars - t->first, whole = n / CHUNK * CHUNK;
+    int64_t n = t->tensors.scalars - t->update.first, whole = n / CHUNK * CHUNK;
     td_program_part(program, "accumulation");
     TD_PROGRAM_ADD(program, phase, rows_copy_f32, "optimizer", "grads.add", .groups = n / CHUNK,
                    .rows = 1, .cols = CHUNK, .from = newer, .from_group = CHUNK, .from_ld = CHUNK,
@@ -306,14 +294,14 @@ static int build_micro_batches(pass_build *at, int phase) {
     int64_t depth = 0;
     for (int64_t micro = 0; micro < accum_of(t); micro++) {
         at->activations->used_bytes = 0;
-        at->towers.grads = depth == 0 ? t->grads : t->more_grads[depth - 1];
+        at->towers.grads = depth == 0 ? t->update.grads : t->more_grads[depth - 1];
         int64_t bytes[2];
         phase = build_forward(at, phase, micro, true, trains_image(t), bytes);
         phase = build_backward(at, phase, micro, bytes);
         note_activations(at);
         depth++;
         for (int64_t bits = micro; (bits & 1) != 0; bits >>= 1, depth--) {
-            float *older = depth == 2 ? t->grads : t->more_grads[depth - 3];
+            float *older = depth == 2 ? t->update.grads : t->more_grads[depth - 3];
             phase = add_gradients(t, at->pass->program, phase, older, t->more_grads[depth - 2]);
         }
     }
@@ -340,8 +328,8 @@ static td_build towers_of(const td_train *t, td_program *program, td_plan *activ
                       .tensors = &t->tensors,
                       .params = t->params,
                       .precision = t->options.precision,
-                      .grads = t->grads,
-                      .grads_first = t->first,
+                      .grads = t->update.grads,
+                      .update = &t->update,
                       .rows = rows,
                       .blocks = td_split_n_blocks(&t->split, t->split.rank) / accum,
                       .prune = !t->options.keep_last_block,
@@ -365,6 +353,9 @@ static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *aren
         td_text_plan(&at.towers, &pass->text[micro], arena);
     }
     td_program_call(pass->program, 0, begin_step, t, "step.begin");
+    if (t->update.early) {
+        td_program_call(pass->program, 0, prepare_update, t, "update.scalars");
+    }
     bool image = !t->options.image_features;
     int phase = 0, given = image ? 0 : build_features(&at, 0);
     int64_t bytes[2];
@@ -408,7 +399,7 @@ double td_train_nominal_flops(const td_train_options *o) {
 /* Runs twice: with all bases NULL to measure, then for real, when the communicator exists. */
 static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activations) {
     const td_model_config *config = &t->options.config;
-    int64_t n = t->tensors.flat - t->first;
+    int64_t n = t->tensors.flat - t->update.first;
     td_plan_take(segment, TD_TRAIN_RESULT);
     if (t->split.ranks > 1) {
         t->staging_bytes = td_comm_bytes(t->split.ranks, largest_exchange(t), TD_F32);
@@ -416,10 +407,8 @@ static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activa
     }
     /* What the ranks exchange lies in the segment; moments do for the one that saves them. */
     td_plan *shared = t->shard.sharded ? segment : arena;
-    t->grads = TD_PLAN_ARRAY(segment, float, n);
-    t->params = TD_PLAN_ARRAY(shared, float, t->tensors.flat);
-    t->m = TD_PLAN_ARRAY(shared, float, t->shard.most);
-    t->v = TD_PLAN_ARRAY(shared, float, t->shard.most);
+    t->params = t->update.params = TD_PLAN_ARRAY(shared, float, t->tensors.flat);
+    td_update_plan(&t->update, segment, shared, arena);
     if (t->options.optimizer.grad_clip > 0) {
         t->n_norm_slots = td_sumsq_f32_tiles(&(td_sumsq_f32_args){.n = n});
         t->norm_slots = TD_PLAN_ARRAY(shared, double, t->n_norm_slots);
@@ -427,12 +416,6 @@ static void build(td_train *t, td_plan *segment, td_plan *arena, td_plan *activa
     t->ema = t->options.ema > 0 ? TD_PLAN_ARRAY(arena, float, t->tensors.flat) : NULL;
     for (int level = 0; accum_of(t) >> level > 1; level++) {
         t->more_grads[level] = TD_PLAN_ARRAY(arena, float, n);
-    }
-    int64_t ranges = n_decayed(t), skipped = t->tensors.n_decayed - ranges;
-    t->decayed = td_plan_take(arena, (size_t)ranges * sizeof(*t->decayed));
-    for (int64_t i = 0; i < ranges && t->decayed != NULL; i++) {
-        t->decayed[i][0] = t->tensors.decayed[skipped + i][0] - t->first - t->shard.first;
-        t->decayed[i][1] = t->tensors.decayed[skipped + i][1] - t->first - t->shard.first;
     }
     t->objective = (td_objective){.kind = t->options.loss,
                                   .split = t->split,
@@ -495,8 +478,8 @@ static td_status finish_passes(td_train *t, int workers) {
     return TD_OK;
 }
 
-/* The bytes of a tower that has so many elements, of them so many trained. */
-static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t trained,
+/* The bytes of a tower that has so many elements, so many of gradients, and updates so many. */
+static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t grads,
                                   int64_t updated) {
     int64_t size = (int64_t)sizeof(float), copies = 1;
     for (int level = 0; accum_of(t) >> level > 1; level++) {
@@ -504,8 +487,8 @@ static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t t
     }
     return (td_tower_needs){.params = elements * size,
                             .average = t->options.ema > 0 ? elements * size : 0,
-                            .grads = trained * copies * size,
-                            .moments = 2 * updated * size};
+                            .grads = grads * copies * size,
+                            .moments = td_train_n_moments(t) * updated * size};
 }
 
 /* Splits what was planned by tower, and what a tower's passes take by what they would take without
@@ -515,8 +498,9 @@ static td_status account(const td_train *t, td_train_needs *out) {
     td_tower_needs *a = &out->image, *b = &out->text;
     int64_t trained = trains_image(t) ? image : 0;
     int64_t updated = t->shard.most < trained ? t->shard.most : trained; /* by rank 0 */
-    *a = tower_needs(t, image, trained, updated);
-    *b = tower_needs(t, rest, rest, t->shard.most - updated);
+    int64_t image_grads, grads = td_update_grad_floats(&t->update, &image_grads);
+    *a = tower_needs(t, image, image_grads, updated);
+    *b = tower_needs(t, rest, grads - image_grads, t->shard.most - updated);
     out->other_bytes = out->segment_bytes + out->arena_bytes - out->activation_bytes -
                        (a->params + a->average + a->grads + a->moments + b->params + b->average +
                         b->grads + b->moments);
@@ -530,6 +514,13 @@ static td_status account(const td_train *t, td_train_needs *out) {
     return TD_OK;
 }
 
+/* Whether nobody needs all gradients at once. */
+static bool updates_early(const td_train *t) {
+    const td_train_options *o = &t->options;
+    return !o->keep_gradients && t->split.ranks == 1 && !o->zero && o->optimizer.grad_clip <= 0 &&
+           accum_of(t) == 1;
+}
+
 /* Measures with everything NULL. */
 static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(td_split_check(&t->split));
@@ -537,9 +528,14 @@ static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(td_tensors_create(&t->options.config, t->options.loss, &t->tensors));
     TD_TRY(create_passes(t));
     td_plan segment = {0}, arena = {0}, activations = {0};
-    t->first = trains_image(t) ? 0 : image_flat(t);
+    int64_t first = trains_image(t) ? 0 : image_flat(t);
     t->shard = td_shard_make(t->options.zero, t->split.rank, t->split.ranks,
-                             t->tensors.flat - t->first, t->tensors.scalars - t->first);
+                             t->tensors.flat - first, t->tensors.scalars - first);
+    t->update = (td_update){.tensors = &t->tensors,
+                            .kind = t->options.optimizer.kind,
+                            .shard = &t->shard,
+                            .first = first,
+                            .early = updates_early(t)};
     build(t, &segment, &arena, &activations);
     TD_TRY(finish_passes(t, 1));
     *out = (td_train_needs){.segment_bytes = (int64_t)segment.used_bytes,
@@ -549,7 +545,7 @@ static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(account(t, out));
     for (int i = 0; i < t->tensors.count; i++) {
         const td_tensor *tensor = &t->tensors.tensors[i];
-        out->n_trained += tensor->offset >= t->first ? tensor->count : 0;
+        out->n_trained += tensor->offset >= t->update.first ? tensor->count : 0;
     }
     for (int i = 0; i < N_PASSES; i++) {
         int64_t bytes =
@@ -578,9 +574,11 @@ static void init_region(void *arg, td_worker *worker) {
     td_worker_share(worker, td_tensors_pieces(&t->tensors), &first, &last);
     td_tensors_init(&t->tensors, t->options.seed, t->params, first, last);
     td_worker_share(worker, t->shard.n, &first, &last);
-    memset(t->m + first, 0, (size_t)(last - first) * sizeof(float));
-    memset(t->v + first, 0, (size_t)(last - first) * sizeof(float));
-    td_worker_share(worker, t->tensors.flat - t->first, &first, &last);
+    memset(t->update.m + first, 0, (size_t)(last - first) * sizeof(float));
+    if (t->update.v != NULL) {
+        memset(t->update.v + first, 0, (size_t)(last - first) * sizeof(float));
+    }
+    td_worker_share(worker, t->tensors.flat - t->update.first, &first, &last);
     for (int level = 0; accum_of(t) >> level > 1; level++) {
         memset(t->more_grads[level] + first, 0, (size_t)(last - first) * sizeof(float));
     }
@@ -747,20 +745,24 @@ float *td_train_ema(td_train *t) {
     return t->ema;
 }
 int64_t td_train_first(const td_train *t) {
-    return t->first;
+    return t->update.first;
 }
 float *td_train_grads(td_train *t) {
-    return t->grads;
+    TD_ASSERT(!t->update.early); /* see keep_gradients */
+    return t->update.grads;
 }
 float *td_train_moments(td_train *t, int order) {
-    return order == 1 ? t->m : t->v;
+    return order == 1 ? t->update.m : t->update.v;
+}
+int td_train_n_moments(const td_train *t) {
+    return t->options.optimizer.kind == TD_OPTIMIZER_LION ? 1 : 2;
 }
 const td_shard *td_train_shard(const td_train *t) {
     return &t->shard;
 }
 
 void td_train_collect_moments(const td_train *t, int order, float *all) {
-    const float *mine = order == 1 ? t->m : t->v;
+    const float *mine = order == 1 ? t->update.m : t->update.v;
     for (int rank = 0; rank < (t->shard.sharded ? t->split.ranks : 1); rank++) {
         int64_t n = t->shard.sharded ? t->shard.weights[rank] : t->shard.n;
         const float *part = t->shard.sharded ? td_rank_peer(t->rank, rank, mine) : mine;

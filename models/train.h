@@ -15,30 +15,15 @@
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "models/objective.h"
+#include "models/optimizer.h"
 #include "models/program.h"
 #include "models/shard.h"
 #include "models/tensors.h"
 #include "threads/group.h"
 
-typedef enum td_schedule { TD_SCHEDULE_CONST, TD_SCHEDULE_COSINE } td_schedule;
-
-typedef struct td_optimizer {
-    double lr, beta1, beta2, eps, weight_decay;
-    double grad_clip; /* of the global 2-norm; 0: none */
-    td_schedule schedule;
-    int64_t warmup, steps; /* steps: where the cosine reaches zero */
-} td_optimizer;
-
-/* The learning rate of a step, counted from 0: linear warm-up to lr, then constant or half a cosine
- * to zero. */
-double td_optimizer_lr(const td_optimizer *optimizer, int64_t step);
-
-/* The scalars of AdamW for a step, counted from 0. */
-td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, double grad_scale);
-
 /* All zero but the first six is the plain step. None of keep_padding, keep_last_block, recompute,
- * accum and zero changes a bit of the result, except that in bf16 the first two do (tower.h).
- *   keep_padding, keep_last_block   compute what pack and prune leave out (tower.h)
+ * accum, zero and keep_gradients changes a bit of the result, except that in bf16 the first two do
+ * (tower.h). keep_padding, keep_last_block   compute what pack and prune leave out (tower.h)
  *   recompute      keep only the input of each block and run it again before its backward pass
  *   accum          micro-batches that the step is cut into, a power of two that divides a rank's
  *                  logical blocks; 0 is 1. Features of all are computed first, without keeping
@@ -53,7 +38,10 @@ td_adamw_step td_optimizer_adamw(const td_optimizer *optimizer, int64_t step, do
  *                  al., FLIP, 2023), but not in the last unmask_steps of optimizer.steps
  *   zero           every rank updates a part of the weights and keeps the moments of that part
  *                  (shard.h): gradients are reduced and scattered, weights gathered
- *   ema            decay of a moving average of the weights; 0: none */
+ *   ema            decay of a moving average of the weights; 0: none
+ *   keep_gradients td_train_grads has them all after a step. Otherwise a single rank that neither
+ *                  clips nor accumulates updates each weight when its gradient is there, and
+ *                  forgets it (update.h) */
 typedef struct td_train_options {
     td_model_config config;
     td_loss loss;
@@ -67,6 +55,7 @@ typedef struct td_train_options {
     double patch_mask;
     int64_t unmask_steps;
     double ema;
+    bool keep_gradients;
 } td_train_options;
 
 /* As td_model_nominal_flops, of a step with these options per pair: three times the forward pass of
@@ -132,13 +121,15 @@ td_program *td_train_program(td_train *train); /* of the last step */
 
 /* Flat buffers: weights, and their moving average (NULL without), td_tensors.flat elements; and
  * those that only trained tensors have, which start with element td_train_first: gradients, summed
- * over ranks, not clipped, after a step, and moments (1: m, 2: v). With zero, gradients are summed
- * and moments there in this rank's part only (td_train_shard), whose first moment comes first. */
+ * over ranks, not clipped, after a step (with keep_gradients), and moments (1: m, 2: v). With zero,
+ * gradients are summed and moments there in this rank's part only (td_train_shard), whose first
+ * moment comes first. */
 float *td_train_params(td_train *train);
 float *td_train_ema(td_train *train);
 int64_t td_train_first(const td_train *train);
 float *td_train_grads(td_train *train);
 float *td_train_moments(td_train *train, int order);
+int td_train_n_moments(const td_train *train); /* 2, with Lion 1 */
 const td_shard *td_train_shard(const td_train *train);
 
 /* The moments of all ranks, in full, (flat - first) elements; and this rank's part out of such. No

@@ -244,7 +244,7 @@ td_status td_verify_options(const char *folder, int64_t blocks, td_train_options
     char path[TD_VERIFY_PATH];
     char *json;
     size_t size;
-    td_train_options options = {0};
+    td_train_options options = {.keep_gradients = true};
     TD_TRY(td_verify_path(folder, "config.json", path));
     TD_TRY(td_file_read(path, &json, &size));
     td_status status = td_model_config_parse(json, path, &options.config);

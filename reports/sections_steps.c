@@ -124,6 +124,70 @@ static void training_table(const td_facts *facts, td_section *section) {
     }
 }
 
+/* Another program's step of the same case and layout as this one. */
+static bool beside(const td_fact *fact, const td_fact *own) {
+    return is_step(fact) && fact->ok && !fact->own && strcmp(fact->id, own->id) == 0 &&
+           strcmp(fact->layout, own->layout) == 0;
+}
+
+static void peer_row(td_table *table, const td_fact *fact, const td_fact *own) {
+    double memory = td_fact_number(fact, "max_rss_bytes");
+    td_table_text(table, "%s", fact->id);
+    td_table_text(table, "%s", fact->layout);
+    td_table_text(table, "%s%s%s", fact->provider, fact->own ? "" : " ", fact->provider_version);
+    td_table_number(table, fact->value);
+    td_table_number(table, fact->low);
+    td_table_number(table, fact->high);
+    td_table_number(table, 100 * td_fact_number(fact, "mfu"));
+    td_table_number(table, fact->own ? NAN : own->value / fact->value);
+    td_table_number(table, memory * 1e-9);
+    td_table_number(table, fact->own ? NAN : td_fact_number(own, "max_rss_bytes") / memory);
+}
+
+/* Tandem's steps that other programs ran too, each with theirs below it; and a sentence on how they
+ * compare with the fastest ones. */
+static void peers_table(const td_facts *facts, td_section *section) {
+    td_table *table = NULL;
+    double least = INFINITY, most = 0, logs = 0;
+    int steps = 0;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *own = &facts->rows[i];
+        double fastest = 0;
+        for (int k = 0; k < facts->n_rows && is_step(own) && own->ok && own->own; k++) {
+            const td_fact *fact = &facts->rows[k];
+            if (!beside(fact, own)) {
+                continue;
+            }
+            if (table == NULL) {
+                table = td_section_table(
+                    section, "Training steps beside other programs",
+                    (const char *const[]){"case||t", "layout||t", "program||t", "pairs/s||n",
+                                          "low||n", "high||n", "MFU|%|n", "Tandem is|times|n",
+                                          "memory|GB|n", "Tandem needs|of it|n", NULL});
+            }
+            if (!(fastest > 0)) {
+                peer_row(table, own, own);
+            }
+            peer_row(table, fact, own);
+            fastest = fmax(fastest, fact->value);
+        }
+        if (fastest > 0) {
+            double times = own->value / fastest;
+            least = fmin(least, times);
+            most = fmax(most, times);
+            logs += log(times);
+            steps++;
+        }
+    }
+    if (steps > 0) {
+        td_text_printf(
+            &section->lead,
+            " Beside the fastest of other programs, %d step%s run%s at %.2f to %.2f times "
+            "the speed, %.2f in the geometric mean.",
+            steps, steps == 1 ? "" : "s", steps == 1 ? "s" : "", least, most, exp(logs / steps));
+    }
+}
+
 /* Whether every layout of the same step ended with the same weights. */
 static bool one_answer(const td_facts *facts, int *layouts) {
     bool same = true;
@@ -161,7 +225,9 @@ void td_section_training(const td_facts *facts, td_section *section) {
             json_t *chart = throughput_chart(section, fact->part[2]);
             if (fact->ok) {
                 char name[160];
-                snprintf(name, sizeof name, "%s %s", fact->part[1], fact->part[3]);
+                snprintf(name, sizeof name, "%s %s%s%s%s%s", fact->part[1], fact->part[3],
+                         fact->own ? "" : ", ", fact->own ? "" : fact->provider,
+                         fact->own ? "" : " ", fact->own ? "" : fact->provider_version);
                 td_bar_add(chart, td_series_find(chart, name, "other"), fact->layout, fact->value,
                            fact->low, fact->high);
             }
@@ -193,6 +259,7 @@ void td_section_training(const td_facts *facts, td_section *section) {
                    layouts == 1 ? "" : "s",
                    same ? "the same, bit for bit"
                         : "NOT the same: the promise of one answer is broken");
+    peers_table(facts, section);
     td_text_printf(&section->command, "%s", best->command);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/decay.h"
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
 #include "kernels/stream.h"
@@ -48,31 +49,11 @@ static void update_run(const td_adamw_f32_args *args, float decay, int64_t i, in
     }
 }
 
-/* The first decayed range that ends behind element i. */
-static int64_t find_range(const td_adamw_f32_args *args, int64_t i) {
-    int64_t low = 0, high = args->n_ranges;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (args->ranges[middle][1] > i) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return low;
-}
-
 void TD_FN(adamw_f32)(const td_adamw_f32_args *args, int64_t first, int64_t last, void *scratch) {
     (void)scratch;
-    int64_t i = first * TD_TILE_FLAT, end = td_tile_end(args->n, TD_TILE_FLAT, last);
-    int64_t range = find_range(args, i);
-    while (i < end) {
-        int64_t begin = range < args->n_ranges ? args->ranges[range][0] : args->n;
-        bool decayed = begin <= i;
-        int64_t stop = decayed ? args->ranges[range][1] : begin;
-        stop = stop < end ? stop : end;
-        update_run(args, decayed ? args->step->decay : 1.0f, i, stop);
-        range += decayed ? 1 : 0; /* or the loop ends here */
-        i = stop;
+    td_decay_walk walk = td_decay_start(args->ranges, args->n_ranges, first * TD_TILE_FLAT,
+                                        td_tile_end(args->n, TD_TILE_FLAT, last));
+    while (td_decay_next(&walk)) {
+        update_run(args, walk.decayed ? args->step->decay : 1.0f, walk.first, walk.last);
     }
 }

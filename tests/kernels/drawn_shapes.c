@@ -144,6 +144,7 @@ static const struct {
     [TD_OP_vmath_f32] = {{SIZE, C(TD_VMATH_COUNT), C(2), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
     [TD_OP_sumsq_f32] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
     [TD_OP_adamw_f32] = {{SIZE, C(6), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
+    [TD_OP_lion_f32] = {{SIZE, C(6), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
     [TD_OP_ema_f32] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
     [TD_OP_f32_to_bf16] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(4)}, fit_flat},
     [TD_OP_bf16_to_f32] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(4)}, fit_flat},

@@ -44,6 +44,7 @@ static twin_check_fn *const oracles[TD_OP_COUNT] = {
     [TD_OP_vmath_f32] = oracle_vmath,
     [TD_OP_sumsq_f32] = oracle_sumsq,
     [TD_OP_adamw_f32] = oracle_adamw,
+    [TD_OP_lion_f32] = oracle_lion,
     [TD_OP_ema_f32] = oracle_ema,
     [TD_OP_f32_to_bf16] = oracle_to_bf16,
     [TD_OP_bf16_to_f32] = oracle_widened,

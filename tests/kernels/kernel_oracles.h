@@ -19,7 +19,7 @@ twin_check_fn oracle_pool, oracle_pool_grad, oracle_l2norm, oracle_l2norm_grad;
 twin_check_fn oracle_contrastive_lse, oracle_contrastive_grad;
 twin_check_fn oracle_pairs_lse, oracle_pairs_grad, oracle_sigmoid_loss;
 twin_check_fn oracle_scores_softmax, oracle_scores_sigmoid;
-twin_check_fn oracle_sumsq, oracle_adamw, oracle_ema, oracle_to_bf16, oracle_widened;
+twin_check_fn oracle_sumsq, oracle_adamw, oracle_lion, oracle_ema, oracle_to_bf16, oracle_widened;
 
 /* NULL for an operation that has none. */
 twin_check_fn *kernel_oracle(td_op_id op);

@@ -76,6 +76,7 @@ enum {
     WITH_RESIDUAL = 4,
     WITH_RESIDUAL_C = 8,
     WITH_ACT_GRAD = 16,
+    WITH_ACT_GRAD_C = 32,
 };
 
 /* form: bit 0 is a_trans, bit 1 b_trans. shift moves every operand by so many floats. */
@@ -89,8 +90,8 @@ static problem problem_make(int64_t m, int64_t n, int64_t k, int form, int64_t k
     p.a = args->a_trans ? matrix_random(k, m, shift, 1) : matrix_random(m, k, shift, 1);
     p.b = args->b_trans ? matrix_random(n, k, shift, 2) : matrix_random(k, n, shift, 2);
     /* Where nothing may read C it holds NaN. */
-    p.c = accumulate || with & WITH_RESIDUAL_C ? matrix_random(m, n, shift, 3)
-                                               : matrix_make(m, n, shift);
+    p.c = accumulate || with & (WITH_RESIDUAL_C | WITH_ACT_GRAD_C) ? matrix_random(m, n, shift, 3)
+                                                                   : matrix_make(m, n, shift);
     p.bias = matrix_random(1, n, shift, 4);
     p.residual = matrix_random(m, n, shift, 5);
     p.act_grad_of = matrix_random(m, n, shift, 6);
@@ -108,7 +109,9 @@ static problem problem_make(int64_t m, int64_t n, int64_t k, int form, int64_t k
                      : with & WITH_RESIDUAL ? p.residual.data
                                             : NULL;
     args->ldresidual = p.residual.ld;
-    args->act_grad_of = with & WITH_ACT_GRAD ? p.act_grad_of.data : NULL;
+    args->act_grad_of = with & WITH_ACT_GRAD_C ? p.c.data
+                        : with & WITH_ACT_GRAD ? p.act_grad_of.data
+                                               : NULL;
     args->ldact_grad_of = p.act_grad_of.ld;
     return p;
 }
@@ -130,6 +133,9 @@ static problem problem_run(const problem *p, const td_kernel *row, int64_t parts
     out.args.preact = p->args.preact != NULL ? out.preact.data : NULL;
     if (p->args.residual == p->args.c) {
         out.args.residual = out.c.data;
+    }
+    if (p->args.act_grad_of == p->args.c) {
+        out.args.act_grad_of = out.c.data;
     }
     void *scratch = td_alloc((size_t)td_gemm_f32_scratch(&out.args));
     cr_assert_not_null(scratch);
@@ -441,7 +447,7 @@ static void expect_epilogue(const problem *p, const problem *out, const td_kerne
                           describe(p, row, 1), (int)i, (int)j);
             }
             if (args->act_grad_of != NULL) {
-                v *= act_grad64(args->act, (double)*at(&p->act_grad_of, i, j));
+                v *= act_grad64(args->act, (double)args->act_grad_of[i * args->ldact_grad_of + j]);
             } else {
                 v = act64(args->act, v);
             }
@@ -462,6 +468,7 @@ static int epilogues[] = {
     WITH_RESIDUAL,
     WITH_RESIDUAL_C,
     WITH_ACT_GRAD,
+    WITH_ACT_GRAD_C,
     WITH_BIAS | WITH_PREACT,
     WITH_BIAS | WITH_RESIDUAL,
     WITH_BIAS | WITH_RESIDUAL_C,
@@ -482,8 +489,9 @@ ParameterizedTest(int *with, gemm, epilogues) {
         for (int i = 0; i < 4; i++) {
             int form = (act + i) % 3;
             int64_t blocks = i == 1 ? 3 : 1;
-            problem p = problem_make(some[i].m, some[i].n, some[i].k, form, blocks, i == 3, *with,
-                                     (td_act)act, i % 2);
+            bool accumulate = i == 3 && !(*with & WITH_ACT_GRAD_C);
+            problem p = problem_make(some[i].m, some[i].n, some[i].k, form, blocks, accumulate,
+                                     *with, (td_act)act, i % 2);
             problem want = problem_run(&p, portable_row(), 1);
             for (int r = 0; r < n_rows; r++) {
                 for (int64_t parts = 1; parts <= 3; parts++) {

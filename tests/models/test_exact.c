@@ -216,6 +216,7 @@ static void expect_gradients(const char *model, td_loss loss) {
     td_train_options plain = td_case_options(model, loss);
     gradients whole, other;
     plain.optimizer.grad_clip = 0;
+    plain.keep_gradients = true;
     plain.keep_padding = plain.keep_last_block = true;
     td_case_ok(td_case_inside(&plain, 2, copy_gradients, &whole));
     for (int i = 0; i < N_CASES; i++) {

@@ -81,6 +81,7 @@ static void expect_frozen_plan(const td_train_needs *whole, const td_train_needs
 static void expect_frozen(const char *model, int64_t accum) {
     td_train_options options = td_case_options(model, TD_LOSS_SIGMOID);
     options.optimizer.grad_clip = 0;
+    options.keep_gradients = true;
     options.accum = accum;
     kept start = run(&options, 0, NULL), whole = run(&options, STEPS, NULL);
     td_train_needs needs, frozen_needs;

@@ -41,6 +41,7 @@ static td_train_options frozen(const step_case *c) {
     options.optimizer.lr = 0;
     options.optimizer.weight_decay = 0;
     options.optimizer.grad_clip = 0;
+    options.keep_gradients = true;
     return options;
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdamW in PyTorch, fused and as a loop over tensors, over the parameters of a ViT-B/32 CLIP: one
 JSON line a form. With --tandem, kernel/adamw_f32 at the same size and number of workers runs in turns
-with them, and each line says how many times faster it is.
+with them, and each line says how many times faster it is and what share of its own mix of loads and
+stores it reaches.
 
     build/peers/bin/python tools/peers/adamw_peer.py [--threads N] [--parameters N] [--tandem FILE]
 """
@@ -45,8 +46,8 @@ def torch_seconds(parameters, form, steps):
     return samples
 
 
-def samples_of(program, case, threads, steps):
-    """Seconds of each step of a case; none when it cannot run here."""
+def record_of(program, case, threads, steps):
+    """The record of a case; none when it cannot run here."""
     with tempfile.TemporaryDirectory() as scratch:
         out = os.path.join(scratch, "run")
         subprocess.run([program, "bench", case, "--layouts", f"p1xt{threads}", "--samples",
@@ -55,19 +56,19 @@ def samples_of(program, case, threads, steps):
         with open(os.path.join(out, "records.jsonl"), encoding="utf-8") as file:
             for record in map(json.loads, file):
                 if record.get("case") == case and record["status"] == "ok":
-                    return [ns * 1e-9 for ns in record["samples_ns"]]
-    return []
+                    return record
+    return None
 
 
-def tandem_seconds(program, threads, total, steps):
+def tandem_record(program, threads, total, steps):
     """Of the case of that size on the best row that runs here."""
     listed = subprocess.run([program, "list", "cases", "kernel/adamw_f32/*"], capture_output=True,
                             text=True, check=True).stdout.split()
     for case in listed:
         if f"/n{total}-" in case and not case.endswith("-denormal"):
-            samples = samples_of(program, case, threads, steps)
-            if samples:
-                return samples
+            record = record_of(program, case, threads, steps)
+            if record:
+                return record
     sys.exit(f"adamw_peer: {program} measured no kernel/adamw_f32 case of n{total}")
 
 
@@ -87,13 +88,14 @@ def main():
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     samples = {name: [] for name in FORMS}
-    own, ratios = [], {name: [] for name in FORMS}
+    own, shares, ratios = [], [], {name: [] for name in FORMS}
     for _ in range(args.rounds):
         for name, form in FORMS.items():
             samples[name].append(statistics.median(torch_seconds(parameters, form, args.steps)))
         if args.tandem:
-            own.append(statistics.median(tandem_seconds(args.tandem, args.threads, args.parameters,
-                                                        args.steps)))
+            record = tandem_record(args.tandem, args.threads, args.parameters, args.steps)
+            own.append(record["time_ns"]["p50"] * 1e-9)
+            shares.append(record["share_beside"])
             for name in FORMS:
                 ratios[name].append(samples[name][-1] / own[-1])
     for name in FORMS:
@@ -103,6 +105,7 @@ def main():
                 "gb_per_s": round(28 * args.parameters / seconds / 1e9, 2)}
         if args.tandem:
             line["tandem_ms"] = round(statistics.median(own) * 1e3, 2)
+            line["tandem_share_of_its_mix"] = round(statistics.median(shares), 3)
             line["tandem_times_faster"] = round(statistics.median(ratios[name]), 3)
         print(json.dumps(line), flush=True)
 

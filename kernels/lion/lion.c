@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/decay.h"
+#include "kernels/kernel.h"
+#include "kernels/simd.h"
+#include "kernels/stream.h"
+#include "kernels/tiles.h"
+
+/* Every operation is one IEEE operation, in the order of args.h. */
+TD_SIMD void update(const td_lion_step *step, float decay, td_v16 g, td_v16 *p, td_v16 *m) {
+    td_v16 scaled = td_v16_mul(td_v16_set1(step->grad_scale), g), zero = td_v16_zero();
+    td_v16 c = td_v16_fma(td_v16_set1(step->beta1), *m,
+                          td_v16_mul(td_v16_set1(step->one_minus_beta1), scaled));
+    td_v16 below = td_v16_select(td_v16_lt(c, zero), td_v16_set1(-1), c);
+    td_v16 sign = td_v16_select(td_v16_gt(c, zero), td_v16_set1(1), below);
+    *p = td_v16_fma(td_v16_set1(-step->lr), sign, td_v16_mul(*p, td_v16_set1(decay)));
+    *m = td_v16_fma(td_v16_set1(step->beta2), *m,
+                    td_v16_mul(td_v16_set1(step->one_minus_beta2), scaled));
+}
+
+/* Elements [i, end), all with one decay. */
+static void update_run(const td_lion_f32_args *args, float decay, int64_t i, int64_t end) {
+    td_lion_step step = *args->step; /* a copy, which the stores below cannot change */
+    for (; i + TD_LANES <= end; i += TD_LANES) {
+        td_ask_ahead(args->p + i, 3);
+        td_ask_ahead(args->m + i, 3);
+        td_ask_ahead(args->g + i, 3);
+        td_v16 p = td_v16_load(args->p + i), m = td_v16_load(args->m + i);
+        update(&step, decay, td_v16_load(args->g + i), &p, &m);
+        td_v16_store(args->p + i, p);
+        td_v16_store(args->m + i, m);
+    }
+    if (i < end) {
+        int64_t part = end - i;
+        td_v16 p = td_v16_load_part(args->p + i, part, 0),
+               m = td_v16_load_part(args->m + i, part, 0);
+        update(&step, decay, td_v16_load_part(args->g + i, part, 0), &p, &m);
+        td_v16_store_part(args->p + i, p, part);
+        td_v16_store_part(args->m + i, m, part);
+    }
+}
+
+void TD_FN(lion_f32)(const td_lion_f32_args *args, int64_t first, int64_t last, void *scratch) {
+    (void)scratch;
+    td_decay_walk walk = td_decay_start(args->ranges, args->n_ranges, first * TD_TILE_FLAT,
+                                        td_tile_end(args->n, TD_TILE_FLAT, last));
+    while (td_decay_next(&walk)) {
+        update_run(args, walk.decayed ? args->step->decay : 1.0f, walk.first, walk.last);
+    }
+}

@@ -220,6 +220,8 @@ td_status td_vocabulary_from_file(td_span contents, td_vocabulary_format format,
 int64_t td_vocabulary_size(const td_vocabulary *vocabulary);
 /* -1 when it is not there. */
 int64_t td_vocabulary_find(const td_vocabulary *vocabulary, td_span key);
+/* The same when the key's fingerprint is known. */
+int64_t td_vocabulary_find_by(const td_vocabulary *vocabulary, uint64_t fingerprint, td_span key);
 int64_t td_vocabulary_find_int(const td_vocabulary *vocabulary, int64_t key);
 
 #endif

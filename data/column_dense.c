@@ -80,26 +80,53 @@ static td_status numeric_tensor(const td_column *column, const td_feature_map *f
     return td_to_float32(&given, pool, out);
 }
 
+/* NaN is below no boundary. */
+static int64_t search(const float *boundaries, int64_t n, double x) {
+    int64_t low = 0, high = n;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (x < (double)boundaries[middle]) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+/* Of so few boundaries it is quicker to compare with all, without a branch. */
+enum { FEW = 32 };
+
+static int32_t count_below(const float *boundaries, int64_t n, float x) {
+    int32_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        count += !(x < boundaries[i]);
+    }
+    return count;
+}
+
 td_status td_bucketize(const td_tensor *values, const float *boundaries, int64_t n, td_pool *pool,
                        td_tensor *out) {
     if (values->dtype == TD_ELEMENT_BYTES || values->dtype == TD_ELEMENT_BOOL) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT, "buckets of %s", td_element_tf(values->dtype));
     }
     TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT32, values->rank, values->shape, out));
+    int32_t *to = out->data;
+    if (values->dtype == TD_ELEMENT_FLOAT32 && n <= FEW) {
+        const float *x = values->data;
+        for (int64_t i = 0; i < values->count; i++) {
+            to[i] = count_below(boundaries, n, x[i]);
+        }
+        return TD_OK;
+    }
     bool wide = values->dtype == TD_ELEMENT_FLOAT64;
     for (int64_t i = 0; i < values->count; i++) {
-        /* Integers are compared as floats, as the boundaries are; NaN is below no boundary. */
+        /* Integers are compared as floats, as the boundaries are. */
         double x = wide ? td_tensor_real(values, i) : (double)(float)td_tensor_real(values, i);
         if (values->dtype == TD_ELEMENT_INT64) {
             x = (double)(float)((const int64_t *)values->data)[i];
         }
-        int64_t low = 0, high = n;
-        while (low < high) {
-            int64_t middle = low + (high - low) / 2;
-            *(x < (double)boundaries[middle] ? &high : &low) =
-                x < (double)boundaries[middle] ? middle : middle + 1;
-        }
-        ((int32_t *)out->data)[i] = (int32_t)low;
+        to[i] = (int32_t)search(boundaries, n, x);
     }
     return TD_OK;
 }

@@ -41,17 +41,23 @@ static uint64_t fingerprint(const td_tensor *values, int64_t i) {
     return td_fingerprint64_int(((const int64_t *)values->data)[i]);
 }
 
-static int64_t vocabulary_id(const td_column *column, const td_tensor *values, int64_t i) {
-    int64_t id =
-        values->dtype == TD_ELEMENT_BYTES
-            ? td_vocabulary_find(column->vocabulary, td_tensor_spans(values)[i])
-            : td_vocabulary_find_int(column->vocabulary, ((const int64_t *)values->data)[i]);
+/* What is not in the vocabulary: a bucket by its fingerprint, or the default. */
+static int64_t otherwise(const td_column *column, uint64_t fingerprint) {
     int64_t size = td_vocabulary_size(column->vocabulary);
-    if (id < 0) {
-        uint64_t oov = (uint64_t)(column->buckets - size);
-        id = oov > 0 ? size + (int64_t)(fingerprint(values, i) % oov) : column->id_default;
+    uint64_t oov = (uint64_t)(column->buckets - size);
+    return oov > 0 ? size + (int64_t)(fingerprint % oov) : column->id_default;
+}
+
+static int64_t vocabulary_id(const td_column *column, const td_tensor *values, int64_t i) {
+    if (values->dtype == TD_ELEMENT_BYTES) {
+        td_span text = td_tensor_spans(values)[i];
+        uint64_t hash = td_fingerprint64(text.data, text.size);
+        int64_t id = td_vocabulary_find_by(column->vocabulary, hash, text);
+        return id >= 0 ? id : otherwise(column, hash);
     }
-    return id;
+    int64_t number = ((const int64_t *)values->data)[i];
+    int64_t id = td_vocabulary_find_int(column->vocabulary, number);
+    return id >= 0 ? id : otherwise(column, td_fingerprint64_int(number));
 }
 
 /* Of identity, vocabulary and hash columns, whose ids are one a value. */

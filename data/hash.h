@@ -21,13 +21,11 @@ uint64_t td_siphash(const uint64_t key[2], const void *data, size_t size);
 uint64_t td_hash64_legacy(const void *data, size_t size, uint64_t seed);
 #define TD_HASH64_LEGACY_SEED UINT64_C(0xdecafcaffe)
 
-/* Writes the decimal digits of value; returns how many. Integers are hashed in this form. */
+/* Writes the decimal digits of value to the front of out, which is overwritten whole; returns how
+ * many. Integers are hashed in this form. */
 int td_decimal(int64_t value, char out[TD_DECIMAL_BYTES_MAX]);
 
 /* Fingerprint64 of the decimal digits. */
-static inline uint64_t td_fingerprint64_int(int64_t value) {
-    char digits[TD_DECIMAL_BYTES_MAX];
-    return td_fingerprint64(digits, (size_t)td_decimal(value, digits));
-}
+uint64_t td_fingerprint64_int(int64_t value);
 
 #endif

@@ -214,7 +214,11 @@ int64_t td_vocabulary_size(const td_vocabulary *vocabulary) {
 }
 
 int64_t td_vocabulary_find(const td_vocabulary *vocabulary, td_span key) {
-    return find(vocabulary, td_fingerprint64(key.data, key.size), key, 0)->row;
+    return td_vocabulary_find_by(vocabulary, td_fingerprint64(key.data, key.size), key);
+}
+
+int64_t td_vocabulary_find_by(const td_vocabulary *vocabulary, uint64_t fingerprint, td_span key) {
+    return find(vocabulary, fingerprint, key, 0)->row;
 }
 
 int64_t td_vocabulary_find_int(const td_vocabulary *vocabulary, int64_t key) {

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Short strings and numbers, which are hashed here, against the library that defines the hash.
+ */
+#include "data/hash.h"
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+/* util::Fingerprint64(const char *, size_t) of libfarmhash. */
+uint64_t library_fingerprint(const char *data, size_t size) __asm__("_ZN4util13Fingerprint64EPKcm");
+
+Test(hash, strings_of_every_short_length) {
+    td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, 0);
+    for (size_t size = 0; size <= 40; size++) {
+        for (int i = 0; i < 500; i++) {
+            char text[40];
+            for (size_t k = 0; k < size; k++) {
+                text[k] = (char)td_rng_u32(&rng);
+            }
+            cr_assert_eq(td_fingerprint64(text, size), library_fingerprint(text, size), "%zu bytes",
+                         size);
+        }
+    }
+}
+
+static void check_number(int64_t value) {
+    char text[24], digits[TD_DECIMAL_BYTES_MAX];
+    size_t size = (size_t)snprintf(text, sizeof text, "%" PRId64, value);
+    cr_assert_eq((size_t)td_decimal(value, digits), size);
+    cr_assert_arr_eq(digits, text, size);
+    cr_assert_eq(td_fingerprint64_int(value), library_fingerprint(text, size), "%s", text);
+}
+
+Test(hash, numbers_of_every_length) {
+    td_rng rng = td_rng_make(2, TD_PURPOSE_TEST, 0);
+    for (int64_t value = 0; value < 20000; value++) {
+        check_number(value);
+        check_number(-value);
+    }
+    int64_t power = 1;
+    for (int digits = 0; digits < 18; digits++, power *= 10) {
+        check_number(power - 1);
+        check_number(power);
+        check_number(power + 1);
+    }
+    for (int i = 0; i < 200000; i++) {
+        check_number((int64_t)td_rng_u64(&rng) >> td_rng_below(&rng, 64));
+    }
+    check_number(INT64_MAX);
+    check_number(INT64_MIN);
+}

@@ -107,9 +107,9 @@ static td_status check_counts(const td_ids *ids) {
                             n, m);
 }
 
-static void add_row(const td_lookup *lookup, int64_t id, float weight, float *to) {
+static void add_row(const td_lookup *lookup, int64_t id, float weight, float *restrict to) {
     int64_t width = lookup->table->shape[1];
-    const float *row = (const float *)lookup->table->data + id * width;
+    const float *restrict row = (const float *)lookup->table->data + id * width;
     float scale = clip_scale(row, width, lookup->max_norm) * weight;
     for (int64_t i = 0; i < width; i++) {
         to[i] += row[i] * scale;

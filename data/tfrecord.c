@@ -21,6 +21,7 @@ struct td_tfrecord_reader {
     char *path;
     int fd;
     int64_t file_bytes, offset, number;
+    int64_t limit;        /* where the next range's records start; the file's end without ranges */
     int64_t search_bytes; /* payload bytes that searching for an intact record may still check */
     td_tfrecord_options options;
     td_tfrecord_stats stats;
@@ -97,6 +98,7 @@ td_status td_tfrecord_open(const char *path, const td_tfrecord_options *options,
     /* A file made of valid headers could ask for a checksum of everything at every byte: searching
      * stops at four times the file, which damage that was not made on purpose never reaches. */
     reader->search_bytes = 4 * reader->file_bytes;
+    reader->limit = reader->file_bytes;
     *out = reader;
     return TD_OK;
 }
@@ -348,7 +350,8 @@ static td_status check_size(const td_tfrecord_reader *reader, int64_t offset) {
 static inline bool next_in_window(td_tfrecord_reader *reader, td_tfrecord *out) {
     int64_t from = reader->offset - reader->window_start;
     int64_t have = reader->window_bytes - from;
-    if (from < 0 || have < TD_TFRECORD_FRAME_BYTES || reader->options.headers_only) {
+    if (from < 0 || have < TD_TFRECORD_FRAME_BYTES || reader->options.headers_only ||
+        reader->offset >= reader->limit) {
         return false;
     }
     const uint8_t *at = reader->window + from;
@@ -374,7 +377,7 @@ td_status td_tfrecord_next(td_tfrecord_reader *reader, td_tfrecord *out, bool *e
         *end = false;
         return TD_OK;
     }
-    while (reader->offset < reader->file_bytes) {
+    while (reader->offset < reader->limit) {
         verdict seen;
         int64_t offset = reader->offset;
         TD_TRY(judge(reader, offset, !reader->options.headers_only, fetch_window, reader, &seen));
@@ -406,7 +409,54 @@ td_status td_tfrecord_next(td_tfrecord_reader *reader, td_tfrecord *out, bool *e
         reader->offset = next;
         reader->number++;
     }
+    if (reader->offset > reader->limit) {
+        return td_fail(TD_EINPUT,
+                       "%s: a record ends at byte %lld, the next range starts at byte %lld inside "
+                       "it: its payload holds records; read the file from its start",
+                       reader->path, (long long)reader->offset, (long long)reader->limit);
+    }
     *end = true;
+    return TD_OK;
+}
+
+/* A run of good records, or all until the file's end: what starts a range. One record alone may lie
+ * in the payload of another. */
+static td_status starts_run(td_tfrecord_reader *reader, int64_t at, bool *out) {
+    enum { RUN = 4 };
+    *out = true;
+    for (int i = 0; i < RUN && *out && at < reader->file_bytes; i++) {
+        verdict seen;
+        TD_TRY(is_record(reader, at, out));
+        if (*out) {
+            TD_TRY(judge(reader, at, false, fetch_window, reader, &seen));
+            at += TD_TFRECORD_FRAME_BYTES + (int64_t)seen.length;
+        }
+    }
+    return TD_OK;
+}
+
+static td_status find_run(td_tfrecord_reader *reader, int64_t from, int64_t *out) {
+    bool found = from <= 0;
+    reader->search_bytes = 4 * reader->file_bytes;
+    for (from = from < 0 ? 0 : from; !found && from < reader->file_bytes; from += !found) {
+        TD_TRY(starts_run(reader, from, &found));
+        if (!found && reader->search_bytes < 0) {
+            return td_fail(TD_EINPUT, "%s: no record found behind byte %lld", reader->path,
+                           (long long)from);
+        }
+    }
+    *out = from < reader->file_bytes ? from : reader->file_bytes;
+    return TD_OK;
+}
+
+td_status td_tfrecord_range(td_tfrecord_reader *reader, int64_t first, int64_t last) {
+    int64_t start, limit;
+    TD_TRY(find_run(reader, first, &start));
+    TD_TRY(find_run(reader, last > first ? last : first, &limit));
+    reader->search_bytes = 4 * reader->file_bytes;
+    reader->offset = start;
+    reader->limit = limit;
+    reader->number = 0;
     return TD_OK;
 }
 

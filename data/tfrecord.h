@@ -96,6 +96,15 @@ void td_tfrecord_close(td_tfrecord_reader *reader);
 /* The next record; *end is set at the end of the file, where out is left alone. */
 td_status td_tfrecord_next(td_tfrecord_reader *reader, td_tfrecord *out, bool *end);
 
+/* Gives the reader the records of [first, last) bytes, found without an index: from the first byte
+ * at or behind `first` where a run of whole good records starts, to where the next range would
+ * start. Ranges that join give every record of a sound file once, wherever it is cut, so several
+ * readers can share a file; a damaged record is the business of the range before it. Records are
+ * numbered from the range's first. Of a file whose payloads hold records themselves, a range may
+ * start inside one: then the range before ends with TD_EINPUT, as its last record ends elsewhere.
+ */
+td_status td_tfrecord_range(td_tfrecord_reader *reader, int64_t first, int64_t last);
+
 td_tfrecord_stats td_tfrecord_get_stats(const td_tfrecord_reader *reader);
 const char *td_tfrecord_path(const td_tfrecord_reader *reader);
 

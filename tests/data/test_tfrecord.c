@@ -535,3 +535,78 @@ Test(tfrecord, every_flipped_bit_is_found) {
     }
     td_free(data);
 }
+
+/* Records of [first, last), each counted at its place in `seen`. */
+static td_status read_range(int64_t first, int64_t last, int *seen) {
+    td_tfrecord_options options = {.policy = TD_TFRECORD_STRICT};
+    td_tfrecord_reader *reader;
+    td_tfrecord record;
+    bool end = false;
+    cr_assert_eq(td_tfrecord_open(path, &options, &reader), TD_OK);
+    td_status status = td_tfrecord_range(reader, first, last);
+    while (status == TD_OK && (status = td_tfrecord_next(reader, &record, &end)) == TD_OK && !end) {
+        seen[record.offset]++;
+    }
+    td_tfrecord_close(reader);
+    return status;
+}
+
+/* Two readers, and three, share the file at every byte: every record once, whichever the cuts. */
+Test(tfrecord, ranges_cut_anywhere_are_the_whole) {
+    enum { RECORDS = 12, MOST = 600 };
+    td_tfrecord_writer writer;
+    int whole[MOST] = {0};
+    int64_t size = 0;
+    cr_assert_eq(td_tfrecord_create(path, &writer), TD_OK);
+    for (int i = 0; i < RECORDS; i++) {
+        uint8_t payload[40];
+        memset(payload, i, sizeof payload);
+        whole[size] = 1;
+        size += TD_TFRECORD_FRAME_BYTES + (i * 7) % 40;
+        cr_assert_eq(td_tfrecord_append(&writer, payload, (size_t)((i * 7) % 40)), TD_OK);
+    }
+    cr_assert_eq(td_tfrecord_commit(&writer), TD_OK);
+    cr_assert_lt(size, MOST);
+    for (int64_t cut = 0; cut <= size; cut++) {
+        for (int64_t second = cut; second <= size; second += cut % 3 == 0 ? 1 : 97) {
+            int seen[MOST] = {0};
+            cr_assert_eq(read_range(0, cut, seen), TD_OK, "%s", td_error());
+            cr_assert_eq(read_range(cut, second, seen), TD_OK, "%s", td_error());
+            cr_assert_eq(read_range(second, size, seen), TD_OK, "%s", td_error());
+            cr_assert_arr_eq(seen, whole, sizeof whole, "cuts at %d and %d", (int)cut, (int)second);
+        }
+    }
+}
+
+/* A payload that is a file of records: a cut inside it may not give its records as the file's. */
+Test(tfrecord, ranges_do_not_take_nested_records) {
+    enum { NESTED = 6, MOST = 400 };
+    uint8_t inner[NESTED * (TD_TFRECORD_FRAME_BYTES + 4)];
+    size_t used = 0;
+    for (int i = 0; i < NESTED; i++) {
+        td_tfrecord_frame frame = td_tfrecord_frame_of("abcd", 4);
+        memcpy(inner + used, frame.header, sizeof frame.header);
+        memcpy(inner + used + 12, "abcd", 4);
+        memcpy(inner + used + 16, frame.footer, 4);
+        used += 20;
+    }
+    td_tfrecord_writer writer;
+    cr_assert_eq(td_tfrecord_create(path, &writer), TD_OK);
+    cr_assert_eq(td_tfrecord_append(&writer, "first", 5), TD_OK);
+    cr_assert_eq(td_tfrecord_append(&writer, inner, used), TD_OK);
+    cr_assert_eq(td_tfrecord_append(&writer, "last", 4), TD_OK);
+    cr_assert_eq(td_tfrecord_commit(&writer), TD_OK);
+    int64_t size = 3 * TD_TFRECORD_FRAME_BYTES + 5 + 4 + (int64_t)used;
+    int refused = 0;
+    for (int64_t cut = 0; cut <= size; cut++) {
+        int seen[MOST] = {0}, count = 0;
+        td_status before = read_range(0, cut, seen), after = read_range(cut, size, seen);
+        for (int i = 0; i < MOST; i++) {
+            count += seen[i];
+        }
+        refused += before == TD_EINPUT;
+        cr_expect(before == TD_EINPUT || (after == TD_OK && count == 3), "cut at %d: %d records",
+                  (int)cut, count);
+    }
+    cr_expect_gt(refused, 0);
+}

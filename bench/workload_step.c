@@ -380,6 +380,9 @@ static void finish_step(td_bench *bench) {
         td_outcome_number(out, "phase_wait_ns", total.wait_ns);
         out->cost.flops = total.flops * bench->rank->count;
         td_outcome_number(out, "bad_samples", (double)after.bad_samples);
+        if (bench->rank->count > 1) {
+            td_outcome_number(out, "overlap_share", td_train_overlap(s->train));
+        }
         note_memory(s, out);
         note_shares(out);
         note_parts(out, data_wait_ns);

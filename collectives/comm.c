@@ -345,11 +345,11 @@ static int find_late(const td_comm *comm, int worker, int peer) {
 /* Polls before the clock is looked at: about as long as a message takes that is on its way. */
 enum { POLLS = 200 };
 
-static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target) {
+/* event: the peer's. */
+static td_status await_event(const td_comm_turn *turn, int peer, td_event *event,
+                             uint32_t target) {
     td_comm *comm = turn->comm;
     int worker = turn->worker->id;
-    td_comm_shared *theirs = td_comm_peer(comm, peer, comm->shared);
-    td_event *event = &theirs->done[worker];
     for (int i = 0; i < POLLS; i++) {
         if (td_event_reached(event, target)) {
             return TD_OK;
@@ -368,6 +368,20 @@ static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target
         td_rank_abort(comm->rank, status);
     }
     atomic_store_explicit(waits_for, 0, memory_order_relaxed);
+    return status;
+}
+
+static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target) {
+    td_comm_shared *theirs = td_comm_peer(turn->comm, peer, turn->comm->shared);
+    return await_event(turn, peer, &theirs->done[turn->worker->id], target);
+}
+
+td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target) {
+    td_comm_shared *theirs = td_comm_peer(turn->comm, peer, turn->comm->shared);
+    td_status status = peer == turn->comm->rank->rank
+                           ? TD_OK
+                           : await_event(turn, peer, &theirs->offered, target);
+    keep(turn->comm, status);
     return status;
 }
 

@@ -36,6 +36,7 @@ typedef struct td_comm_shared {
      * cannot be so far ahead of one that still compares. */
     td_comm_call calls[TD_COMM_LOG];
     td_event done[TD_MAX_WORKERS];         /* of each worker: see base below */
+    td_event offered;                      /* pieces of all calls of overlap.h so far */
     _Atomic int waits_for[TD_MAX_WORKERS]; /* of each worker: 1 + the rank, 0: for nobody */
     _Alignas(64) unsigned char slots[2][TD_COMM_SLOT];
 } td_comm_shared;
@@ -62,6 +63,7 @@ struct td_comm {
     uint64_t plan_uses;
     const td_collective *barrier;
     uint32_t handed_over; /* messages that went through the slots */
+    uint32_t offers;      /* pieces of all calls of overlap.h before the next; equal in all ranks */
     /* Written by the first worker that fails, read by all after the barrier of the team. */
     _Atomic bool failed;
     td_status status;
@@ -91,6 +93,9 @@ td_status td_comm_await(td_comm_turn *turn, int peer, int round);
 
 /* Waits for the same round of all peers. */
 td_status td_comm_await_all(td_comm_turn *turn, int round);
+
+/* Waits until the peer has offered so many pieces (overlap.h), after it has entered. */
+td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target);
 
 /* This worker has done the round. */
 void td_comm_signal(const td_comm_turn *turn, int round);

@@ -9,7 +9,13 @@
 #include "kernels/grain.h"
 #include "threads/range.h"
 
-typedef enum node_kind { NODE_KERNEL, NODE_CALL, NODE_COLLECTIVE, NODE_BARRIER } node_kind;
+typedef enum node_kind {
+    NODE_KERNEL,
+    NODE_CALL,
+    NODE_EACH,
+    NODE_COLLECTIVE,
+    NODE_BARRIER
+} node_kind;
 
 typedef struct node {
     node_kind kind;
@@ -23,6 +29,7 @@ typedef struct node {
     td_op_id op;
     size_t args; /* offset into the program's arguments, which move while the program grows */
     td_call_fn *call;
+    td_each_fn *each;
     void *call_arg;
     const td_collective *collective;
     td_comm *comm;
@@ -183,6 +190,28 @@ int td_program_call(td_program *program, int phase, td_call_fn *fn, void *arg, c
         added->call_arg = arg;
     }
     return phase + 1;
+}
+
+int td_program_each(td_program *program, int phase, td_each_fn *fn, void *arg, const char *family,
+                    const char *name) {
+    node *added = add_node(program, phase, NODE_EACH, family, name);
+    if (added != NULL) {
+        added->each = fn;
+        added->call_arg = arg;
+    }
+    return phase + 1;
+}
+
+int td_program_end_of(const td_program *program, const char *part, const char *prefix) {
+    int end = 0;
+    for (int i = 0; i < program->n_nodes; i++) {
+        const node *n = &program->nodes[i];
+        if (n->phase >= end && strcmp(n->part, part) == 0 &&
+            strncmp(n->name, prefix, strlen(prefix)) == 0) {
+            end = n->phase + 1;
+        }
+    }
+    return end;
 }
 
 int td_program_collective(td_program *program, int phase, const td_collective *collective,
@@ -356,6 +385,8 @@ static td_status run_node(td_program *program, int i, td_worker *worker) {
             n->call(n->call_arg);
         }
         return TD_OK;
+    case NODE_EACH:
+        return n->each(n->call_arg, worker);
     case NODE_COLLECTIVE:
         return td_collective_run(n->collective, n->comm, worker, &n->exchange);
     case NODE_BARRIER:

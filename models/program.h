@@ -46,6 +46,11 @@ int td_program_collective(td_program *program, int phase, const td_collective *c
 /* Any call; what it points to must stay. */
 int td_program_exchange(td_program *program, int phase, const td_collective *collective,
                         td_comm *comm, const td_call *call, const char *name);
+/* A function that every worker calls, at its turn in the phase: a collective that is spread over
+ * phases. A status other than TD_OK must be the same in all workers. */
+typedef td_status td_each_fn(void *arg, td_worker *worker);
+int td_program_each(td_program *program, int phase, td_each_fn *fn, void *arg, const char *family,
+                    const char *name);
 int td_program_barrier(td_program *program, int phase, td_comm *comm, const char *name);
 
 /* kernel row `op` with named arguments; the designated initialisers are checked against the op's
@@ -58,6 +63,10 @@ int td_program_barrier(td_program *program, int phase, td_comm *comm, const char
  * pointer, at `offset` of its arguments are copied from `source` when a run starts. Tiles and costs
  * follow; scratch does not, so the op is added with the largest value there will be. */
 void td_program_vary(td_program *program, size_t offset, const void *source);
+
+/* The phase after the last op so far that belongs to a part and whose name begins with prefix; 0
+ * when there is none. */
+int td_program_end_of(const td_program *program, const char *part, const char *prefix);
 
 /* Orders ops by phase, drops empty phases, and sizes the statistics for a team. */
 td_status td_program_finish(td_program *program, int workers);

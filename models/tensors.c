@@ -149,6 +149,14 @@ bool td_tensors_has(const td_tensors *tensors, td_role role) {
     return tensors->first[role] >= 0;
 }
 
+int64_t td_tensors_image_end(const td_tensors *tensors) {
+    int i = 0;
+    while (td_tensor_of_image(&tensors->tensors[i])) {
+        i++;
+    }
+    return tensors->tensors[i].offset;
+}
+
 const td_tensor *td_tensors_at(const td_tensors *tensors, td_role role, int64_t block) {
     TD_ASSERT(tensors->first[role] >= 0);
     const td_tensor *tensor =

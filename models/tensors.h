@@ -75,6 +75,9 @@ typedef struct td_tensors {
     int64_t n_decayed;
 } td_tensors;
 
+/* The first element behind the image tower, whose tensors come first. */
+int64_t td_tensors_image_end(const td_tensors *tensors);
+
 td_status td_tensors_create(const td_model_config *config, td_loss loss, td_tensors *out);
 void td_tensors_destroy(td_tensors *tensors);
 

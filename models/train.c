@@ -9,6 +9,7 @@
 #include "base/math.h"
 #include "base/memory.h"
 #include "models/layer.h"
+#include "models/reduction.h"
 #include "models/tower.h"
 
 /* ln 100: the temperature may not push logits beyond +-100. */
@@ -46,7 +47,8 @@ struct td_train {
     unsigned char *staging;
     int64_t staging_bytes;
     td_objective objective;
-    float scale, bias, ema_weight; /* what kernels read */
+    td_reduction *reductions[N_PASSES]; /* while the backward pass runs; NULL: after it */
+    float scale, bias, ema_weight;      /* what kernels read */
     td_block_sums total;
     double lr, grad_norm;
     int64_t steps_done;
@@ -110,12 +112,21 @@ static void end_step(void *arg) {
     t->steps_done++;
 }
 
-/* Parts of a buffer that every rank has in full, to or from all: its own is there already. */
 static int exchange_parts(const td_train *t, td_program *program, int phase, const char *operation,
                           const char *algorithm, const td_call *call, const char *name) {
     td_program_part(program, "communication");
     return td_program_exchange(program, phase, td_collective_find(operation, algorithm), t->comm,
                                call, name);
+}
+
+static int64_t accum_of(const td_train *t) {
+    return t->options.accum > 1 ? t->options.accum : 1;
+}
+
+/* Micro-batches add up in one buffer, and with ZeRO a rank needs its part only: then the sum comes
+ * after the backward pass. */
+static bool reduces_early(const td_train *t) {
+    return t->split.ranks > 1 && !t->shard.sharded && accum_of(t) == 1;
 }
 
 static int reduce_gradients(const td_train *t, td_program *program, int phase) {
@@ -124,13 +135,12 @@ static int reduce_gradients(const td_train *t, td_program *program, int phase) {
                    .count = t->tensors.scalars - t->update.first,
                    .dtype = TD_F32,
                    .counts = t->shard.sharded ? t->shard.sums : NULL};
-    if (t->split.ranks == 1) {
+    if (t->split.ranks == 1 || reduces_early(t)) {
         return phase;
     }
-    return t->shard.sharded
-               ? exchange_parts(t, program, phase, "reduce_scatter", "direct", &sum,
-                                "grads.reduce_scatter")
-               : exchange_parts(t, program, phase, "allreduce", "tree", &sum, "grads.allreduce");
+    bool parts = t->shard.sharded;
+    return exchange_parts(t, program, phase, parts ? "reduce_scatter" : "allreduce",
+                          parts ? "direct" : "tree", &sum, "grads.sum");
 }
 
 /* A slot a tile, of the same tiles however the buffer is shared. */
@@ -193,10 +203,6 @@ static int64_t largest_exchange(const td_train *t) {
                    (int64_t)(sizeof(td_block_sums) / sizeof(float));
     int64_t most = features > sums ? features : sums;
     return t->tensors.scalars > most ? t->tensors.scalars : most;
-}
-
-static int64_t accum_of(const td_train *t) {
-    return t->options.accum > 1 ? t->options.accum : 1;
 }
 
 static bool trains_image(const td_train *t) {
@@ -338,6 +344,19 @@ static td_build towers_of(const td_train *t, td_program *program, td_plan *activ
                       .kept = kept};
 }
 
+static int add_reduction(td_train *t, const step_pass *pass, int first, int phase) {
+    td_reduction_place place = {.program = pass->program,
+                                .tensors = &t->tensors,
+                                .config = &t->options.config,
+                                .image = trains_image(t),
+                                .first_phase = first,
+                                .comm = t->comm,
+                                .grads = t->update.grads,
+                                .grads_first = t->update.first};
+    return reduces_early(t) ? td_reduction_build(&place, phase, &t->reductions[pass - t->passes])
+                            : phase;
+}
+
 static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *arena,
                        td_plan *activations) {
     int64_t accum = accum_of(t);
@@ -368,21 +387,14 @@ static void build_pass(td_train *t, step_pass *pass, int64_t kept, td_plan *aren
     td_program_part(pass->program, "loss");
     phase = td_objective_build(&t->objective, pass->program, arena, most_of(phase, given));
     if (accum == 1) {
+        int first = phase;
         phase = build_backward(&at, phase, 0, bytes);
+        phase = add_reduction(t, pass, first, phase);
         note_activations(&at);
     } else {
         phase = build_micro_batches(&at, phase);
     }
     build_update(t, pass->program, phase);
-}
-
-/* The first element behind the image tower. */
-static int64_t image_flat(const td_train *t) {
-    int i = 0;
-    while (td_tensor_of_image(&t->tensors.tensors[i])) {
-        i++;
-    }
-    return t->tensors.tensors[i].offset;
 }
 
 static int64_t kept_patches(const td_train_options *o) {
@@ -473,6 +485,7 @@ static td_status finish_passes(td_train *t, int workers) {
     for (int i = 0; i < N_PASSES; i++) {
         if (t->passes[i].program != NULL) {
             TD_TRY(td_program_finish(t->passes[i].program, workers));
+            TD_TRY(reduces_early(t) ? td_reduction_status(t->reductions[i]) : TD_OK);
         }
     }
     return TD_OK;
@@ -494,7 +507,7 @@ static td_tower_needs tower_needs(const td_train *t, int64_t elements, int64_t g
 /* Splits what was planned by tower, and what a tower's passes take by what they would take without
  * a backward pass. */
 static td_status account(const td_train *t, td_train_needs *out) {
-    int64_t image = image_flat(t), rest = t->tensors.flat - image;
+    int64_t image = td_tensors_image_end(&t->tensors), rest = t->tensors.flat - image;
     td_tower_needs *a = &out->image, *b = &out->text;
     int64_t trained = trains_image(t) ? image : 0;
     int64_t updated = t->shard.most < trained ? t->shard.most : trained; /* by rank 0 */
@@ -528,7 +541,7 @@ static td_status measure(td_train *t, td_train_needs *out) {
     TD_TRY(td_tensors_create(&t->options.config, t->options.loss, &t->tensors));
     TD_TRY(create_passes(t));
     td_plan segment = {0}, arena = {0}, activations = {0};
-    int64_t first = trains_image(t) ? 0 : image_flat(t);
+    int64_t first = trains_image(t) ? 0 : td_tensors_image_end(&t->tensors);
     t->shard = td_shard_make(t->options.zero, t->split.rank, t->split.ranks,
                              t->tensors.flat - first, t->tensors.scalars - first);
     t->update = (td_update){.tensors = &t->tensors,
@@ -652,6 +665,7 @@ void td_train_destroy(td_train *t) {
         }
         for (int i = 0; i < N_PASSES; i++) {
             td_program_destroy(t->passes[i].program);
+            td_reduction_destroy(t->reductions[i]);
             td_free(t->passes[i].vision);
             td_free(t->passes[i].text);
         }
@@ -760,7 +774,9 @@ int td_train_n_moments(const td_train *t) {
 const td_shard *td_train_shard(const td_train *t) {
     return &t->shard;
 }
-
+double td_train_overlap(const td_train *t) {
+    return reduces_early(t) ? td_reduction_early(t->reductions[t->last]) : 0;
+}
 void td_train_collect_moments(const td_train *t, int order, float *all) {
     const float *mine = order == 1 ? t->update.m : t->update.v;
     for (int rank = 0; rank < (t->shard.sharded ? t->split.ranks : 1); rank++) {

@@ -132,6 +132,10 @@ float *td_train_moments(td_train *train, int order);
 int td_train_n_moments(const td_train *train); /* 2, with Lion 1 */
 const td_shard *td_train_shard(const td_train *train);
 
+/* Share of gradients that this rank summed over ranks before its backward pass ended, of all steps;
+ * 0 where they are summed after it. */
+double td_train_overlap(const td_train *train);
+
 /* The moments of all ranks, in full, (flat - first) elements; and this rank's part out of such. No
  * rank may be in a step that updates. */
 void td_train_collect_moments(const td_train *train, int order, float *all);

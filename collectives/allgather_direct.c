@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "collectives/algorithms.h"
+#include "collectives/direct.h"
+
+/* Elements [first, last) of the vector are the block of a rank. */
+static void block_of(const td_call *call, int rank, int p, int64_t *first, int64_t *last) {
+    *first = td_chunk_first(call->count, rank, p);
+    *last = td_chunk_first(call->count, rank + 1, p);
+    if (call->counts != NULL) {
+        *first = 0;
+        for (int i = 0; i < rank; i++) {
+            *first += call->counts[i];
+        }
+        *last = *first + call->counts[rank];
+    }
+}
+
+/* Small blocks: everybody copies its own out, meets the others, and takes theirs. Slots take turns,
+ * as in allreduce/tree. */
+static void hand_round(td_comm *comm, td_comm_turn *turn, const td_call *call) {
+    int p = td_comm_size(comm), rank = td_comm_rank(comm);
+    int64_t bytes = td_dtype_bytes(call->dtype), first, last;
+    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2], *out = call->out;
+    block_of(call, rank, p, &first, &last);
+    memcpy(slot, (const unsigned char *)call->in + first * bytes, (size_t)((last - first) * bytes));
+    td_comm_signal(turn, TD_ROUND_ENTERED);
+    if (td_comm_await_all(turn, TD_ROUND_ENTERED) != TD_OK) {
+        return;
+    }
+    for (int peer = 0; peer < p; peer++) {
+        block_of(call, peer, p, &first, &last);
+        memcpy(out + first * bytes, td_comm_peer(comm, peer, slot),
+               (size_t)((last - first) * bytes));
+    }
+}
+
+/* Each from its owner's memory, beginning with the neighbour's. */
+static void take_blocks(td_comm_turn *turn, const td_call *call) {
+    td_comm *comm = turn->comm;
+    int p = td_comm_size(comm), rank = td_comm_rank(comm);
+    int64_t bytes = td_dtype_bytes(call->dtype);
+    for (int i = 1; i <= p; i++) {
+        int peer = (rank + i) % p;
+        int64_t first, last;
+        block_of(call, peer, p, &first, &last);
+        td_comm_part(turn->worker->id, turn->worker->count, bytes, &first, &last);
+        const unsigned char *from = td_comm_peer(comm, peer, call->in);
+        unsigned char *to = call->out;
+        if (peer != rank && td_comm_await(turn, peer, TD_ROUND_ENTERED) != TD_OK) {
+            return;
+        }
+        if (from != to) {
+            memcpy(to + first * bytes, from + first * bytes, (size_t)((last - first) * bytes));
+        }
+    }
+    td_comm_signal(turn, 0);
+    td_comm_await_all(turn, 0);
+}
+
+td_status td_allgather__direct(const td_collective *row, td_comm *comm, td_worker *worker,
+                               const td_call *call) {
+    td_comm_turn turn;
+    int64_t most = (call->count + td_comm_size(comm) - 1) / td_comm_size(comm);
+    for (int i = 0; call->counts != NULL && i < td_comm_size(comm); i++) {
+        most = call->counts[i] > most ? call->counts[i] : most;
+    }
+    if (most * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
+        TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
+        take_blocks(&turn, call);
+        return td_comm_end(&turn);
+    }
+    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
+    if (worker->id == 0) {
+        hand_round(comm, &turn, call);
+    }
+    return td_comm_end(&turn);
+}

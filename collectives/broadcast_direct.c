@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "collectives/algorithms.h"
+#include "collectives/direct.h"
+
+/* A small message: the root copies it out, and all take it once all have entered. The others wait
+ * for each other too: slots take turns, as in allreduce/tree, and who has entered this call has
+ * read the slot of the one before. */
+static void hand_out(td_comm *comm, td_comm_turn *turn, const td_call *call) {
+    size_t bytes = (size_t)(call->count * td_dtype_bytes(call->dtype));
+    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2];
+    bool root = td_comm_rank(comm) == call->root;
+    if (root) {
+        memcpy(slot, call->in, bytes);
+    }
+    td_comm_signal(turn, TD_ROUND_ENTERED);
+    if (td_comm_await_all(turn, TD_ROUND_ENTERED) == TD_OK && (!root || call->out != call->in)) {
+        memcpy(call->out, td_comm_peer(comm, call->root, slot), bytes);
+    }
+}
+
+/* This worker's part of elements [first, last): from the root to a rank. */
+static void copy_part(const td_comm *comm, const td_worker *worker, const td_call *call,
+                      int64_t first, int64_t last, int to) {
+    int64_t bytes = td_dtype_bytes(call->dtype);
+    td_comm_part(worker->id, worker->count, bytes, &first, &last);
+    const unsigned char *from = td_comm_peer(comm, call->root, call->in);
+    unsigned char *target = td_comm_peer(comm, to, call->out);
+    if (from != target) {
+        memcpy(target + first * bytes, from + first * bytes, (size_t)((last - first) * bytes));
+    }
+}
+
+/* p - 1 copies by p ranks: every one takes all but a p-th of its own, and the root gives each the
+ * rest, once it is there. */
+static void take_and_give(td_comm_turn *turn, const td_call *call) {
+    td_comm *comm = turn->comm;
+    int p = td_comm_size(comm), rank = td_comm_rank(comm);
+    int64_t given = td_chunk_first(call->count, p - 1, p);
+    if (rank != call->root) {
+        if (td_comm_await(turn, call->root, TD_ROUND_ENTERED) != TD_OK) {
+            return;
+        }
+        copy_part(comm, turn->worker, call, 0, given, rank);
+    } else {
+        copy_part(comm, turn->worker, call, 0, call->count, rank);
+        for (int i = 1; i < p; i++) {
+            int to = (rank + i) % p;
+            if (td_comm_await(turn, to, TD_ROUND_ENTERED) != TD_OK) {
+                return;
+            }
+            copy_part(comm, turn->worker, call, given, call->count, to);
+        }
+    }
+    td_comm_signal(turn, 0);
+    if (rank == call->root) {
+        td_comm_await_all(turn, 0);
+    } else {
+        td_comm_await(turn, call->root, 0);
+    }
+}
+
+td_status td_broadcast__direct(const td_collective *row, td_comm *comm, td_worker *worker,
+                               const td_call *call) {
+    td_comm_turn turn;
+    if (call->count * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
+        TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
+        take_and_give(&turn, call);
+        return td_comm_end(&turn);
+    }
+    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
+    if (worker->id == 0) {
+        hand_out(comm, &turn, call);
+    }
+    return td_comm_end(&turn);
+}

@@ -378,9 +378,7 @@ static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target
 
 td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target) {
     td_comm_shared *theirs = td_comm_peer(turn->comm, peer, turn->comm->shared);
-    td_status status = peer == turn->comm->rank->rank
-                           ? TD_OK
-                           : await_event(turn, peer, &theirs->offered, target);
+    td_status status = await_event(turn, peer, &theirs->offered, target);
     keep(turn->comm, status);
     return status;
 }

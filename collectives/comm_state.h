@@ -94,7 +94,7 @@ td_status td_comm_await(td_comm_turn *turn, int peer, int round);
 /* Waits for the same round of all peers. */
 td_status td_comm_await_all(td_comm_turn *turn, int round);
 
-/* Waits until the peer has offered so many pieces (overlap.h), after it has entered. */
+/* Waits until a rank, which may be this one, has offered so many pieces (overlap.h). */
 td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target);
 
 /* This worker has done the round. */

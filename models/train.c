@@ -135,12 +135,10 @@ static int reduce_gradients(const td_train *t, td_program *program, int phase) {
                    .count = t->tensors.scalars - t->update.first,
                    .dtype = TD_F32,
                    .counts = t->shard.sharded ? t->shard.sums : NULL};
-    if (t->split.ranks == 1 || reduces_early(t)) {
-        return phase;
-    }
-    bool parts = t->shard.sharded;
-    return exchange_parts(t, program, phase, parts ? "reduce_scatter" : "allreduce",
-                          parts ? "direct" : "tree", &sum, "grads.sum");
+    const bool parts = t->shard.sharded, later = t->split.ranks > 1 && !reduces_early(t);
+    return !later ? phase
+                  : exchange_parts(t, program, phase, parts ? "reduce_scatter" : "allreduce",
+                                   parts ? "direct" : "tree", &sum, "grads.sum");
 }
 
 /* A slot a tile, of the same tiles however the buffer is shared. */

@@ -60,6 +60,21 @@ static const char *sharers(const td_fact *fact) {
                                             : "process ranks";
 }
 
+/* A layout of several workers, and the same step on one. */
+static bool scales(const td_facts *facts, const td_fact *fact, const char *model) {
+    bool shown = is_step(fact) && fact->ok && strcmp(fact->part[2], model) == 0;
+    return shown && fact->ranks * fact->workers > 1 && find_serial(facts, fact) != NULL;
+}
+
+static bool any_scales(const td_facts *facts, const char *model) {
+    for (int i = 0; i < facts->n_rows; i++) {
+        if (scales(facts, &facts->rows[i], model)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Of one model only: a model that is too small to share would hide what the others do. */
 static void scaling_chart(const td_facts *facts, const char *model, td_section *section) {
     char title[128];
@@ -70,12 +85,11 @@ static void scaling_chart(const td_facts *facts, const char *model, td_section *
     int most = 1;
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
-        bool shown = is_step(fact) && fact->ok && strcmp(fact->part[2], model) == 0;
-        const td_fact *serial = shown ? find_serial(facts, fact) : NULL;
-        int total = fact->ranks * fact->workers;
-        if (serial == NULL || total <= 1) {
+        if (!scales(facts, fact, model)) {
             continue;
         }
+        const td_fact *serial = find_serial(facts, fact);
+        int total = fact->ranks * fact->workers;
         char name[128];
         most = total > most ? total : most;
         snprintf(name, sizeof name, "%s, %s", fact->part[1], sharers(fact));
@@ -179,12 +193,15 @@ static void peers_table(const td_facts *facts, td_section *section) {
             steps++;
         }
     }
-    if (steps > 0) {
+    if (steps == 1) {
+        td_text_printf(&section->lead, " It runs at %.2f times the fastest other program's speed.",
+                       least);
+    } else if (steps > 1) {
         td_text_printf(
             &section->lead,
-            " Beside the fastest of other programs, %d step%s run%s at %.2f to %.2f times "
-            "the speed, %.2f in the geometric mean.",
-            steps, steps == 1 ? "" : "s", steps == 1 ? "s" : "", least, most, exp(logs / steps));
+            " %d steps run at %.2f to %.2f times the speed of the fastest other program, "
+            "%.2f in the geometric mean.",
+            steps, least, most, exp(logs / steps));
     }
 }
 
@@ -237,7 +254,7 @@ void td_section_training(const td_facts *facts, td_section *section) {
         return;
     }
     const td_fact *best = best_step(facts);
-    if (best != NULL) {
+    if (best != NULL && any_scales(facts, best->part[2])) {
         scaling_chart(facts, best->part[2], section);
     }
     training_table(facts, section);

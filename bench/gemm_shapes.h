@@ -21,4 +21,9 @@ typedef struct td_gemm_shape {
 /* Shape `index`, from 0; false behind the last. A shape that an earlier layer has is left out. */
 bool td_gemm_shape_at(int64_t index, td_gemm_shape *out);
 
+/* The configurations, NULL behind the last, and the products of one block of each of its towers, as
+ * a training step asks for them. */
+const char *td_gemm_block_model(int model);
+bool td_gemm_block_shape_at(int model, int64_t index, td_gemm_shape *out);
+
 #endif

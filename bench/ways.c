@@ -85,8 +85,8 @@ double td_way_time(td_team *team, const td_way *way, int64_t repeat) {
     return (double)(t.end_ns - t.start_ns) / (double)repeat;
 }
 
-enum { ROOF_ITERATIONS = 100000, MIN_STEADY = 5 };
-static const double STEADY = 0.03;
+enum { ROOF_ITERATIONS = 100000, MIN_KEPT = 5 };
+static const double UNDISTURBED = 0.05;
 
 typedef struct roof_timing {
     td_isa isa;
@@ -118,8 +118,12 @@ void td_roof_compare(td_outcome *out, int companion) {
     const double *ns = roof->samples_ns;
     double ratios[TD_COMPANION_SAMPLES];
     int64_t kept = 0;
+    double fastest = INFINITY;
+    for (int64_t i = 0; i < roof->n; i++) {
+        fastest = fmin(fastest, ns[i]);
+    }
     for (int64_t i = 1; i < roof->n; i++) {
-        if (fabs(ns[i] - ns[i - 1]) <= STEADY * ns[i]) {
+        if (fmax(ns[i], ns[i - 1]) <= (1 + UNDISTURBED) * fastest) {
             ratios[kept++] = (ns[i - 1] + ns[i]) / 2 / out->samples_ns[i];
         }
     }
@@ -127,7 +131,7 @@ void td_roof_compare(td_outcome *out, int companion) {
         return;
     }
     td_outcome_number(out, "share_kept", (double)kept / (double)roof->n);
-    if (kept < MIN_STEADY) { /* a machine without quiet moments: all there is */
+    if (kept < MIN_KEPT) { /* a machine without quiet moments: all there is */
         for (kept = 0; kept < roof->n; kept++) {
             ratios[kept] = ns[kept] / out->samples_ns[kept];
         }

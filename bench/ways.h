@@ -38,7 +38,8 @@ double td_way_time(td_team *team, const td_way *way, int64_t repeat);
 double td_roof_time(td_team *team, td_isa isa, int workers, double flops);
 
 /* share_beside of the record: the median share of the FMA peak, a companion, over the samples
- * beside which it was steady: before and behind within 3 %. share_kept: of all samples, these. */
+ * beside which nothing disturbed it: before and behind within 5 % of its fastest; over all samples
+ * where those are fewer than five. share_kept: of all samples, these. */
 void td_roof_compare(td_outcome *out, int companion);
 
 /* A companion that is another way: the name of its numbers. */

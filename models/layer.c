@@ -59,14 +59,18 @@ static const int64_t *row_blocks(const td_layer *at) {
  * could be told from noise (docs/verify.md). */
 enum { NARROW = 192, CHAIN = 32, LONG_CHAIN = 384 };
 
-static int64_t chains(const td_layer *at, int64_t k) {
-    const td_model_config *config = at->build->config;
-    if (at->build->precision != TD_PRECISION_F32) {
+int64_t td_layer_chains(int64_t width, td_precision precision, int64_t k) {
+    if (precision != TD_PRECISION_F32) {
         return 1; /* operands are rounded to 8 bits: that of a chain is not seen beside it */
     }
-    int64_t width = at->tag == 'v' ? config->vision.width : config->text.width;
     int64_t chain = width > NARROW ? LONG_CHAIN : CHAIN;
     return (k + chain - 1) / chain;
+}
+
+static int64_t chains(const td_layer *at, int64_t k) {
+    const td_model_config *config = at->build->config;
+    int64_t width = at->tag == 'v' ? config->vision.width : config->text.width;
+    return td_layer_chains(width, at->build->precision, k);
 }
 
 /* The product for a weight. Pixels are never rounded: what an image shows is in small differences

@@ -31,6 +31,9 @@ static inline float *td_at(float *base, int64_t offset) {
 float *td_layer_weight(const td_build *build, td_role role, int64_t block);
 float *td_layer_grad(const td_build *build, td_role role, int64_t block);
 
+/* FMA chains that a product over k features of a tower `width` wide is made of. */
+int64_t td_layer_chains(int64_t width, td_precision precision, int64_t k);
+
 int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, const char *family,
                 const char *name);
 

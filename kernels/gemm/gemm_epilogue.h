@@ -28,67 +28,6 @@ TD_SIMD void gemm_write(float *p, td_v16 v, int64_t count, const bool whole) {
     }
 }
 
-/* Activations take a whole tile at a time, in L1, and not a vector on its way: several chains of
- * dependent instructions run at once, and what is constant stays in registers. One vector a call
- * made the derivative of a GELU slower here than in a pass of its own. */
-TD_SIMD void gemm_act_rows(const td_act act, gemm_place at, int64_t rows, int64_t cols) {
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < cols; j += TD_LANES) {
-            float *p = at.p + i * at.ld + j;
-            td_v16_store(p, td_v16_act(act, td_v16_load(p)));
-        }
-    }
-}
-
-/* The tile times the derivative at `of`. */
-TD_SIMD void gemm_act_grad_rows(const td_act act, gemm_place at, const float *of, int64_t ldof,
-                                int64_t rows, int64_t cols) {
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < cols; j += TD_LANES) {
-            float *p = at.p + i * at.ld + j;
-            int64_t left = cols - j;
-            td_v16 x = left >= TD_LANES ? td_v16_load(of + i * ldof + j)
-                                        : td_v16_load_part(of + i * ldof + j, left, 0.0f);
-            td_v16_store(p, td_v16_mul(td_v16_load(p), td_v16_act_grad(act, x)));
-        }
-    }
-}
-
-/* Not inlined: hundreds of instructions, and in portable code thousands. */
-static __attribute__((noinline)) void gemm_act_tile(td_act act, gemm_place at, int64_t rows,
-                                                    int64_t cols) {
-    switch (act) {
-    case TD_ACT_NONE:
-        break;
-    case TD_ACT_GELU_ERF:
-        gemm_act_rows(TD_ACT_GELU_ERF, at, rows, cols);
-        break;
-    case TD_ACT_GELU_TANH:
-        gemm_act_rows(TD_ACT_GELU_TANH, at, rows, cols);
-        break;
-    case TD_ACT_GELU_QUICK:
-        gemm_act_rows(TD_ACT_GELU_QUICK, at, rows, cols);
-        break;
-    }
-}
-
-static __attribute__((noinline)) void gemm_act_grad_tile(td_act act, gemm_place at, const float *of,
-                                                         int64_t ldof, int64_t rows, int64_t cols) {
-    switch (act) {
-    case TD_ACT_NONE:
-        break;
-    case TD_ACT_GELU_ERF:
-        gemm_act_grad_rows(TD_ACT_GELU_ERF, at, of, ldof, rows, cols);
-        break;
-    case TD_ACT_GELU_TANH:
-        gemm_act_grad_rows(TD_ACT_GELU_TANH, at, of, ldof, rows, cols);
-        break;
-    case TD_ACT_GELU_QUICK:
-        gemm_act_grad_rows(TD_ACT_GELU_QUICK, at, of, ldof, rows, cols);
-        break;
-    }
-}
-
 /* The value that is activated, for the tile at `at`; stores preact. */
 TD_SIMD td_v16 gemm_before_act(const td_gemm_f32_args *args, td_v16 v, int64_t row, int64_t col,
                                int64_t count, const bool whole) {
@@ -114,46 +53,66 @@ TD_SIMD void gemm_after_act(const td_gemm_f32_args *args, td_v16 v, int64_t row,
     }
 }
 
-/* before, after: which steps. Without `after` the values stay in the tile. */
-TD_SIMD void gemm_finish_rows(const td_gemm_f32_args *args, gemm_place at, int64_t row, int64_t col,
-                              int64_t rows, int64_t cols, const bool before, const bool after) {
+/* The tile at `at`, `rows` x `cols`, to row `row` and column `col` of C. act and grad are constants
+ * at each use: the loop has no call, so that several vectors' chains of dependent instructions run
+ * at once, and what is constant stays in registers. */
+TD_SIMD void gemm_finish_rows(const td_act act, const bool grad, const td_gemm_f32_args *args,
+                              gemm_place at, int64_t row, int64_t col, int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j += TD_LANES) {
-            float *p = at.p + i * at.ld + j;
-            td_v16 v = td_v16_load(p);
-            const bool whole = cols - j >= TD_LANES;
-            if (before) {
-                v = whole ? gemm_before_act(args, v, row + i, col + j, TD_LANES, true)
-                          : gemm_before_act(args, v, row + i, col + j, cols - j, false);
+            const int64_t left = cols - j, r = row + i, c = col + j;
+            const bool whole = left >= TD_LANES;
+            td_v16 v = td_v16_load(at.p + i * at.ld + j);
+            v = whole ? gemm_before_act(args, v, r, c, TD_LANES, true)
+                      : gemm_before_act(args, v, r, c, left, false);
+            if (grad) {
+                const float *of = args->act_grad_of + r * args->ldact_grad_of + c;
+                td_v16 x = whole ? td_v16_load(of) : td_v16_load_part(of, left, 0.0f);
+                v = td_v16_mul(v, td_v16_act_grad(act, x));
+            } else if (act != TD_ACT_NONE) {
+                v = td_v16_act(act, v);
             }
-            if (after && whole) {
-                gemm_after_act(args, v, row + i, col + j, TD_LANES, true);
-            } else if (after) {
-                gemm_after_act(args, v, row + i, col + j, cols - j, false);
+            if (whole) {
+                gemm_after_act(args, v, r, c, TD_LANES, true);
             } else {
-                td_v16_store(p, v);
+                gemm_after_act(args, v, r, c, left, false);
             }
         }
     }
 }
 
-/* The tile at `at`, `rows` x `cols`, to row `row` and column `col` of C. It is used up. */
+/* Not inlined: hundreds of instructions, and in portable code thousands. */
+#define GEMM_FINISH(name, act, grad)                                                               \
+    static __attribute__((noinline)) void gemm_finish_##name(                                      \
+        const td_gemm_f32_args *args, gemm_place at, int64_t row, int64_t col, int64_t rows,       \
+        int64_t cols) {                                                                            \
+        gemm_finish_rows(act, grad, args, at, row, col, rows, cols);                               \
+    }
+GEMM_FINISH(sums, TD_ACT_NONE, false)
+GEMM_FINISH(erf, TD_ACT_GELU_ERF, false)
+GEMM_FINISH(tanh, TD_ACT_GELU_TANH, false)
+GEMM_FINISH(quick, TD_ACT_GELU_QUICK, false)
+GEMM_FINISH(erf_grad, TD_ACT_GELU_ERF, true)
+GEMM_FINISH(tanh_grad, TD_ACT_GELU_TANH, true)
+GEMM_FINISH(quick_grad, TD_ACT_GELU_QUICK, true)
+
 static inline void gemm_finish(const td_gemm_f32_args *args, gemm_place at, int64_t row,
                                int64_t col, int64_t rows, int64_t cols) {
-    if (args->act_grad_of == NULL && args->act == TD_ACT_NONE) {
-        gemm_finish_rows(args, at, row, col, rows, cols, true, true);
-        return;
+    const bool grad = args->act_grad_of != NULL;
+    switch (args->act) {
+    case TD_ACT_NONE:
+        gemm_finish_sums(args, at, row, col, rows, cols);
+        break;
+    case TD_ACT_GELU_ERF:
+        (grad ? gemm_finish_erf_grad : gemm_finish_erf)(args, at, row, col, rows, cols);
+        break;
+    case TD_ACT_GELU_TANH:
+        (grad ? gemm_finish_tanh_grad : gemm_finish_tanh)(args, at, row, col, rows, cols);
+        break;
+    case TD_ACT_GELU_QUICK:
+        (grad ? gemm_finish_quick_grad : gemm_finish_quick)(args, at, row, col, rows, cols);
+        break;
     }
-    if (args->bias != NULL || args->preact != NULL) {
-        gemm_finish_rows(args, at, row, col, rows, cols, true, false);
-    }
-    if (args->act_grad_of != NULL) {
-        const float *of = args->act_grad_of + row * args->ldact_grad_of + col;
-        gemm_act_grad_tile(args->act, at, of, args->ldact_grad_of, rows, cols);
-    } else {
-        gemm_act_tile(args->act, at, rows, cols);
-    }
-    gemm_finish_rows(args, at, row, col, rows, cols, false, true);
 }
 
 #endif

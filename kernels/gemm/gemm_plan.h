@@ -59,7 +59,7 @@ static inline int64_t td_gemm_packed_floats(int64_t n, int64_t k) {
 enum { TD_GEMM_FEW_ROWS = 128, TD_GEMM_FEW_COLS = 32, TD_GEMM_FEW_DEPTH = 256 };
 
 static inline bool td_gemm_is_few(const td_gemm_f32_args *args) {
-    return args->packed != NULL && args->m <= TD_GEMM_FEW_ROWS && args->k_blocks == 1;
+    return args->packed != NULL && args->m <= TD_GEMM_FEW_ROWS;
 }
 
 typedef struct td_gemm_grid {

@@ -76,9 +76,9 @@ Test(case_list, ids_are_unique_and_every_kernel_row_has_a_case, .init = select_k
 /* Every linear layer of the five configurations, forward, both gradients, once. */
 Test(case_list, products_follow_from_the_models) {
     static const char *const some[] = {
-        "vit-s-32-alt.v.qkv.fwd-m3200-n1152-k384", "vit-s-32-alt.t.fc2.dx-m4928-n1024-k256",
-        "vit-b-32.v.fc1.dw-m3072-n768-k1600",      "vit-b-32.t.proj.fwd-m32-n512-k512",
-        "vit-b-32.v.patch.dw-m768-n3072-k1568",    "vit-b-16.v.out.fwd-m1576-n768-k768",
+        "vit-s-32-alt.v.qkv.fwd-m3200-n1152-k384",      "vit-s-32-alt.t.fc2.dx-m4928-n1024-k256",
+        "vit-b-32.v.fc1.dw-m3072-n768-k1600",           "vit-b-32.t.proj.fwd-m32-n512-k512",
+        "vit-b-32.v.patch.dw-m768-n3072-k1568",         "vit-b-16.v.out.fwd-m1576-n768-k768",
         "vit-b-16-siglip.v.map.kv.fwd-m1568-n1536-k768"};
     bool found[sizeof some / sizeof some[0]] = {false};
     td_gemm_shape shape, other;
@@ -87,7 +87,8 @@ Test(case_list, products_follow_from_the_models) {
         layers += shape.linear;
         cr_assert_lt(strlen(shape.name), sizeof shape.name - 1, "%s is cut", shape.name);
         cr_assert(!strstr(shape.name, "patch.dx"), "the input of a patch needs no gradient");
-        cr_assert_eq(shape.k_blocks > 1, shape.a_trans, "%s", shape.name);
+        int64_t chains = shape.a_trans ? 8 : (shape.k + 383) / 384;
+        cr_assert_eq(shape.k_blocks, shape.linear ? chains : 1, "%s", shape.name);
         for (size_t j = 0; j < sizeof some / sizeof some[0]; j++) {
             found[j] = found[j] || strcmp(shape.name, some[j]) == 0;
         }
@@ -102,6 +103,22 @@ Test(case_list, products_follow_from_the_models) {
     }
     cr_assert_gt(layers, 100);
     cr_assert(!td_gemm_shape_at(-1, &shape));
+}
+
+/* Forward, its input's gradient and the weight's of four layers of two towers. */
+Test(case_list, blocks_of_the_models_have_all_their_products) {
+    int model = 0;
+    for (; td_gemm_block_model(model) != NULL; model++) {
+        td_gemm_shape shape;
+        int64_t n = 0, gradients = 0;
+        for (; td_gemm_block_shape_at(model, n, &shape); n++) {
+            gradients += shape.a_trans;
+            cr_assert(strstr(shape.name, td_gemm_block_model(model)) == shape.name);
+        }
+        cr_expect_eq(n, 24);
+        cr_expect_eq(gradients, 8);
+    }
+    cr_expect_eq(model, 5);
 }
 
 Test(plan, suites_patterns_and_layouts, .init = select_kernels) {

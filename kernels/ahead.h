@@ -27,13 +27,19 @@ typedef struct td_ahead {
     td_ahead_part part[TD_AHEAD_PARTS];
 } td_ahead;
 
+/* Rows of `bytes`, `apart` bytes from one to the next. */
+static inline void td_ahead_add_bytes(td_ahead *ahead, const void *at, int64_t apart, int64_t rows,
+                                      int64_t bytes) {
+    int64_t lines = (bytes + TD_AHEAD_LINE - 1) / TD_AHEAD_LINE;
+    if (rows > 0) {
+        ahead->part[ahead->n++] = (td_ahead_part){at, apart - lines * TD_AHEAD_LINE, rows, lines};
+    }
+}
+
 static inline void td_ahead_add(td_ahead *ahead, const float *at, int64_t ld, int64_t rows,
                                 int64_t cols) {
-    int64_t bytes = cols * (int64_t)sizeof *at, lines = (bytes + TD_AHEAD_LINE - 1) / TD_AHEAD_LINE;
-    if (rows > 0) {
-        ahead->part[ahead->n++] = (td_ahead_part){
-            (const char *)at, ld * (int64_t)sizeof *at - lines * TD_AHEAD_LINE, rows, lines};
-    }
+    const int64_t size = (int64_t)sizeof *at;
+    td_ahead_add_bytes(ahead, at, ld * size, rows, cols * size);
 }
 
 static inline void td_ahead_part_begin(td_ahead *ahead) {

@@ -10,6 +10,7 @@
 #ifndef TD_KERNELS_GEMM_AMX_TILE_H
 #define TD_KERNELS_GEMM_AMX_TILE_H
 
+#include "kernels/ahead.h"
 #include "kernels/gemm/gemm_place.h"
 #include "kernels/gemm_amx/amx_plan.h"
 #include "kernels/simd.h"
@@ -21,6 +22,8 @@ typedef struct amx_work {
     gemm_place to;
     int n_older;
     gemm_place older[TD_GEMM_MAX_STACK]; /* added in order: older + value */
+    td_ahead *ahead;                     /* what to ask for meanwhile, */
+    int64_t lines;                       /* so many lines a step */
 } amx_work;
 
 enum { AMX_TILE = TD_AMX_HALF * TD_AMX_HALF };
@@ -76,6 +79,9 @@ static void amx_product(const amx_work *w, gemm_place to) {
         _tile_loadd(5, a + AMX_TILE, 64);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
+        for (int64_t l = 0; l < w->lines; l++) {
+            td_ahead_line(w->ahead);
+        }
     }
     float *lower = to.p + TD_AMX_HALF * to.ld;
     _tile_stored(0, to.p, to_bytes);

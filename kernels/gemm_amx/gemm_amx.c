@@ -49,16 +49,55 @@ static gemm_place old_values(const amx_block *block, const amx_spot *spot, gemm_
     return edge;
 }
 
-/* All segments of a pass on one spot. */
+/* Adds one matrix that the epilogue reads or writes. */
+static void ask_for_matrix(td_ahead *ahead, const void *p, int64_t ld, int64_t size,
+                           const amx_spot *spot) {
+    if (p != NULL) {
+        td_ahead_add_bytes(ahead, (const char *)p + (spot->row * ld + spot->col) * size, ld * size,
+                           spot->rows, spot->cols * size);
+    }
+}
+
+/* What the epilogue of a spot will touch: 32 rows of every matrix, pages apart, 128 bytes of each.
+ * No hardware prefetcher follows that, and tiles are so fast that waiting for these lines took most
+ * of the time of products whose k is short. Returns how many lines to ask for in each of `steps`.
+ */
+static int64_t ask_for_spot(const amx_block *block, const amx_spot *spot, int64_t steps,
+                            td_ahead *ahead) {
+    const td_gemm_f32_args *args = block->args;
+    const int64_t size = (int64_t)sizeof(float);
+    *ahead = (td_ahead){0};
+    ask_for_matrix(ahead, args->act_grad_of, args->ldact_grad_of, size, spot);
+    ask_for_matrix(ahead, args->residual, args->ldresidual, size, spot);
+    ask_for_matrix(ahead, args->preact, args->ldpreact, size, spot);
+    if (args->c_bf16 != NULL) {
+        ask_for_matrix(ahead, args->c_bf16, args->ldc, (int64_t)sizeof(uint16_t), spot);
+    } else {
+        ask_for_matrix(ahead, args->c, args->ldc, size, spot);
+    }
+    td_ahead_begin(ahead, block->scratch);
+    int64_t lines = 0;
+    for (int i = 0; i < ahead->n; i++) {
+        lines += ahead->part[i].rows * ahead->part[i].lines;
+    }
+    return td_gemm_ceil_div(lines, steps);
+}
+
+/* All segments of a pass on one spot; lines: to ask for in each step. */
 static void run_spot(const amx_block *block, const td_gemm_pass *pass, const amx_spot *spot,
-                     const float *a, const float *b) {
+                     const float *a, const float *b, td_ahead *ahead, int64_t lines) {
     const td_gemm_f32_args *args = block->args;
     const gemm_place edge = {block->scratch + block->layout.edge, TD_AMX_SIDE};
     bool direct = block->plain && spot->rows == TD_AMX_SIDE && spot->cols == TD_AMX_SIDE;
     for (int i = 0; i < pass->n_segments; i++) {
         const td_gemm_segment *s = &pass->segments[i];
         int64_t shift = (s->first - pass->first) * TD_AMX_PANEL;
-        amx_work work = {.steps = s->count, .a = a + shift, .b = b + shift, .n_older = s->n_older};
+        amx_work work = {.steps = s->count,
+                         .a = a + shift,
+                         .b = b + shift,
+                         .n_older = s->n_older,
+                         .ahead = ahead,
+                         .lines = lines};
         if (s->from >= 0) {
             work.from = slot_place(block, spot, s->from, false);
         } else if (args->accumulate) {
@@ -90,6 +129,15 @@ static amx_range range_of(const amx_block *block, const td_gemm_pass *pass, int 
     return (amx_range){first, amx_at_most(left, TD_AMX_STEP * s->count), s->first - pass->first};
 }
 
+static amx_spot spot_at(const amx_block *block, int64_t panel, int64_t j) {
+    amx_spot spot = {.row = block->row + panel * TD_AMX_SIDE,
+                     .col = block->col + j * TD_AMX_SIDE,
+                     .index = panel * block->panels_n + j};
+    spot.rows = amx_at_most(block->row + block->rows - spot.row, TD_AMX_SIDE);
+    spot.cols = amx_at_most(block->col + block->cols - spot.col, TD_AMX_SIDE);
+    return spot;
+}
+
 /* One pass over panels [first, last) of A, `stride` floats apart. */
 static void run_group(const amx_block *block, const td_gemm_pass *pass, int64_t first,
                       int64_t last) {
@@ -102,16 +150,19 @@ static void run_group(const amx_block *block, const td_gemm_pass *pass, int64_t 
         amx_pack_a(panels, stride, args, row, amx_at_most(rows, (last - first) * TD_AMX_SIDE),
                    last - first, range_of(block, pass, i));
     }
-    for (int64_t panel = first; panel < last; panel++) {
-        for (int64_t j = 0; j < block->panels_n; j++) {
-            amx_spot spot = {.row = block->row + panel * TD_AMX_SIDE,
-                             .col = block->col + j * TD_AMX_SIDE,
-                             .index = panel * block->panels_n + j};
-            spot.rows = amx_at_most(block->row + block->rows - spot.row, TD_AMX_SIDE);
-            spot.cols = amx_at_most(block->col + block->cols - spot.col, TD_AMX_SIDE);
-            run_spot(block, pass, &spot, panels + (panel - first) * stride,
-                     block->scratch + block->layout.packed_b + j * stride);
+    const bool final = pass->segments[pass->n_segments - 1].to < 0;
+    const int64_t spots = (last - first) * block->panels_n;
+    td_ahead ahead = {0};
+    for (int64_t i = 0; i < spots; i++) {
+        int64_t panel = i / block->panels_n, j = i % block->panels_n, lines = 0;
+        amx_spot spot = spot_at(block, first + panel, j);
+        if (final && i + 1 < spots && pass->count > 0) {
+            amx_spot next =
+                spot_at(block, first + (i + 1) / block->panels_n, (i + 1) % block->panels_n);
+            lines = ask_for_spot(block, &next, pass->count, &ahead);
         }
+        run_spot(block, pass, &spot, panels + panel * stride,
+                 block->scratch + block->layout.packed_b + j * stride, &ahead, lines);
     }
 }
 

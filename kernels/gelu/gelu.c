@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/convert/bf16.h"
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
 #include "kernels/stream.h"
@@ -10,6 +11,18 @@ TD_SIMD td_v16 gelu_lanes(const td_gelu_f32_args *args, td_v16 x, td_v16 dy) {
                             : td_v16_mul(dy, td_v16_act_grad(args->act, x));
 }
 
+/* y from element i on: `count` of them, all 16 where it is a constant. */
+TD_SIMD void gelu_put(const td_gelu_f32_args *args, int64_t i, td_v16 y, int64_t count,
+                      const bool streaming) {
+    if (args->y_bf16 != NULL) {
+        td_v16_store_bf16(args->y_bf16 + i, y, count);
+    } else if (count == TD_LANES) {
+        td_v16_put(args->y + i, y, streaming);
+    } else {
+        td_v16_store_part(args->y + i, y, count);
+    }
+}
+
 void TD_FN(gelu_f32)(const td_gelu_f32_args *args, int64_t first, int64_t last, void *scratch) {
     (void)scratch;
     int64_t i = first * TD_TILE_FLAT, end = td_tile_end(args->n, TD_TILE_FLAT, last);
@@ -17,13 +30,13 @@ void TD_FN(gelu_f32)(const td_gelu_f32_args *args, int64_t first, int64_t last, 
                            td_streams(args->y, 1, args->n, sizeof *args->y);
     for (; i + TD_LANES <= end; i += TD_LANES) {
         td_v16 dy = args->dy == NULL ? td_v16_zero() : td_v16_load(args->dy + i);
-        td_v16_put(args->y + i, gelu_lanes(args, td_v16_load(args->x + i), dy), streaming);
+        gelu_put(args, i, gelu_lanes(args, td_v16_load(args->x + i), dy), TD_LANES, streaming);
     }
     td_stream_fence();
     if (i < end) {
         int64_t part = end - i;
         td_v16 dy = args->dy == NULL ? td_v16_zero() : td_v16_load_part(args->dy + i, part, 0);
-        td_v16_store_part(args->y + i, gelu_lanes(args, td_v16_load_part(args->x + i, part, 0), dy),
-                          part);
+        td_v16 x = td_v16_load_part(args->x + i, part, 0);
+        gelu_put(args, i, gelu_lanes(args, x, dy), part, false);
     }
 }

@@ -3,6 +3,7 @@
  * to 4 cycles, which four interleaved rows bring up to the speed of L1. Four rows of 768 floats are
  * 12 KiB, so the second and third pass over them read L1.
  */
+#include "kernels/convert/bf16.h"
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
 #include "kernels/stream.h"
@@ -67,9 +68,22 @@ TD_SIMD td_v16 normalised(td_v16 x, float mean, float rstd) {
     return td_v16_mul(td_v16_sub(x, td_v16_set1(mean)), td_v16_set1(rstd));
 }
 
-TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t row, bool streaming) {
+/* y at an element: `count` of them, all 16 where it is a constant. stored: as bf16. */
+TD_SIMD void put_normed(const td_layernorm_f32_args *args, int64_t at, td_v16 v, int64_t count,
+                        const bool streaming, const bool stored) {
+    if (stored) {
+        td_v16_store_bf16(args->y_bf16 + at, v, count);
+    } else if (count == TD_LANES) {
+        td_v16_put(args->y + at, v, streaming);
+    } else {
+        td_v16_store_part(args->y + at, v, count);
+    }
+}
+
+TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t row,
+                            const bool streaming, const bool stored) {
     const float *x = args->x + row * args->ldx;
-    float *y = args->y + row * args->ldy, mean[ROWS], rstd[ROWS];
+    float mean[ROWS], rstd[ROWS];
     row_moments(n, x, args->ldx, args->cols, args->eps, mean, rstd);
     int64_t c = 0;
     for (; c + TD_LANES <= args->cols; c += TD_LANES) {
@@ -78,7 +92,8 @@ TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t ro
         ask_for_row(x, args->ldx, 3, c);
         for (int r = 0; r < n; r++) {
             td_v16 xhat = normalised(td_v16_load(x + r * args->ldx + c), mean[r], rstd[r]);
-            td_v16_put(y + r * args->ldy + c, td_v16_fma(xhat, gamma, beta), streaming);
+            put_normed(args, (row + r) * args->ldy + c, td_v16_fma(xhat, gamma, beta), TD_LANES,
+                       streaming, stored);
         }
     }
     int64_t part = args->cols - c;
@@ -88,7 +103,8 @@ TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t ro
                 normalised(td_v16_load_part(x + r * args->ldx + c, part, 0), mean[r], rstd[r]);
             td_v16 gamma = td_v16_load_part(args->gamma + c, part, 0);
             td_v16 beta = td_v16_load_part(args->beta + c, part, 0);
-            td_v16_store_part(y + r * args->ldy + c, td_v16_fma(xhat, gamma, beta), part);
+            put_normed(args, (row + r) * args->ldy + c, td_v16_fma(xhat, gamma, beta), part,
+                       streaming, stored);
         }
         if (args->mean != NULL) {
             args->mean[row + r] = mean[r];
@@ -99,17 +115,26 @@ TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t ro
     }
 }
 
+TD_SIMD void layernorm_range(const td_layernorm_f32_args *args, int64_t row, int64_t end,
+                             const bool streaming, const bool stored) {
+    for (; row + ROWS <= end; row += ROWS) {
+        layernorm_rows(args, ROWS, row, streaming, stored);
+    }
+    for (; row < end; row++) {
+        layernorm_rows(args, 1, row, streaming, stored);
+    }
+}
+
 void TD_FN(layernorm_f32)(const td_layernorm_f32_args *args, int64_t first, int64_t last,
                           void *scratch) {
     (void)scratch;
     int64_t row = first * TD_TILE_ROWS, end = td_tile_end(args->rows, TD_TILE_ROWS, last);
     const bool streaming =
         args->y != args->x && td_streams(args->y, args->rows, args->ldy, sizeof *args->y);
-    for (; row + ROWS <= end; row += ROWS) {
-        layernorm_rows(args, ROWS, row, streaming);
-    }
-    for (; row < end; row++) {
-        layernorm_rows(args, 1, row, streaming);
+    if (args->y_bf16 != NULL) {
+        layernorm_range(args, row, end, false, true);
+    } else {
+        layernorm_range(args, row, end, streaming, false);
     }
     td_stream_fence();
 }

@@ -6,13 +6,12 @@
 
 #include "bench/ceiling.h"
 
-td_status td_rows_choose(td_precision precision, char text[TD_ROW_CHOICE_TEXT]) {
-    const td_op_id op = td_precision_product(precision);
+/* Of the rows of op, whose own instruction has the peak of a precision. */
+static td_status choose(td_op_id op, td_precision precision, char text[TD_ROW_CHOICE_TEXT]) {
     const td_isa own = td_kernel_selected(op)->isa;
     const td_peak_kind kind = td_peak_of_code(own, precision);
     const td_peak *fma, *special;
-    text[0] = '\0';
-    if (kind == TD_PEAK_FMA || getenv("TANDEM_ISA") != NULL) {
+    if (kind == TD_PEAK_FMA) {
         return TD_OK;
     }
     TD_TRY(td_ceiling_get(TD_PEAK_FMA, TD_ISA_AVX512, 1, 0, false, &fma));
@@ -25,4 +24,18 @@ td_status td_rows_choose(td_precision precision, char text[TD_ROW_CHOICE_TEXT]) 
              td_kernel_selected(op)->name, td_peak_row_of(TD_PEAK_FMA)->name, fma->value,
              td_peak_row_of(kind)->name, special->value);
     return TD_OK;
+}
+
+td_status td_rows_choose(td_precision precision, char text[TD_ROW_CHOICE_TEXT]) {
+    const td_op_id attention[] = {td_precision_attention(precision),
+                                  td_precision_attention_grad(precision)};
+    text[0] = '\0';
+    if (getenv("TANDEM_ISA") != NULL) {
+        return TD_OK;
+    }
+    for (size_t i = 0; i < sizeof attention / sizeof attention[0]; i++) {
+        char unsaid[TD_ROW_CHOICE_TEXT];
+        TD_TRY(choose(attention[i], td_precision_of_op(attention[i]), unsaid));
+    }
+    return choose(td_precision_product(precision), precision, text);
 }

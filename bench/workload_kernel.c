@@ -66,7 +66,8 @@ static bool is_gemm(td_op_id op) {
 }
 
 static bool is_attention(td_op_id op) {
-    return op == TD_OP_attention_f32 || op == TD_OP_attention_grad_f32;
+    return op == TD_OP_attention_f32 || op == TD_OP_attention_grad_f32 ||
+           op == TD_OP_attention_bf16 || op == TD_OP_attention_grad_bf16;
 }
 
 /* Quick: the rows in use; of GEMM all shapes, of the others the first, which is a training step's.

@@ -155,13 +155,14 @@ typedef struct td_embedding_bag_grad_f32_args {
 } td_embedding_bag_grad_f32_args;
 
 /* y (rows, cols) from x (rows, cols): two-pass mean and centred variance (biased); eps inside the
- * root. mean, rstd (rows) are saved for the gradient; NULL when not wanted. y may be x. Tile: 64
- * rows. */
+ * root. mean, rstd (rows) are saved for the gradient; NULL when not wanted. y may be x. y_bf16 in
+ * place of y: the same, rounded last of all. Tile: 64 rows. */
 typedef struct td_layernorm_f32_args {
     int64_t rows, cols;
     const float *x;
     int64_t ldx;
     float *y;
+    uint16_t *y_bf16;
     int64_t ldy;
     const float *gamma, *beta;
     float eps;
@@ -206,12 +207,14 @@ typedef struct td_softmax_f32_args {
     float *y;
 } td_softmax_f32_args;
 
-/* y = act(x), or with dy: y = dy * act'(x). Flat; y may be x or dy. Tile: 16,384 elements. */
+/* y = act(x), or with dy: y = dy * act'(x). Flat; y may be x or dy. y_bf16 in place of y: the
+ * same, rounded. Tile: 16,384 elements. */
 typedef struct td_gelu_f32_args {
     int64_t n;
     td_act act;
     const float *x, *dy;
     float *y;
+    uint16_t *y_bf16;
 } td_gelu_f32_args;
 
 /* The functions of vmath.h, as kernels compute them inside.
@@ -259,6 +262,7 @@ typedef struct td_attention_f32_args {
     bool causal;
     const int64_t *q_starts, *kv_starts, *kv_seen;
     const float *q, *k, *v;
+    const uint16_t *q_bf16, *k_bf16, *v_bf16; /* of attention_bf16 only */
     int64_t q_seq, q_row, kv_seq, kv_row;
     float *o;
     int64_t o_seq, o_row;
@@ -274,6 +278,14 @@ typedef struct td_attention_grad_f32_args {
     float *dq, *dk, *dv;
     int64_t dq_seq, dq_row, dkv_seq, dkv_row;
 } td_attention_grad_f32_args;
+
+/* As attention_f32, with the operands of all products rounded to bf16 (as gemm_bf16): Q, K, V, dO,
+ * and the strips of P (before it is divided by its sum, forward) and of dS. Products are joined in
+ * pairs along the head, the keys or the queries, from the first of each, see kernel.h; scores,
+ * softmax, its sums and D are f32. Memory is f32, but where q_bf16, k_bf16 and v_bf16 are set in
+ * place of q, k and v: operands that are rounded already. */
+typedef td_attention_f32_args td_attention_bf16_args;
+typedef td_attention_grad_f32_args td_attention_grad_bf16_args;
 
 /* y (batch, width): row index[b] of x, or, with index NULL, the mean of rows [b * tokens, (b + 1) *
  * tokens): summed in ascending order, then divided. Tile: one sequence. */
@@ -432,8 +444,9 @@ typedef struct td_sumsq_f32_args {
 /* torch's AdamW, one flat pass. g' = grad_scale * g; m = fma(beta1, m, (1-beta1) g'); v =
  * fma(beta2, v, ((1-beta2) g') g'); d = sqrt(v) * rsqrt_bc2 + eps; p = fma(-lr_bc1, m / d, p *
  * decay). decay is 1 - lr * weight_decay where element i lies in a decayed range, 1 elsewhere:
- * ranges are ascending, disjoint [first, last). The scalars live in *step, so that a program built
- * once can be run with new values. Tile: 16,384 elements. */
+ * ranges are ascending, disjoint [first, last). p_bf16, where it is set, gets the new p rounded.
+ * The scalars live in *step, so that a program built once can be run with new values. Tile: 16,384
+ * elements. */
 typedef struct td_adamw_step {
     float beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
     float lr_bc1;     /* lr / (1 - beta1^t) */
@@ -444,6 +457,7 @@ typedef struct td_adamw_step {
 typedef struct td_adamw_f32_args {
     int64_t n;
     float *p, *m, *v;
+    uint16_t *p_bf16;
     const float *g;
     const td_adamw_step *step;
     const int64_t (*ranges)[2];

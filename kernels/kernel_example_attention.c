@@ -136,6 +136,8 @@ void example_build_attention_grad(td_kernel_example *example, const int64_t *d) 
 }
 
 td_status example_finish_attention_grad(td_kernel_example *example) {
+    const bool f32 = example->op == TD_OP_attention_grad_f32;
     TD_TRY(example_finish_attention(example));
-    return example_compute(TD_OP_attention_f32, &example->args.attention_grad_f32.forward);
+    return example_compute(f32 ? TD_OP_attention_f32 : TD_OP_attention_bf16,
+                           &example->args.attention_grad_f32.forward);
 }

@@ -573,6 +573,8 @@ static const struct {
     [TD_OP_vmath_f32] = {build_vmath, NULL},
     [TD_OP_attention_f32] = {example_build_attention, example_finish_attention},
     [TD_OP_attention_grad_f32] = {example_build_attention_grad, example_finish_attention_grad},
+    [TD_OP_attention_bf16] = {example_build_attention, example_finish_attention},
+    [TD_OP_attention_grad_bf16] = {example_build_attention_grad, example_finish_attention_grad},
     [TD_OP_pool_f32] = {build_pool, finish_pool},
     [TD_OP_pool_grad_f32] = {build_pool_grad, finish_pool},
     [TD_OP_l2norm_f32] = {build_l2norm, NULL},

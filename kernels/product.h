@@ -11,12 +11,23 @@
  *
  * Triangles are exact: what lies outside of one is neither read nor multiplied by zero, so a NaN,
  * an infinity or a -0 there changes nothing. LOWER uses p <= i + diagonal, UPPER p >= i - diagonal.
+ *
+ * A file that defines TD_PRODUCT_PAIRS before it includes this one has products of bf16: A and B
+ * are packed as the steps of pair_steps.h, k counts those, and the diagonal still counts elements.
+ * Of a pair that a triangle cuts, the outer element of B is taken as zero, and A's must be zero.
  */
 #ifndef TD_KERNELS_PRODUCT_H
 #define TD_KERNELS_PRODUCT_H
 
 #include "kernels/ahead.h"
 #include "kernels/simd.h"
+#ifdef TD_PRODUCT_PAIRS
+#include "kernels/gemm_bf16/pair_steps.h"
+/* Elements of a unit of k, and its steps. */
+enum { TD_PRODUCT_SPAN = 2, TD_PRODUCT_STEPS = PAIR_STEPS };
+#else
+enum { TD_PRODUCT_SPAN = 1, TD_PRODUCT_STEPS = 1 };
+#endif
 
 typedef enum td_triangle { TD_TRIANGLE_NONE, TD_TRIANGLE_LOWER, TD_TRIANGLE_UPPER } td_triangle;
 
@@ -50,11 +61,31 @@ typedef struct td_product_sums {
     td_v16 at[TD_PRODUCT_ROWS][TD_PRODUCT_VECTORS];
 } td_product_sums;
 
+TD_SIMD td_v16 td_product_fma(td_v16 a, td_v16 b, td_v16 c) {
+#ifdef TD_PRODUCT_PAIRS
+    return pair_step(a, b, c);
+#else
+    return td_v16_fma(a, b, c);
+#endif
+}
+
+/* What is left of step q of B for a row whose triangle takes one element of its pair: the lower one
+ * of a LOWER triangle, the upper one of an UPPER. */
+TD_SIMD td_v16 td_product_cut(const td_triangle triangle, int64_t q, td_v16 right) {
+    const bool lower = triangle == TD_TRIANGLE_LOWER;
+    if (TD_PRODUCT_SPAN > TD_PRODUCT_STEPS) {
+        td_i16 mask = td_i16_set1(lower ? 0xFFFF : (int32_t)0xFFFF0000);
+        return td_i16_as_v16(td_i16_and(td_v16_as_i16(right), mask));
+    }
+    return (q % 2 != 0) == lower ? right : td_v16_zero();
+}
+
 /* Step q of rows [low, high) of a tile at row i, column j. Whole: the last vector has 16 lanes, not
- * `part`. */
-TD_SIMD void td_product_step(const td_product *p, const int rows, const int vectors,
-                             const bool whole, int64_t part, int64_t i, int64_t j, int64_t q,
-                             int64_t low, int64_t high, td_product_sums *sum) {
+ * `part`. cut: the row that takes one element of the step's pair, if any; a constant -1 inside. */
+TD_SIMD void td_product_step(const td_product *p, const td_triangle triangle, const int rows,
+                             const int vectors, const bool whole, int64_t part, int64_t i,
+                             int64_t j, int64_t q, int64_t low, int64_t high, int64_t cut,
+                             td_product_sums *sum) {
     const float *a = p->a + i * p->a_row + q * p->a_col, *b = p->b + q * p->ldb + j;
     td_v16 right[TD_PRODUCT_VECTORS];
 #pragma GCC unroll 4
@@ -68,7 +99,8 @@ TD_SIMD void td_product_step(const td_product *p, const int rows, const int vect
             td_v16 left = td_v16_set1(a[r * p->a_row]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
-                sum->at[r][v] = td_v16_fma(left, right[v], sum->at[r][v]);
+                td_v16 b_v = r == cut ? td_product_cut(triangle, q, right[v]) : right[v];
+                sum->at[r][v] = td_product_fma(left, b_v, sum->at[r][v]);
             }
         }
     }
@@ -118,37 +150,51 @@ TD_SIMD int64_t td_product_clamp(int64_t q, int64_t k) {
     return q < 0 ? 0 : q < k ? q : k;
 }
 
+/* Steps of the whole units among n elements, and the first element of a step's unit. */
+TD_SIMD int64_t td_product_steps(int64_t n) {
+    return n / TD_PRODUCT_SPAN * TD_PRODUCT_STEPS;
+}
+
+TD_SIMD int64_t td_product_unit(int64_t q) {
+    return q / TD_PRODUCT_STEPS * TD_PRODUCT_SPAN;
+}
+
 /* One register tile: the steps in which all its rows take part, and before or after those the few
  * at a triangle's edge. */
 TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, const bool fetch,
                              const int rows, const int vectors, const bool whole, int64_t part,
                              int64_t i, int64_t j) {
+    const int64_t more = TD_PRODUCT_SPAN - 1; /* elements of a unit behind its first */
     td_product_sums sum;
     float *c = p->c + i * p->ldc + j;
     int64_t first = 0, last = p->k;
     td_product_load(p, rows, vectors, whole, part, c, &sum);
     if (triangle == TD_TRIANGLE_UPPER) {
-        first = td_product_clamp(i + rows - 1 - p->diagonal, last);
-        for (int64_t q = td_product_clamp(i - p->diagonal, last); q < first; q++) {
-            td_product_step(p, rows, vectors, whole, part, i, j, q, 0, q + p->diagonal - i + 1,
-                            &sum);
+        int64_t corner = i - p->diagonal;
+        first = td_product_clamp(td_product_steps(corner + rows - 1 + more), last);
+        for (int64_t q = td_product_clamp(td_product_steps(corner), last); q < first; q++) {
+            int64_t high = td_product_unit(q) + more - corner + 1;
+            td_product_step(p, triangle, rows, vectors, whole, part, i, j, q, 0, high,
+                            more > 0 ? high - 1 : -1, &sum);
         }
     }
     if (triangle == TD_TRIANGLE_LOWER) {
-        last = td_product_clamp(i + p->diagonal + 1, last);
+        last = td_product_clamp(td_product_steps(i + p->diagonal + 1), last);
     }
     td_ahead *ahead = p->ahead;
     for (int64_t q = first; q < last; q++) {
-        td_product_step(p, rows, vectors, whole, part, i, j, q, 0, rows, &sum);
+        td_product_step(p, triangle, rows, vectors, whole, part, i, j, q, 0, rows, -1, &sum);
         if (fetch) {
             td_ahead_line(ahead);
         }
     }
     if (triangle == TD_TRIANGLE_LOWER) {
-        int64_t end = td_product_clamp(i + rows + p->diagonal, p->k);
+        int64_t corner = i + p->diagonal;
+        int64_t end = td_product_clamp(td_product_steps(corner + rows + more), p->k);
         for (int64_t q = last; q < end; q++) {
-            td_product_step(p, rows, vectors, whole, part, i, j, q, q - p->diagonal - i, rows,
-                            &sum);
+            int64_t low = td_product_unit(q) - corner;
+            td_product_step(p, triangle, rows, vectors, whole, part, i, j, q, low, rows,
+                            more > 0 ? low : -1, &sum);
         }
     }
     td_product_store(p, rows, vectors, whole, part, i, c, &sum);

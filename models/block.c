@@ -101,7 +101,8 @@ void td_stack_plan(const td_build *build, td_tower *tower, float *x) {
  */
 static int attention_op(const td_layer *at, int phase, const td_tower *tower,
                         const td_attention_f32_args *args) {
-    phase = td_layer_op(at, phase, TD_OP_attention_f32, args, "attention", "attention");
+    const td_op_id op = td_precision_attention(at->build->precision);
+    phase = td_layer_op(at, phase, op, args, "attention", "attention");
     if (tower->packed) {
         td_program_vary(at->build->program, offsetof(td_attention_f32_args, kv_starts),
                         &tower->seq.starts);
@@ -114,7 +115,8 @@ static int attention_op(const td_layer *at, int phase, const td_tower *tower,
 
 static int attention_grad_op(const td_layer *at, int phase, const td_tower *tower,
                              const td_attention_grad_f32_args *args) {
-    phase = td_layer_op(at, phase, TD_OP_attention_grad_f32, args, "attention", "attention.grad");
+    const td_op_id op = td_precision_attention_grad(at->build->precision);
+    phase = td_layer_op(at, phase, op, args, "attention", "attention.grad");
     if (tower->packed) {
         td_program_vary(at->build->program, offsetof(td_attention_grad_f32_args, forward.kv_starts),
                         &tower->seq.starts);

@@ -9,26 +9,40 @@
 #include "base/text.h"
 
 static const char *const precision_names[] = {
-#define NAME_OF(precision, name, product) [precision] = name,
+#define NAME_OF(precision, name, type, product) [precision] = name,
     TD_PRECISION_MAP(NAME_OF)
 #undef NAME_OF
 };
 
+static const struct {
+    td_op_id product, attention, attention_grad;
+} precision_ops[] = {
+#define OPS_OF(precision, name, type, product)                                                     \
+    [precision] = {TD_OP_##product, TD_OP_attention_##type, TD_OP_attention_grad_##type},
+    TD_PRECISION_MAP(OPS_OF)
+#undef OPS_OF
+};
+
 td_op_id td_precision_product(td_precision precision) {
-    static const td_op_id products[] = {
-#define PRODUCT_OF(precision, name, product) [precision] = TD_OP_##product,
-        TD_PRECISION_MAP(PRODUCT_OF)
-#undef PRODUCT_OF
-    };
-    return products[precision];
+    return precision_ops[precision].product;
+}
+
+td_op_id td_precision_attention(td_precision precision) {
+    return precision_ops[precision].attention;
+}
+
+td_op_id td_precision_attention_grad(td_precision precision) {
+    return precision_ops[precision].attention_grad;
 }
 
 td_precision td_precision_of_op(td_op_id op) {
-    td_precision precision = TD_PRECISION_COUNT - 1;
-    while (precision > TD_PRECISION_F32 && td_precision_product(precision) != op) {
-        precision--;
+    for (td_precision p = TD_PRECISION_F32; p < TD_PRECISION_COUNT; p++) {
+        if (precision_ops[p].product == op || precision_ops[p].attention == op ||
+            precision_ops[p].attention_grad == op) {
+            return p;
+        }
     }
-    return precision;
+    return TD_PRECISION_F32;
 }
 
 const char *td_precision_name(td_precision precision) {

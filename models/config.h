@@ -23,32 +23,36 @@ typedef struct td_tower_config {
  * text pooled at its last token with a biased projection, nothing masked */
 typedef enum td_family { TD_FAMILY_CLIP, TD_FAMILY_SIGLIP } td_family;
 
-/* Arithmetic of the towers' products: number, name on the command line and in case ids, operation.
- * What is in memory is f32 in all of them, and so are the patch embedding, norms, softmax, the
- * residual stream, the loss with its similarities, and the update. In bf16 operands are rounded;
- * the two differ in the order of sums, that of VDPBF16PS and that of AMX. */
+/* Arithmetic of the towers' products: number, name on the command line and in case ids, type of
+ * attention's operands, operation of the products. The patch embedding, norms, softmax, the
+ * residual stream, the loss with its similarities, and the update are f32 in all of them. In bf16
+ * operands are rounded; the two differ in the order of sums of products with weights, that of
+ * VDPBF16PS and that of AMX. */
 /* clang-format off */
 #define TD_PRECISION_MAP(X)                              \
-    X(TD_PRECISION_F32, "f32", gemm_f32)                 \
-    X(TD_PRECISION_BF16, "bf16", gemm_bf16)              \
-    X(TD_PRECISION_BF16_AMX, "bf16-amx", gemm_amx)
+    X(TD_PRECISION_F32, "f32", f32, gemm_f32)            \
+    X(TD_PRECISION_BF16, "bf16", bf16, gemm_bf16)        \
+    X(TD_PRECISION_BF16_AMX, "bf16-amx", bf16, gemm_amx)
 /* clang-format on */
 
 typedef enum td_precision {
-#define TD_PRECISION_ENUM(precision, name, product) precision,
+#define TD_PRECISION_ENUM(precision, name, type, product) precision,
     TD_PRECISION_MAP(TD_PRECISION_ENUM)
 #undef TD_PRECISION_ENUM
         TD_PRECISION_COUNT
 } td_precision;
 
 /* The names as the choices of an option: "f32|bf16|bf16-amx". */
-#define TD_PRECISION_NAME(precision, name, product) "|" name
-#define TD_PRECISION_CHOICES                        (&(TD_PRECISION_MAP(TD_PRECISION_NAME))[1])
+#define TD_PRECISION_NAME(number, name, type, op) "|" name
+#define TD_PRECISION_CHOICES                      (&(TD_PRECISION_MAP(TD_PRECISION_NAME))[1])
 
 const char *td_precision_name(td_precision precision);
 
-/* The operation that multiplies so, and back: F32 for any other operation. */
+/* The operations that multiply so, and back, the first one that has the operation: F32 for any
+ * other. */
 td_op_id td_precision_product(td_precision precision);
+td_op_id td_precision_attention(td_precision precision);
+td_op_id td_precision_attention_grad(td_precision precision);
 td_precision td_precision_of_op(td_op_id op);
 
 /* TD_EUSAGE when there is no such arithmetic. */

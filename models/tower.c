@@ -86,7 +86,8 @@ static int map_forward(const td_build *build, td_tower *tower, int phase, float 
     phase = td_layer_linear(&at, phase, "map.kv", m, width, 2 * width, tower->normed,
                             TD_ROLE_v_map_kv_w, &(td_linear_extra){.y = tower->map.kv});
     td_attention_f32_args attention = td_layer_map_attention(build, tower);
-    phase = td_layer_op(&at, phase, TD_OP_attention_f32, &attention, "attention", "map.attention");
+    phase = td_layer_op(&at, phase, td_precision_attention(build->precision), &attention,
+                        "attention", "map.attention");
     phase = td_layer_linear(&at, phase, "map.out", b, width, width, tower->map.o,
                             TD_ROLE_v_map_out_w, &(td_linear_extra){.y = tower->map.y});
     phase = td_layer_norm(&at, phase, "map.ln", b, width, tower->map.y, TD_ROLE_v_map_ln_w,
@@ -164,8 +165,8 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
                                             .dq_row = width,
                                             .dkv_seq = tower->tokens * 2 * width,
                                             .dkv_row = 2 * width};
-    phase = td_layer_op(&at, phase, TD_OP_attention_grad_f32, &attention, "attention",
-                        "map.attention.grad");
+    phase = td_layer_op(&at, phase, td_precision_attention_grad(build->precision), &attention,
+                        "attention", "map.attention.grad");
     map_probe_backward(build, tower, phase, dq);
     td_layer_attention_in_grad_w(&at, phase, "map.kv", m, width, (td_parts){2, 0, 2}, tower->normed,
                                  dkv, 2 * width, TD_ROLE_v_map_kv_w);

@@ -3,63 +3,8 @@
  * leave the strip. Scores stay unnormalised; 1 / sum is applied to the output row.
  */
 #include "kernels/attention/probe.h"
-#include "kernels/attention/strip.h"
+#include "kernels/attention/softmax_rows.h"
 #include "kernels/kernel.h"
-#include "kernels/vmath.h"
-
-/* The largest of the first `seen` scores that fall into each lane. A NaN may get lost here, never
- * in the sum. */
-TD_SIMD td_v16 row_top(const float *row, int64_t seen) {
-    int64_t whole = seen / TD_LANES * TD_LANES;
-    td_v16 top = td_v16_set1(-INFINITY);
-    for (int64_t c = 0; c < whole; c += TD_LANES) {
-        top = td_v16_max(top, td_v16_load(row + c));
-    }
-    if (whole < seen) {
-        td_m16 part = td_m16_first(seen - whole);
-        top = td_v16_max(top, td_v16_select(part, td_v16_load(row + whole), top));
-    }
-    return top;
-}
-
-/* In place: scores to exp(score * scale - shift). Returns the sums of lanes over the first `seen`;
- * what lies behind them is not read again. */
-TD_SIMD td_v16 row_exp(float *row, int64_t seen, td_v16 scale, td_v16 shift) {
-    int64_t whole = seen / TD_LANES * TD_LANES;
-    td_v16 sum = td_v16_zero();
-    for (int64_t c = 0; c < whole; c += TD_LANES) {
-        td_v16 e = td_v16_exp_below(td_v16_fms(td_v16_load(row + c), scale, shift));
-        td_v16_store(row + c, e);
-        sum = td_v16_add(sum, e);
-    }
-    if (whole < seen) {
-        td_m16 part = td_m16_first(seen - whole);
-        td_v16 e = td_v16_exp_below(td_v16_fms(td_v16_load(row + whole), scale, shift));
-        td_v16_store(row + whole, e);
-        sum = td_v16_add(sum, td_v16_select(part, e, td_v16_zero()));
-    }
-    return sum;
-}
-
-/* Rows [i, i + rows) of the head, at most 16, whose scores are at `strip`: to unnormalised
- * probabilities; inverse (16) gets 1 / sum, lse is saved. Reductions across lanes are done for 16
- * rows at once: one by one their latency would cost as much as the exponentials. */
-TD_SIMD void group_softmax(const td_attention_f32_args *args, float *strip, int64_t ld, int64_t i,
-                           int64_t rows, float *inverse) {
-    td_v16 lanes[TD_LANES], scale = td_v16_set1(td_attention_scale(args));
-    float shifts[TD_LANES];
-    for (int64_t r = 0; r < TD_LANES; r++) {
-        lanes[r] = r < rows ? row_top(strip + r * ld, td_row_keys(args, i + r)) : td_v16_zero();
-    }
-    td_v16 max = td_v16_mul(td_v16_max_rows(lanes), scale);
-    td_v16_store(shifts, max);
-    for (int64_t r = 0; r < rows; r++) {
-        lanes[r] = row_exp(strip + r * ld, td_row_keys(args, i + r), scale, td_v16_set1(shifts[r]));
-    }
-    td_v16 sum = td_v16_sum_rows(lanes);
-    td_v16_store(inverse, td_v16_div(td_v16_set1(1.0f), sum));
-    td_v16_store_part(args->lse + i, td_v16_add(max, td_v16_log(sum)), rows);
-}
 
 static void forward_strip(const td_attention_f32_args *args, const float *kt, float *strip,
                           int64_t i, int64_t rows, td_ahead *ahead) {

@@ -51,9 +51,15 @@ static inline td_attention_f32_args td_attention_one(const td_attention_f32_args
     td_attention_f32_args one = *args;
     one.n_q = at.n_q;
     one.n_k = at.seen;
-    one.q += at.q + h * args->head;
-    one.k += at.kv + h * args->head;
-    one.v += at.kv + h * args->head;
+    if (args->q_bf16 != NULL) {
+        one.q_bf16 += at.q + h * args->head;
+        one.k_bf16 += at.kv + h * args->head;
+        one.v_bf16 += at.kv + h * args->head;
+    } else {
+        one.q += at.q + h * args->head;
+        one.k += at.kv + h * args->head;
+        one.v += at.kv + h * args->head;
+    }
     one.o += at.o + h * args->head;
     one.lse += (s * args->heads + h) * args->n_q;
     return one;

@@ -14,16 +14,17 @@ TD_SIMD float td_attention_scale(const td_attention_f32_args *args) {
     return 1.0f / sqrtf((float)args->head);
 }
 
-/* Rows of every strip but the last: equal, and whole groups of 16 where causal, so that a group's
- * diagonal lies in one vector. */
+/* Rows of every strip but the last: equal, even for those who take them in pairs, and whole groups
+ * of 16 where causal, so that a group's diagonal lies in one vector. */
 static inline int64_t td_strip_rows(const td_attention_f32_args *args) {
     int64_t most = TD_STRIP_SCORES / td_attention_pad(args->n_k > 0 ? args->n_k : 1);
     most = most < TD_STRIP_LEAST ? TD_STRIP_LEAST : most > TD_STRIP_MOST ? TD_STRIP_MOST : most;
     if (args->causal) {
         return most / TD_LANES * TD_LANES;
     }
+    most = most / 2 * 2;
     int64_t strips = (args->n_q + most - 1) / most;
-    return strips > 0 ? (args->n_q + strips - 1) / strips : 1;
+    return strips > 0 ? ((args->n_q + strips - 1) / strips + 1) / 2 * 2 : 2;
 }
 
 /* Keys that the rows [first, first + rows) touch: for a causal strip up to its last row's own. */
@@ -34,6 +35,11 @@ TD_SIMD int64_t td_strip_keys(const td_attention_f32_args *args, int64_t first, 
 /* Keys that row i sees. */
 TD_SIMD int64_t td_row_keys(const td_attention_f32_args *args, int64_t i) {
     return args->causal ? i + 1 : args->n_k;
+}
+
+/* Steps that a product over n elements of k takes. */
+TD_SIMD int64_t td_strip_steps(int64_t n) {
+    return td_product_steps(n + TD_PRODUCT_SPAN - 1);
 }
 
 /* The products of attention, with prefetching: of all keys, of the keys that rows see, and, by
@@ -77,7 +83,7 @@ static inline void td_strip_scores(const td_attention_f32_args *args, const floa
         int64_t m = rows - r < group ? rows - r : group;
         td_strip_whole(&(td_product){.m = m,
                                      .n = td_attention_pad(td_strip_keys(args, first + r, m)),
-                                     .k = args->head,
+                                     .k = td_strip_steps(args->head),
                                      .a = x + r * x_row,
                                      .a_row = x_row,
                                      .a_col = 1,

@@ -2,25 +2,13 @@
  * GEMM on operands that are bf16, or f32 rounded to it as they are packed, in the loops and tiles
  * of gemm_f32.
  *
- * With VDPBF16PS a step along k is a pair, two bf16 in 32 bits (lower k in the low half), and the
- * instruction is two FMAs, upper product first, each rounded to nearest even, denormals zero on the
- * way in and out whatever MXCSR says. Without it the same FMAs are steps of their own, on floats
- * that were put in that order when they were packed: f32's own speed, which some CPUs' instruction
- * does not reach. All rows run with MXCSR flushing, the epilogue too.
+ * All rows run with MXCSR flushing, the epilogue too.
  */
 #include <immintrin.h>
 
-#include "kernels/convert/bf16.h"
+#include "kernels/gemm_bf16/pair_steps.h"
 
-#if defined(__AVX512BF16__)
-TD_SIMD td_v16 pair_dot(td_v16 a, td_v16 b, td_v16 acc) {
-    return _mm512_dpbf16_ps(acc, (__m512bh)_mm512_castps_si512(a),
-                            (__m512bh)_mm512_castps_si512(b));
-}
-#define GEMM_STEP(a, b, acc) pair_dot(a, b, acc)
-#else
-#define GEMM_STEP(a, b, acc) td_v16_fma(a, b, acc)
-#endif
+#define GEMM_STEP(a, b, acc) pair_step(a, b, acc)
 
 #define GEMM_B_STEP GEMM_NR
 #include "kernels/gemm/gemm_loops.h"

@@ -1,54 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Operands rounded to bf16 in the order in which the register tiles read them. A pair of k is one
- * step, 32 bits, where an instruction multiplies pairs; elsewhere two, floats, the upper k first,
- * as the instruction would. A pair without a second k has a zero there.
+ * Operands of gemm_bf16 as the register tiles read them, step after step.
  */
 #ifndef TD_KERNELS_GEMM_BF16_PAIRS_PACK_H
 #define TD_KERNELS_GEMM_BF16_PAIRS_PACK_H
 
 #include "kernels/gemm/gemm_tile.h"
-#include "kernels/gemm_bf16/bf16_pairs.h"
-
-#if defined(__AVX512BF16__)
-enum { PAIR_STEPS = 1 };
-#else
-enum { PAIR_STEPS = 2 };
-#endif
-
-/* k that a vector of steps along a row takes. */
-enum { PAIRS_ALONG = 2 * TD_LANES / PAIR_STEPS };
+#include "kernels/gemm_bf16/pair_steps.h"
 
 /* As in gemm_pack.h: columns taken together, rows asked for ahead. */
 enum { PAIRS_COLS = 128, PAIRS_AHEAD = 8 };
-
-/* 16 steps along a row, of at most PAIRS_ALONG k. */
-TD_SIMD td_v16 steps_along(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
-#if defined(__AVX512BF16__)
-    return pairs_along_at(s, at, count, stored);
-#else
-    return td_v16_swap_pairs(bf16_floats(s, at, count, stored));
-#endif
-}
-
-/* The steps of one pair of rows, 16 columns, `apart` floats from one to the next. */
-TD_SIMD void steps_across(float *to, int64_t apart, const bf16_source *s, int64_t lower,
-                          int64_t upper, int64_t count, const bool stored) {
-#if defined(__AVX512BF16__)
-    (void)apart;
-    td_v16_store(to, pairs_across_at(s, lower, upper, count, stored));
-#else
-    td_v16_store(to, upper >= 0 ? bf16_floats(s, upper, count, stored) : td_v16_zero());
-    td_v16_store(to + apart, bf16_floats(s, lower, count, stored));
-#endif
-}
-
-/* Steps of `count` consecutive k of one row, whole vectors written. */
-TD_SIMD void steps_of_row(float *to, const bf16_source *s, int64_t at, int64_t count,
-                          const bool stored) {
-    for (int64_t k = 0; k < count; k += PAIRS_ALONG, to += TD_LANES) {
-        td_v16_store(to, steps_along(s, at + k, count - k, stored));
-    }
-}
 
 /* B stored (k, n): `cols` columns of `count` rows from element `at` on, into panels `stride` apart.
  */

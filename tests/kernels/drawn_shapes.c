@@ -127,8 +127,12 @@ static const struct {
     [TD_OP_colsum_f32] = {{SIZE, SIZE, C(5), C(6), C(2)}, fit_blocked_rows},
     [TD_OP_softmax_f32] = {{SIZE, SIZE, C(2)}, NULL},
     [TD_OP_gelu_f32] = {{SIZE, C(4), C(2), C(3), C(1), C(1), C(1), C(3)}, fit_gelu},
-    [TD_OP_attention_f32] = {{S(3), S(3), SIZE, SIZE, SIZE, C(7)}, fit_attention},
-    [TD_OP_attention_grad_f32] = {{S(3), S(3), SIZE, SIZE, SIZE, C(7)}, fit_attention},
+#define ATTENTION                                                                                  \
+    { {S(3), S(3), SIZE, SIZE, SIZE, C(7)}, fit_attention }
+    [TD_OP_attention_f32] = ATTENTION,
+    [TD_OP_attention_grad_f32] = ATTENTION,
+    [TD_OP_attention_bf16] = ATTENTION,
+    [TD_OP_attention_grad_bf16] = ATTENTION,
     [TD_OP_pool_f32] = {{S(4), S(17), SIZE, C(2), C(6)}, NULL},
     [TD_OP_pool_grad_f32] = {{S(4), S(17), SIZE, C(2), C(6)}, NULL},
     [TD_OP_l2norm_f32] = {{SIZE, SIZE}, NULL},

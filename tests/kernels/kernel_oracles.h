@@ -15,6 +15,7 @@ twin_check_fn oracle_bag, oracle_bag_grad, oracle_cross_entropy;
 twin_check_fn oracle_layernorm, oracle_layernorm_grad_x, oracle_layernorm_grad_w;
 twin_check_fn oracle_colsum, oracle_softmax, oracle_gelu, oracle_vmath;
 twin_check_fn oracle_attention, oracle_attention_grad;
+twin_check_fn oracle_attention_bf16, oracle_attention_grad_bf16;
 twin_check_fn oracle_pool, oracle_pool_grad, oracle_l2norm, oracle_l2norm_grad;
 twin_check_fn oracle_contrastive_lse, oracle_contrastive_grad;
 twin_check_fn oracle_pairs_lse, oracle_pairs_grad, oracle_sigmoid_loss;

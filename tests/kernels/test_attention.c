@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Attention against a naive float64 twin, forward and backward; the twin's own gradient against
- * central differences; every row against the portable one by memcmp.
+ * Attention, in f32 and on operands rounded to bf16, against a naive float64 twin, forward and
+ * backward; the twin's own gradient against central differences; every row against the portable
+ * one by memcmp.
  */
 #include "kernel_oracles.h"
 #include "twin.h"
+
+/* rounding: what a product's operand may lose of its size, half an ULP of bf16's 8 bits. The twin
+ * takes Q, K, V and dO as they are after that; P and dS are rounded inside. */
+typedef struct kind {
+    td_op_id forward, backward;
+    double rounding;
+} kind;
+
+static const kind kinds[] = {{TD_OP_attention_f32, TD_OP_attention_grad_f32, 0},
+                             {TD_OP_attention_bf16, TD_OP_attention_grad_bf16, 0x1p-8}};
+static const kind *const f32_kind = &kinds[0], *const bf16_kind = &kinds[1];
+#define EACH_KIND(of) for (const kind *of = kinds; of <= bf16_kind; of++)
 
 typedef struct shape {
     int64_t seqs, heads, head, n_q, n_k;
@@ -79,8 +92,8 @@ static void free_problem(problem *p) {
 }
 
 static void run(const td_kernel *forward, const td_kernel *backward, problem *p) {
-    int64_t forward_bytes = td_attention_f32_scratch(&p->args.forward);
-    int64_t backward_bytes = td_attention_grad_f32_scratch(&p->args);
+    int64_t forward_bytes = td_ops[forward->op].scratch(&p->args.forward);
+    int64_t backward_bytes = td_ops[backward->op].scratch(&p->args);
     void *scratch =
         td_alloc((size_t)(forward_bytes > backward_bytes ? forward_bytes : backward_bytes));
     int64_t tiles = td_attention_f32_tiles(&p->args.forward), cut = tiles / 2;
@@ -107,6 +120,7 @@ static const td_kernel *find_row(td_op_id op, td_isa isa) {
 typedef struct twin {
     int64_t n_q, n_k, d;
     bool causal;
+    double rounding; /* of its kind */
     const double *q, *k, *v, *d_o;
     double *o, *lse, *dq, *dk, *dv;
 } twin;
@@ -188,10 +202,13 @@ static row_errors bound_row(const twin *t, const twin *bound, int64_t i, int64_t
         for (int64_t j = 0; j < seen; j++) {
             size += p[j] * fabs(t->v[j * d + c]);
         }
-        bound->o[i * d + c] = size * (2 * errors.p + ((double)seen + 8) * U);
-        errors.mean += fabs(t->d_o[i * d + c]) * bound->o[i * d + c];
+        bound->o[i * d + c] = size * (2 * errors.p + ((double)seen + 8) * U + t->rounding);
+        errors.mean += fabs(t->d_o[i * d + c]) * bound->o[i * d + c] * (1 + t->rounding);
     }
-    errors.mean += ((double)d / 16 + 6) * U * magnitude(t->d_o + i * d, t->o + i * d, d);
+    /* D takes dO unrounded. */
+    double unrounded = t->rounding / (1 - t->rounding);
+    errors.mean +=
+        (((double)d / 16 + 6) * U + unrounded) * magnitude(t->d_o + i * d, t->o + i * d, d);
     return errors;
 }
 
@@ -226,19 +243,30 @@ static void bound_head(const twin *t, const twin *bound) {
                           p[j] / root * (((double)d + 2) * U * size + errors.mean + U * fabs(mean));
             for (int64_t c = 0; c < d; c++) {
                 double k = fabs(t->k[j * d + c]), chain = ((double)t->n_q + 2) * U;
-                bound->dq[i * d + c] += k * (lost + ((double)seen + 2) * U * ds);
-                bound->dk[j * d + c] += fabs(q[c]) * (lost + chain * ds);
-                bound->dv[j * d + c] += fabs(d_o[c]) * p[j] * (errors.p + chain);
+                /* What is rounded to bf16 has its error already. */
+                double rounded = t->rounding * (ds + lost);
+                bound->dq[i * d + c] += k * (lost + ((double)seen + 2) * U * ds + rounded);
+                bound->dk[j * d + c] += fabs(q[c]) * (lost + chain * ds + rounded);
+                bound->dv[j * d + c] +=
+                    fabs(d_o[c]) * p[j] * (errors.p + chain + t->rounding * (1 + errors.p));
             }
         }
     }
     td_free(p);
 }
 
-static double *take(const float *base, int64_t row, int64_t n, int64_t d) {
+/* To nearest, ties to even, in 8 bits; inputs have no denormals. */
+static double rounded_to_bf16(float x) {
+    int exponent;
+    double fraction = frexp((double)x, &exponent);
+    return isfinite(x) ? ldexp(rint(ldexp(fraction, 8)), exponent - 8) : (double)x;
+}
+
+static double *take(const kind *of, const float *base, int64_t row, int64_t n, int64_t d) {
     double *out = td_alloc((size_t)(n * d) * sizeof *out);
     for (int64_t i = 0; i < n * d; i++) {
-        out[i] = (double)base[i / d * row + i % d];
+        float x = base[i / d * row + i % d];
+        out[i] = of == bf16_kind ? rounded_to_bf16(x) : (double)x;
     }
     return out;
 }
@@ -284,18 +312,20 @@ static void expect_zeros(const char *what, const float *at, int64_t row, int64_t
 }
 
 /* One head against its twin; g NULL: forward only. */
-static void check_head(const td_attention_f32_args *f, const td_attention_grad_f32_args *g,
-                       int64_t s, int64_t h) {
+static void check_head(const kind *of, const td_attention_f32_args *f,
+                       const td_attention_grad_f32_args *g, int64_t s, int64_t h) {
     int64_t d = f->head, shift = h * d, n_q, n_k;
     int64_t at_q = rows_of(f->q_starts, s, f->q_seq, f->q_row, f->n_q, &n_q) + shift;
     int64_t at_o = rows_of(f->q_starts, s, f->o_seq, f->o_row, f->n_q, &n_q) + shift;
     int64_t at_k = rows_of(f->kv_starts, s, f->kv_seq, f->kv_row, f->n_k, &n_k) + shift;
     int64_t keys = n_k;
     n_k = f->kv_seen == NULL ? n_k : f->kv_seen[s];
-    double *q = take(f->q + at_q, f->q_row, n_q, d), *k = take(f->k + at_k, f->kv_row, n_k, d);
-    double *v = take(f->v + at_k, f->kv_row, n_k, d);
-    double *d_o = take(g != NULL ? g->d_o + at_o : f->o + at_o, f->o_row, n_q, d);
+    double *q = take(of, f->q + at_q, f->q_row, n_q, d);
+    double *k = take(of, f->k + at_k, f->kv_row, n_k, d);
+    double *v = take(of, f->v + at_k, f->kv_row, n_k, d);
+    double *d_o = take(of, g != NULL ? g->d_o + at_o : f->o + at_o, f->o_row, n_q, d);
     twin t = {.n_q = n_q, .n_k = n_k, .d = d, .causal = f->causal, .q = q, .k = k, .v = v};
+    t.rounding = of->rounding;
     t.d_o = d_o;
     twin bound = t;
     double *const blocks[] = {q, k, v, d_o, results_new(&t), results_new(&bound)};
@@ -319,40 +349,91 @@ static void check_head(const td_attention_f32_args *f, const td_attention_grad_f
     }
 }
 
-static void check_heads(const td_attention_f32_args *f, const td_attention_grad_f32_args *g) {
+static void check_heads(const kind *of, const td_attention_f32_args *f,
+                        const td_attention_grad_f32_args *g) {
     for (int64_t i = 0; i < f->seqs * f->heads; i++) {
-        check_head(f, g, i / f->heads, i % f->heads);
+        check_head(of, f, g, i / f->heads, i % f->heads);
     }
 }
 
 void oracle_attention(const void *before, const void *after) {
     (void)before;
-    check_heads(after, NULL);
+    check_heads(f32_kind, after, NULL);
 }
 
 void oracle_attention_grad(const void *before, const void *after) {
     (void)before;
     const td_attention_grad_f32_args *args = after;
-    check_heads(&args->forward, args);
+    check_heads(f32_kind, &args->forward, args);
+}
+
+void oracle_attention_bf16(const void *before, const void *after) {
+    (void)before;
+    check_heads(bf16_kind, after, NULL);
+}
+
+void oracle_attention_grad_bf16(const void *before, const void *after) {
+    (void)before;
+    const td_attention_grad_bf16_args *args = after;
+    check_heads(bf16_kind, &args->forward, args);
+}
+
+/* qkv of the problem, rounded and stored as bf16, in place of its f32. */
+static void store_as_bf16(problem *p, uint16_t *q, uint16_t *kv) {
+    td_attention_f32_args *f = &p->args.forward;
+    const td_f32_to_bf16_args to_q = {.n = p->q_elements, .x = p->q, .y = q};
+    const td_f32_to_bf16_args to_kv = {.n = p->kv_elements, .x = p->kv, .y = kv};
+    td_f32_to_bf16__portable(&to_q, 0, td_f32_to_bf16_tiles(&to_q), NULL);
+    td_f32_to_bf16__portable(&to_kv, 0, td_f32_to_bf16_tiles(&to_kv), NULL);
+    f->q_bf16 = q;
+    f->k_bf16 = kv;
+    f->v_bf16 = kv + (f->v - f->k);
+    f->q = f->k = f->v = NULL;
+}
+
+static void same_results(const problem *a, const problem *b) {
+    cr_assert_arr_eq(a->o, b->o, (size_t)a->o_elements * sizeof(float));
+    cr_assert_arr_eq(a->dq, b->dq, (size_t)a->o_elements * sizeof(float));
+    cr_assert_arr_eq(a->dkv, b->dkv, (size_t)a->kv_elements * sizeof(float));
 }
 
 Test(attention, every_row_is_near_the_twin_and_equal_to_the_portable_one) {
+    EACH_KIND(of) {
+        for (uint64_t i = 0; i < N_SHAPES; i++) {
+            problem reference = make_problem(shapes[i], i);
+            run(find_row(of->forward, TD_ISA_PORTABLE), find_row(of->backward, TD_ISA_PORTABLE),
+                &reference);
+            TWIN_EACH_ROW(row, of->forward) {
+                problem p = make_problem(shapes[i], i);
+                run(row, find_row(of->backward, row->isa), &p);
+                for (int64_t s = 0; s < shapes[i].seqs; s++) {
+                    twin_named(row->name);
+                    check_head(of, &p.args.forward, &p.args, s, s % shapes[i].heads);
+                }
+                same_results(&p, &reference);
+                free_problem(&p);
+            }
+            free_problem(&reference);
+        }
+    }
+}
+
+Test(attention, operands_stored_as_bf16_give_the_same_bits) {
     for (uint64_t i = 0; i < N_SHAPES; i++) {
         problem reference = make_problem(shapes[i], i);
-        run(find_row(TD_OP_attention_f32, TD_ISA_PORTABLE),
-            find_row(TD_OP_attention_grad_f32, TD_ISA_PORTABLE), &reference);
-        TWIN_EACH_ROW(row, TD_OP_attention_f32) {
+        run(find_row(TD_OP_attention_bf16, TD_ISA_PORTABLE),
+            find_row(TD_OP_attention_grad_bf16, TD_ISA_PORTABLE), &reference);
+        uint16_t *q = td_alloc((size_t)reference.q_elements * sizeof *q);
+        uint16_t *kv = td_alloc((size_t)reference.kv_elements * sizeof *kv);
+        TWIN_EACH_ROW(row, TD_OP_attention_bf16) {
             problem p = make_problem(shapes[i], i);
-            run(row, find_row(TD_OP_attention_grad_f32, row->isa), &p);
-            for (int64_t s = 0; s < shapes[i].seqs; s++) {
-                twin_named(row->name);
-                check_head(&p.args.forward, &p.args, s, s % shapes[i].heads);
-            }
-            cr_assert_arr_eq(p.o, reference.o, (size_t)p.o_elements * sizeof(float));
-            cr_assert_arr_eq(p.dq, reference.dq, (size_t)p.o_elements * sizeof(float));
-            cr_assert_arr_eq(p.dkv, reference.dkv, (size_t)p.kv_elements * sizeof(float));
+            store_as_bf16(&p, q, kv);
+            run(row, find_row(TD_OP_attention_grad_bf16, row->isa), &p);
+            same_results(&p, &reference);
             free_problem(&p);
         }
+        td_free(q);
+        td_free(kv);
         free_problem(&reference);
     }
 }
@@ -369,8 +450,8 @@ Test(attention, the_twin_agrees_with_central_differences) {
             in[2][i] = td_rng_normal(&rng);
             d_o[i] = td_rng_normal(&rng);
         }
-        twin t = {N,   N,   D,   causal != 0, in[0],   in[1],  in[2],
-                  d_o, out, lse, grad[0],     grad[1], grad[2]};
+        twin t = {N,     N,   D,   causal != 0, 0,       in[0],   in[1],
+                  in[2], d_o, out, lse,         grad[0], grad[1], grad[2]};
         twin_head(&t);
         t.dq = ignored[0], t.dk = ignored[1], t.dv = ignored[2];
         for (int which = 0; which < 3; which++) {
@@ -390,23 +471,27 @@ Test(attention, the_twin_agrees_with_central_differences) {
     }
 }
 
-static void run_isa(td_isa isa, problem *p) {
-    run(find_row(TD_OP_attention_f32, isa), find_row(TD_OP_attention_grad_f32, isa), p);
+static void run_isa(const kind *of, td_isa isa, problem *p) {
+    run(find_row(of->forward, isa), find_row(of->backward, isa), p);
 }
+
+#define EACH_ROW(of, row)                                                                          \
+    EACH_KIND(of)                                                                                  \
+    TWIN_EACH_ROW(row, of->forward)
 
 /* What a causal row does not see may be anything, NaN and infinity too: bits of O before it, and of
  * dQ, do not change. */
 Test(attention, causal_rows_do_not_see_later_keys) {
     shape s = {1, 2, 64, 77, 77, true, false};
     int64_t width = s.heads * s.head;
-    TWIN_EACH_ROW(row, TD_OP_attention_f32) {
+    EACH_ROW(of, row) {
         for (int64_t cut = 1; cut < s.n_k; cut += 5) {
             problem a = make_problem(s, 40), b = make_problem(s, 40);
             for (int64_t i = cut * 2 * width; i < b.kv_elements; i++) {
                 b.kv[i] = i % 3 == 0 ? NAN : INFINITY;
             }
-            run_isa(row->isa, &a);
-            run_isa(row->isa, &b);
+            run_isa(of, row->isa, &a);
+            run_isa(of, row->isa, &b);
             size_t bytes = (size_t)(cut * width) * sizeof(float);
             cr_expect_eq(memcmp(a.o, b.o, bytes), 0, "%s o before %lld", row->name, (long long)cut);
             cr_expect_eq(memcmp(a.dq, b.dq, bytes), 0, "%s dq before %lld", row->name,
@@ -421,14 +506,14 @@ Test(attention, causal_rows_do_not_see_later_keys) {
 /* The other way round: keys get no gradient from queries before them, whatever those hold. */
 Test(attention, causal_keys_get_nothing_from_earlier_rows) {
     shape s = {1, 1, 64, 77, 77, true, false};
-    TWIN_EACH_ROW(row, TD_OP_attention_f32) {
+    EACH_ROW(of, row) {
         for (int64_t cut = 1; cut < s.n_k; cut += 5) {
             problem a = make_problem(s, 42), b = make_problem(s, 42);
             for (int64_t i = 0; i < cut * s.head; i++) {
                 b.q[i] = b.d_o[i] = NAN;
             }
-            run_isa(row->isa, &a);
-            run_isa(row->isa, &b);
+            run_isa(of, row->isa, &a);
+            run_isa(of, row->isa, &b);
             int64_t from = cut * 2 * s.head;
             cr_expect_eq(
                 memcmp(a.dkv + from, b.dkv + from, (size_t)(a.kv_elements - from) * sizeof(float)),
@@ -442,10 +527,10 @@ Test(attention, causal_keys_get_nothing_from_earlier_rows) {
 
 Test(attention, a_nan_stays_in_its_rows) {
     shape s = {1, 1, 64, 50, 50, false, false};
-    TWIN_EACH_ROW(row, TD_OP_attention_f32) {
+    EACH_ROW(of, row) {
         problem p = make_problem(s, 41);
         p.q[30 * 64 + 5] = NAN;
-        run_isa(row->isa, &p);
+        run_isa(of, row->isa, &p);
         for (int64_t i = 0; i < 50; i++) {
             cr_expect_eq(isnan(p.o[i * 64]) != 0, i == 30);
             cr_expect_eq(isnan(p.lse[i]) != 0, i == 30);
@@ -458,7 +543,7 @@ Test(attention, a_nan_stays_in_its_rows) {
  * sums to 1, so that V = 1 gives O = 1. */
 Test(attention, large_scores_stay_finite_and_probabilities_sum_to_one) {
     shape s = {1, 2, 64, 77, 77, false, false};
-    TWIN_EACH_ROW(row, TD_OP_attention_f32) {
+    EACH_ROW(of, row) {
         for (int causal = 0; causal < 2; causal++) {
             s.causal = causal != 0;
             problem p = make_problem(s, 43);
@@ -469,9 +554,9 @@ Test(attention, large_scores_stay_finite_and_probabilities_sum_to_one) {
             for (int64_t i = 0; i < p.kv_elements; i++) {
                 p.kv[i] = i / width % 2 == 1 ? 1.0f : p.kv[i];
             }
-            run_isa(row->isa, &p);
+            run_isa(of, row->isa, &p);
             for (int64_t i = 0; i < p.o_elements; i++) {
-                cr_assert(fabs((double)p.o[i] - 1) <= 1e-6);
+                cr_assert(fabs((double)p.o[i] - 1) <= 1e-6 + of->rounding);
             }
             for (int64_t i = 0; i < p.kv_elements; i++) {
                 cr_assert(isfinite(p.dkv[i]));
@@ -485,19 +570,20 @@ Test(attention, large_scores_stay_finite_and_probabilities_sum_to_one) {
  * queries equal, the rows of dK sum to zero. */
 Test(attention, gradients_of_scores_sum_to_zero) {
     shape s = {1, 1, 32, 45, 61, false, false};
-    TWIN_EACH_ROW(row, TD_OP_attention_f32) {
+    EACH_ROW(of, row) {
         problem p = make_problem(s, 44);
         for (int64_t i = s.head; i < p.q_elements; i++) {
             p.q[i] = p.q[i % s.head];
         }
-        run_isa(row->isa, &p);
+        run_isa(of, row->isa, &p);
         for (int64_t c = 0; c < s.head; c++) {
             double sum = 0, size = 0;
             for (int64_t j = 0; j < s.n_k; j++) {
                 sum += (double)p.dkv[j * 2 * s.head + c];
                 size += fabs((double)p.dkv[j * 2 * s.head + c]);
             }
-            cr_assert(fabs(sum) <= 1e-5 * size && size > 0.1, "%s: %g of %g", row->name, sum, size);
+            cr_assert(fabs(sum) <= (1e-5 + of->rounding) * size && size > 0.1, "%s: %g of %g",
+                      row->name, sum, size);
         }
         free_problem(&p);
     }

@@ -155,7 +155,7 @@ static void attention_free(attention *a) {
 }
 
 /* Padding holds numbers, as it would after a forward pass: only its output's gradient is zero. */
-Test(ragged, causal_attention_of_packed_sequences) {
+static void check_packed(td_op_id forward, td_op_id backward) {
     enum { ALL = SEQS * TOKENS };
     float *qkv = twin_floats(ALL * 3 * SIZE, 7, 1), *cleared = twin_floats(ALL * 3 * SIZE, 7, 1);
     float *packed_qkv = pack(cleared, 3 * SIZE), *d_o = twin_floats(ALL * SIZE, 8, 1);
@@ -167,8 +167,8 @@ Test(ragged, causal_attention_of_packed_sequences) {
     packed.args.forward.q_starts = packed.args.forward.kv_starts = seq;
     attention *both[] = {&padded, &packed};
     for (int i = 0; i < 2; i++) {
-        twin_each_row(TD_OP_attention_f32, &both[i]->args.forward, nothing);
-        twin_each_row(TD_OP_attention_grad_f32, &both[i]->args, nothing);
+        twin_each_row(forward, &both[i]->args.forward, nothing);
+        twin_each_row(backward, &both[i]->args, nothing);
     }
     for (int64_t s = 0; s < SEQS; s++) {
         same("o", packed.o + seq[s] * SIZE, padded.o + s * TOKENS * SIZE, lengths[s] * SIZE);
@@ -178,6 +178,12 @@ Test(ragged, causal_attention_of_packed_sequences) {
     attention_free(&padded);
     attention_free(&packed);
     td_free(cleared);
+}
+
+Test(ragged, causal_attention_of_packed_sequences) {
+    check_packed(TD_OP_attention_f32, TD_OP_attention_grad_f32);
+    /* Pairs begin in each sequence, so the bits are those of padded ones. */
+    check_packed(TD_OP_attention_bf16, TD_OP_attention_grad_bf16);
 }
 
 /* The last query of each sequence alone, over packed keys or over padded ones of which it sees a

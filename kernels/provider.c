@@ -17,6 +17,11 @@ typedef int dnnl_sgemm_fn(char a_trans, char b_trans, int64_t m, int64_t n, int6
                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
                           float *c, int64_t ldc);
 
+/* In the library, though in none of its headers. */
+typedef int dnnl_gemm_bf16_fn(char a_trans, char b_trans, int64_t m, int64_t n, int64_t k,
+                              float alpha, const uint16_t *a, int64_t lda, const uint16_t *b,
+                              int64_t ldb, float beta, float *c, int64_t ldc);
+
 /* The wrapper of libxsmm_peer.c: column-major, sizes and flags as BLAS has them. */
 typedef bool xsmm_sgemm_fn(char a_trans, char b_trans, int m, int n, int k, float alpha,
                            const float *a, int lda, const float *b, int ldb, float beta, float *c,
@@ -29,6 +34,7 @@ typedef struct library {
     char version[48], core[32];
     cblas_sgemm_fn *cblas_sgemm;
     dnnl_sgemm_fn *dnnl_sgemm;
+    dnnl_gemm_bf16_fn *dnnl_gemm_bf16; /* NULL: it has none, or none for this CPU */
     xsmm_sgemm_fn *xsmm_sgemm;
     void (*set_threads)(int);
     void (*set_threads_64)(int64_t);
@@ -147,6 +153,9 @@ static td_status open_onednn(td_isa isa, library *out) {
     snprintf(out->version, sizeof out->version, "%d.%d.%d", v->major, v->minor, v->patch);
     /* Bits of dnnl_cpu_isa_t: 0x7 AVX2, 0x20 the AVX-512 of servers, 0x80 its bf16. */
     int bits = effective();
+    if (bits & 0x80) {
+        TD_TRY(find(handle, file, "dnnl_gemm_bf16bf16f32", &out->dnnl_gemm_bf16));
+    }
     snprintf(out->core, sizeof out->core, "%s",
              bits & 0x20 ? (bits & 0x80 ? "avx512_core_bf16" : "avx512_core")
                          : ((bits & 0x7) == 0x7 ? "avx2" : "below avx2"));
@@ -221,6 +230,18 @@ bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
     bool fits = args->m <= INT_MAX && args->n <= INT_MAX && args->k <= INT_MAX &&
                 args->lda <= INT_MAX && args->ldb <= INT_MAX && args->ldc <= INT_MAX;
     return plain && fits;
+}
+
+bool td_provider_has_bf16(const td_provider *provider) {
+    return ((const library *)(const void *)provider)->dnnl_gemm_bf16 != NULL;
+}
+
+bool td_provider_gemm_bf16(const td_provider *provider, const td_gemm_bf16_args *args) {
+    TD_ASSERT(td_provider_gemm_fits(args) && td_provider_has_bf16(provider));
+    const library *l = (const library *)(const void *)provider;
+    return l->dnnl_gemm_bf16(args->a_trans ? 'T' : 'N', args->b_trans ? 'T' : 'N', args->m, args->n,
+                             args->k, 1.0f, args->a_bf16, args->lda, args->b_bf16, args->ldb,
+                             args->accumulate ? 1.0f : 0.0f, args->c, args->ldc) == 0;
 }
 
 bool td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args) {

@@ -444,9 +444,8 @@ typedef struct td_sumsq_f32_args {
 /* torch's AdamW, one flat pass. g' = grad_scale * g; m = fma(beta1, m, (1-beta1) g'); v =
  * fma(beta2, v, ((1-beta2) g') g'); d = sqrt(v) * rsqrt_bc2 + eps; p = fma(-lr_bc1, m / d, p *
  * decay). decay is 1 - lr * weight_decay where element i lies in a decayed range, 1 elsewhere:
- * ranges are ascending, disjoint [first, last). p_bf16, where it is set, gets the new p rounded.
- * The scalars live in *step, so that a program built once can be run with new values. Tile: 16,384
- * elements. */
+ * ranges are ascending, disjoint [first, last). The scalars live in *step, so that a program built
+ * once can be run with new values. Tile: 16,384 elements. */
 typedef struct td_adamw_step {
     float beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
     float lr_bc1;     /* lr / (1 - beta1^t) */
@@ -457,7 +456,6 @@ typedef struct td_adamw_step {
 typedef struct td_adamw_f32_args {
     int64_t n;
     float *p, *m, *v;
-    uint16_t *p_bf16;
     const float *g;
     const td_adamw_step *step;
     const int64_t (*ranges)[2];

@@ -302,7 +302,7 @@ static td_status allocate_example(const example_case *spec, td_kernel_example **
 
 static td_status create(const example_case *spec, uint64_t seed,
                         td_kernel_example_placement placement, td_kernel_example **out) {
-    td_kernel_example *example;
+    td_kernel_example *example = NULL;
     TD_TRY(allocate_example(spec, &example));
     example->placement = placement;
     example->seed = seed;
@@ -335,7 +335,7 @@ td_status td_kernel_example_create_at(td_op_id op, int size_class, int64_t case_
 td_status td_kernel_example_outline(td_op_id op, int size_class, int64_t case_index,
                                     td_kernel_example **out) {
     const example_case *spec;
-    td_kernel_example *example;
+    td_kernel_example *example = NULL;
     TD_TRY(find_case(op, size_class, case_index, &spec));
     TD_TRY(allocate_example(spec, &example));
     example_build(example);

@@ -268,7 +268,8 @@ void td_vision_plan(const td_build *build, td_tower *tower, td_plan *inputs) {
     }
 }
 
-/* The patches of an image as a matrix; with class token and positions as rows of tokens_in. */
+/* The patches of an image as a matrix; their product, in a buffer that the blocks use afterwards;
+ * with class token and positions as rows of tokens_in. */
 static int patch_forward(const td_build *build, td_tower *tower, int phase) {
     const td_model_config *config = build->config;
     bool clip = config->family == TD_FAMILY_CLIP, all = tower->kept == tower->n_patches;
@@ -284,16 +285,16 @@ static int patch_forward(const td_build *build, td_tower *tower, int phase) {
                                             .tokens = tower->tokens,
                                             .width = tower->shape->width,
                                             .position = all ? NULL : tower->position,
-                                            .patches = tower->embedded,
+                                            .patches = tower->wide,
                                             .cls = clip ? td_layer_weight(build, TD_ROLE_v_class, 0)
                                                         : NULL,
                                             .pos = td_layer_weight(build, TD_ROLE_v_pos, 0),
                                             .x = tower->tokens_in};
     phase = td_layer_op(&at, phase, TD_OP_im2col_f32, &im2col, "patchify", "im2col");
     td_program_vary(build->program, offsetof(td_im2col_f32_args, images), &tower->images);
-    phase = td_layer_linear(&at, phase, "patch", b * tower->kept, column, tower->shape->width,
-                            tower->patches, TD_ROLE_v_patch_w,
-                            &(td_linear_extra){.y = tower->embedded});
+    phase =
+        td_layer_linear(&at, phase, "patch", b * tower->kept, column, tower->shape->width,
+                        tower->patches, TD_ROLE_v_patch_w, &(td_linear_extra){.y = tower->wide});
     return td_layer_op(&at, phase, TD_OP_tokens_assemble_f32, &assemble, "patchify", "assemble");
 }
 
@@ -304,9 +305,9 @@ int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *
     bool clip = config->family == TD_FAMILY_CLIP;
     td_layer at = {build, 'v', -1, NULL};
     tower->patches = TD_PLAN_ARRAY(build->plan, float, b * tower->kept * column);
-    tower->embedded = TD_PLAN_ARRAY(build->plan, float, b * tower->kept * width);
     float *x = TD_PLAN_ARRAY(build->plan, float, m *width);
     tower->tokens_in = clip ? TD_PLAN_ARRAY(build->plan, float, m *width) : x;
+    td_stack_plan(build, tower, x);
     if (build->training) {
         sort_positions(build, tower, phase);
     }
@@ -317,7 +318,6 @@ int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *
         phase = td_layer_norm(&at, phase, "pre", m, width, tower->tokens_in, TD_ROLE_v_pre_w, x,
                               tower->mean_pre, tower->rstd_pre);
     }
-    td_stack_plan(build, tower, x);
     phase = td_stack_forward(build, tower, phase);
     return clip ? head_forward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, z)
                 : map_forward(build, tower, phase, z);

@@ -91,7 +91,7 @@ typedef struct td_tower {
     int32_t *position;              /* of each row */
     int32_t *order, *start;         /* text: rows by token id */
     int32_t *pos_order, *pos_start; /* rows by position */
-    float *patches, *embedded;      /* vision: im2col and its product */
+    float *patches;                 /* vision: im2col */
     float *tokens_in, *mean_pre, *rstd_pre; /* vision, clip: input of ln_pre */
     float *pooled, *mean_post, *rstd_post,
         *normed; /* rows of ln_post: pooled ones, or all tokens in siglip's vision */

@@ -20,6 +20,7 @@
 #include "bench/fingerprint.h"
 #include "bench/gbench.h"
 #include "bench/mpi_peer.h"
+#include "bench/page.h"
 #include "bench/selection_file.h"
 #include "bench/plan.h"
 #include "bench/profile.h"
@@ -29,7 +30,6 @@
 #include "collectives/schedule.h"
 #include "kernels/kernel.h"
 #include "reports/coll_tables.h"
-#include "reports/render.h"
 
 typedef struct bench_options {
     const char *suite, *layouts, *out, *data, *mpi, *format, *inject, *select;
@@ -572,7 +572,7 @@ static td_status conclude(run *r) {
     TD_TRY(finish_header(r));
     td_progress_clear(&r->progress);
     if (!r->options->no_report) {
-        TD_TRY(td_report_render(r->directory, NULL));
+        TD_TRY(td_page_write(r->directory, NULL));
     }
     if (r->options->format) {
         TD_TRY(td_print_collectives(r->directory, r->options->format));

@@ -2,9 +2,9 @@
 #include <stdio.h>
 
 #include "base/options.h"
+#include "bench/page.h"
 #include "bench/verbs.h"
 #include "reports/coll_tables.h"
-#include "reports/render.h"
 
 typedef struct report_options {
     const char *title, *format;
@@ -53,7 +53,7 @@ td_status td_verb_report(int argc, char **argv) {
     if (chosen.format) {
         return td_print_collectives(directory, chosen.format);
     }
-    TD_TRY(td_report_render(directory, chosen.title));
+    TD_TRY(td_page_write(directory, chosen.title));
     printf("%s/report.html\n", directory);
     return TD_OK;
 }

@@ -231,6 +231,11 @@ enum { TD_EXPLAIN_RANKS = 16 };
 struct td_text;
 td_status td_schedule_explain(const struct td_collective *row, int ranks, struct td_text *out);
 
+/* The same as HTML: a grid of ranks by chunks before the first round and after each in which ranks
+ * talk, without scratch vectors, every number as above, darker with every rank that is in it. The
+ * row has a schedule that fits. */
+td_status td_schedule_draw(const struct td_collective *row, int ranks, struct td_text *out);
+
 /* The schedule of a row; how many segments the pipelined ones use for blocks of so many bytes. */
 td_status td_collective_schedule(const struct td_collective *row, int ranks, int root, int segments,
                                  bool in_place, td_moves *out);

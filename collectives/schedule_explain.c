@@ -249,11 +249,7 @@ static void put_rounds(const story *t, const halves *h) {
     }
 }
 
-static td_status tell(const td_collective *row, const td_linked *linked, const halves *h,
-                      story *t) {
-    td_watch watch = {wrote, t};
-    TD_TRY(td_schedule_watch(t->s, linked, row->id, in_place, &watch));
-    carry_over(t);
+static td_status tell(const halves *h, const story *t) {
     td_schedule_cost cost;
     TD_TRY(td_schedule_cost_of(t->s, &cost));
     td_text_printf(t->out, "%d ranks, %d round%s", t->s->ranks, cost.rounds,
@@ -269,18 +265,99 @@ static td_status tell(const td_collective *row, const td_linked *linked, const h
     return td_text_status(t->out);
 }
 
-static td_status explain_moves(const td_collective *row, td_moves *s, td_text *out) {
+/* ---- picture ---- */
+
+enum { CELL_WIDTH = 62, CELL_HEIGHT = 24, LABEL_WIDTH = 50, HEAD_HEIGHT = 20 };
+
+/* One number of the vector in a rank: the more ranks are in it, the darker. */
+static void put_cell(const story *t, int round, int rank, int chunk) {
+    td_buffer vector = td_physical(TD_BUFFER_OUT, in_place);
+    const held *h = held_at(t, round, rank, vector, chunk);
+    char text[HELD_TEXT];
+    print_held(h, chunk, text);
+    int x = LABEL_WIDTH + chunk * CELL_WIDTH, y = HEAD_HEIGHT + rank * CELL_HEIGHT;
+    td_text_printf(t->out,
+                   "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill-opacity=\"%.2f\"/>"
+                   "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>",
+                   x, y, CELL_WIDTH - 2, CELL_HEIGHT - 2,
+                   0.6 * (double)__builtin_popcountll(h->ranks) / t->s->ranks,
+                   x + CELL_WIDTH / 2 - 1, y + 16, text);
+}
+
+static void put_grid(const story *t, int round, const char *title) {
+    int ranks = t->s->ranks, chunks = td_chunks(t->s);
+    td_text_printf(t->out,
+                   "<figure class=\"grid\"><figcaption>%s</figcaption>"
+                   "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">",
+                   title, LABEL_WIDTH + chunks * CELL_WIDTH, HEAD_HEIGHT + ranks * CELL_HEIGHT,
+                   title);
+    for (int chunk = 0; chunk < chunks; chunk++) {
+        td_text_printf(t->out, "<text x=\"%d\" y=\"14\" text-anchor=\"middle\">chunk %d</text>",
+                       LABEL_WIDTH + chunk * CELL_WIDTH + CELL_WIDTH / 2 - 1, chunk);
+    }
+    for (int rank = 0; rank < ranks; rank++) {
+        td_text_printf(t->out, "<text x=\"0\" y=\"%d\">rank %d</text>",
+                       HEAD_HEIGHT + rank * CELL_HEIGHT + 16, rank);
+        for (int chunk = 0; chunk < chunks; chunk++) {
+            put_cell(t, round, rank, chunk);
+        }
+    }
+    td_text_puts(t->out, "</svg></figure>\n");
+}
+
+static bool talks_in(const td_moves *s, int round) {
+    for (int i = 0; i < s->n_moves; i++) {
+        if (s->moves[i].round == round && s->moves[i].peer != s->moves[i].rank) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static td_status draw(const halves *h, const story *t) {
+    put_grid(t, TD_ROUND_ENTERED, "before");
+    for (int round = 0, number = 0; round < t->s->rounds; round++) {
+        const td_collective *half = round < h->round ? h->first : h->second;
+        char title[64];
+        if (!talks_in(t->s, round)) {
+            continue;
+        }
+        snprintf(title, sizeof title, "after round %d%s%s", ++number, half == NULL ? "" : ", ",
+                 half == NULL ? "" : half->operation);
+        put_grid(t, round, title);
+    }
+    return td_text_status(t->out);
+}
+
+/* ---- entries ---- */
+
+typedef td_status teller(const halves *h, const story *t);
+
+static td_status follow(const td_collective *row, td_moves *s, teller *told, td_text *out) {
     halves h;
     td_linked linked;
     story t = {.s = s, .out = out};
+    td_watch watch = {wrote, &t};
     TD_TRY(find_halves(s, &h));
     TD_TRY(td_schedule_link(s, in_place, -1, &linked));
     t.all = td_alloc_zero((size_t)(s->rounds + 1) * (size_t)s->ranks * TD_BUFFER_COUNT *
                           (size_t)td_chunks(s) * sizeof *t.all);
-    td_status status = t.all != NULL ? tell(row, &linked, &h, &t)
+    td_status status = t.all != NULL ? td_schedule_watch(s, &linked, row->id, in_place, &watch)
                                      : td_fail(TD_ENOMEM, "what %d ranks hold", s->ranks);
+    if (status == TD_OK) {
+        carry_over(&t);
+        status = told(&h, &t);
+    }
     td_free(t.all);
     td_linked_destroy(&linked);
+    return status;
+}
+
+static td_status with_schedule(const td_collective *row, int ranks, teller *told, td_text *out) {
+    td_moves s;
+    TD_TRY(td_collective_schedule(row, ranks, 0, row->segmented ? ranks : 1, true, &s));
+    td_status status = follow(row, &s, told, out);
+    td_schedule_destroy(&s);
     return status;
 }
 
@@ -296,9 +373,10 @@ td_status td_schedule_explain(const td_collective *row, int ranks, td_text *out)
         td_text_printf(out, "not made for %d ranks\n", ranks);
         return td_text_status(out);
     }
-    td_moves s;
-    TD_TRY(td_collective_schedule(row, ranks, 0, row->segmented ? ranks : 1, true, &s));
-    td_status status = explain_moves(row, &s, out);
-    td_schedule_destroy(&s);
-    return status;
+    return with_schedule(row, ranks, tell, out);
+}
+
+td_status td_schedule_draw(const td_collective *row, int ranks, td_text *out) {
+    TD_ASSERT(ranks >= 2 && ranks <= TD_EXPLAIN_RANKS && row->generate != NULL);
+    return with_schedule(row, ranks, draw, out);
 }

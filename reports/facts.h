@@ -29,6 +29,7 @@ typedef struct td_facts {
     const json_t *machine, *run; /* of the header; may be NULL */
     td_fact *rows;
     int n_rows;
+    const char *ring; /* td_report_render's */
 } td_facts;
 
 td_status td_facts_create(const td_record_set *set, td_facts *out);

@@ -244,6 +244,9 @@ static void write_section(td_text *out, const td_section *section) {
                    section->title);
     td_html_escape(out, section->lead.data);
     td_text_puts(out, "</p>\n");
+    if (section->drawing.size > 0) {
+        td_text_append(out, section->drawing.data, section->drawing.size);
+    }
     write_charts(out, section);
     for (int t = 0; t < section->n_tables; t++) {
         td_table_html(out, &section->tables[t]);
@@ -254,7 +257,7 @@ static void write_section(td_text *out, const td_section *section) {
         td_text_puts(out, "</code></pre>\n");
     }
     td_text_puts(out, "</section>\n");
-    out->failed |= section->lead.failed || section->command.failed;
+    out->failed |= section->lead.failed || section->command.failed || section->drawing.failed;
 }
 
 static void write_html(td_text *out, const td_facts *facts, const char *title,
@@ -390,10 +393,11 @@ static td_status render(const td_facts *facts, const char *directory, const char
     return status != TD_OK ? status : second != TD_OK ? second : third;
 }
 
-td_status td_report_render(const char *directory, const char *title) {
+td_status td_report_render(const char *directory, const char *title, const char *ring) {
     td_record_set set;
     td_facts facts;
     TD_TRY(td_facts_read(directory, &set, &facts));
+    facts.ring = ring;
     td_status status = render(&facts, directory, title);
     td_facts_destroy(&facts);
     td_record_set_free(&set);

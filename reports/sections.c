@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "reports/coll_choice.h"
 #include "reports/sections.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "reports/coll_choice.h"
+
 void td_section_destroy(td_section *section) {
     td_text_destroy(&section->lead);
     td_text_destroy(&section->command);
+    td_text_destroy(&section->drawing);
     json_decref(section->charts);
     for (int i = 0; i < section->n_tables; i++) {
         td_table_destroy(&section->tables[i]);
@@ -278,6 +280,15 @@ void td_section_collectives(const td_facts *facts, td_section *section) {
     *section = (td_section){.id = "collectives", .title = "Collectives"};
     if (count_family(facts, "coll") == 0) {
         return;
+    }
+    if (facts->ring != NULL) {
+        td_text_puts(&section->drawing,
+                     "<p>A ring allreduce is a reduce-scatter, which leaves every rank one summed "
+                     "chunk, and an allgather, which spreads them. Four ranks with four chunks "
+                     "each; 0+3 is the sum of what ranks 0 and 3 brought:</p>\n"
+                     "<div class=\"grids\">");
+        td_text_puts(&section->drawing, facts->ring);
+        td_text_puts(&section->drawing, "</div>\n");
     }
     collective_chart(facts, section, "allreduce", true);
     collective_chart(facts, section, "allreduce", false);

@@ -13,6 +13,7 @@ enum { TD_SECTION_TABLES = 4 };
 typedef struct td_section {
     const char *id, *title;
     td_text lead, command;
+    td_text drawing; /* HTML, shown after the sentence */
     json_t *charts; /* array of chart objects as page.js reads them */
     td_table tables[TD_SECTION_TABLES];
     int n_tables;

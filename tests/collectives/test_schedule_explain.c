@@ -2,6 +2,8 @@
  * Schedules as text: the ring to the letter, and what every text ends with.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -143,4 +145,38 @@ Test(schedule_explain, says_when_there_is_nothing_to_show) {
     explain("allgather", "neighbor", 3, &text);
     cr_assert_not_null(strstr(text.data, "\nnot made for 3 ranks\n"));
     td_text_destroy(&text);
+}
+
+static int count_of(const char *text, const char *what) {
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strlen(what)) {
+        n++;
+    }
+    return n;
+}
+
+/* The picture says what the text says: sums of all four ranks first where reduce-scatter leaves
+ * them, four after round 3, then four more with every round of allgather. */
+Test(schedule_explain, the_picture_of_a_ring) {
+    td_text drawn = {0};
+    cr_assert_eq(td_schedule_draw(td_collective_find("allreduce", "ring"), 4, &drawn), TD_OK, "%s",
+                 td_error());
+    cr_expect_eq(count_of(drawn.data, "<svg "), 7);
+    cr_expect_eq(count_of(drawn.data, "</svg>"), 7);
+    cr_expect_eq(count_of(drawn.data, "<rect "), 7 * 16);
+    const char *grid = drawn.data;
+    for (int round = 1; round <= 6; round++) {
+        char title[64], next[64];
+        snprintf(title, sizeof title, "<figcaption>after round %d, %s<", round,
+                 round <= 3 ? "reduce_scatter" : "allgather");
+        snprintf(next, sizeof next, "<figcaption>after round %d,", round + 1);
+        grid = strstr(grid, title);
+        cr_assert_not_null(grid, "%s", title);
+        const char *end = strstr(grid, next);
+        char *one = strndup(grid, end != NULL ? (size_t)(end - grid) : strlen(grid));
+        cr_expect_eq(count_of(one, ">0+1+2+3<"), round < 3 ? 0 : 4 * (round - 2), "round %d",
+                     round);
+        free(one);
+    }
+    td_text_destroy(&drawn);
 }

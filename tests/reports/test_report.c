@@ -27,6 +27,8 @@ static void write_records(const char *data, size_t size) {
     cr_assert_eq(td_file_write(path, data, size), TD_OK);
 }
 
+static const char drawing[] = "<svg>ring</svg>";
+
 static void render_golden(void) {
     char *data;
     size_t size;
@@ -34,7 +36,7 @@ static void render_golden(void) {
     cr_assert_eq(td_file_read(TD_GOLDEN "/report.jsonl", &data, &size), TD_OK);
     write_records(data, size);
     td_free(data);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK, "%s", td_error());
+    cr_assert_eq(td_report_render(directory, NULL, drawing), TD_OK, "%s", td_error());
 }
 
 static int count(const char *text, const char *word) {
@@ -52,6 +54,9 @@ Test(report, page_answers_in_its_first_screen, .init = render_golden) {
     cr_assert_neq(strstr(html, "times openblas"), NULL);
     cr_assert_neq(strstr(html, "libopenblas is not installed"), NULL);
     cr_assert_neq(strstr(html, "the same, bit for bit"), NULL);
+    const char *collectives = strstr(html, "<h2>Collectives</h2>");
+    cr_assert_not_null(collectives);
+    cr_assert_not_null(strstr(collectives, "<div class=\"grids\"><svg>ring</svg></div>"));
     td_free(html);
 }
 
@@ -84,7 +89,7 @@ Test(report, nothing_is_fetched, .init = render_golden) {
 
 Test(report, same_records_same_bytes, .init = render_golden) {
     char *first = read_output("report.html");
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, drawing), TD_OK);
     char *second = read_output("report.html");
     cr_assert_str_eq(first, second);
     td_free(first);
@@ -97,7 +102,7 @@ Test(report, text_from_records_cannot_end_an_element, .init = render_golden) {
         "{\"schema\":1,\"case\":\"kernel/gemm_f32/x/</script><b>\",\"layout\":\"p1xt1\",\"status\":"
         "\"ok\",\"value\":1,\"unit\":\"GFLOP/s\",\"check\":{\"ok\":true}}\n";
     write_records(records, sizeof records - 1);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
     char *html = read_output("report.html");
     cr_assert_eq(strstr(html, "<script>alert(1)"), NULL);
     cr_assert_eq(strstr(html, "</script><b>"), NULL);
@@ -112,7 +117,7 @@ Test(report, rows_that_this_host_cannot_run_are_counted_on_the_first_page, .init
         "{\"schema\":1,\"case\":\"kernel/gelu_f32/x/n1\",\"layout\":\"p1xt1\",\"status\":\"ok\","
         "\"value\":1,\"unit\":\"GFLOP/s\",\"check\":{\"ok\":true}}\n";
     write_records(records, sizeof records - 1);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
     static const char *const names[] = {"report.html", "report.md"};
     for (int i = 0; i < 2; i++) {
         char *page = read_output(names[i]);
@@ -138,7 +143,7 @@ Test(report, losses_stand_against_the_tiled_way, .init = render_golden) {
         "b64-e8\",\"layout\":\"p1xt2\",\"status\":\"skipped\","
         "\"reason\":\"too much\",\"check\":{\"ok\":false}}\n";
     write_records(records, sizeof records - 1);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
     char *html = read_output("report.html");
     cr_assert_neq(strstr(html, "<section id=\"losses\">"), NULL);
     cr_assert_neq(strstr(html, "up to 2.50 times as long"), NULL);
@@ -160,7 +165,7 @@ Test(report, gemm_stands_against_the_fastest_library, .init = render_golden) {
                     ROW("attention_f32/x/n1", "slow", "1");
 #undef ROW
     write_records(records, sizeof records - 1);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
     char *html = read_output("report.html");
     cr_assert_neq(strstr(html, "over 1 shared case it runs at 0.75 times the fastest library"),
                   NULL);
@@ -178,7 +183,7 @@ Test(report, disturbed_ceilings_are_named, .init = render_golden) {
         "\"name\":\"fma_f32\",\"value\":9,\"unit\":\"GFLOP/s\",\"share\":0.9,"
         "\"disturbed\":\"by a neighbour\"}]}\n";
     write_records(records, sizeof records - 1);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
     char *html = read_output("report.html");
     cr_assert_neq(strstr(html, "1 ceiling disturbed, and how"), NULL);
     cr_assert_neq(strstr(html, "p1xt1: by a neighbour"), NULL);
@@ -201,7 +206,7 @@ Test(report, failures_stand_first_and_differing_answers_are_named, .init = rende
         "n1\",\"layout\":\"p1xt1\",\"status\":\"failed\","
         "\"reason\":\"3 elements differ\",\"check\":{\"ok\":false}}\n";
     write_records(records, sizeof records - 1);
-    cr_assert_eq(td_report_render(directory, NULL), TD_OK);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
     char *html = read_output("report.html");
     const char *failures = strstr(html, "class=\"failures\"");
     cr_assert(failures != NULL && failures < strstr(html, "class=\"strip\""));

@@ -39,7 +39,7 @@ typedef struct bench_options {
 
 static const td_option options_table[] = {
     {"suite", TD_OPTION_CHOICE, offsetof(bench_options, suite), 0, 0, "quick|full", "NAME",
-     "which cases: quick (below 5 minutes on 2 cores) or full"},
+     "which cases: quick (about 6 minutes on 2 cores) or full"},
     {"layouts", TD_OPTION_TEXT, offsetof(bench_options, layouts), 0, 0, NULL, "LIST",
      "comma-separated; default: one worker, all workers, as many ranks (threads, processes)"},
     {"out", TD_OPTION_TEXT, offsetof(bench_options, out), 0, 0, NULL, "DIR",

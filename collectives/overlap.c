@@ -21,6 +21,7 @@ struct td_overlap {
     uint32_t first_offer; /* value of `offered` before this call; equal in all ranks */
     int64_t pieces[TD_OVERLAP_PIECES][2];
     int workers;
+    void *block; /* that `worker` lies in, at a whole line */
     overlap_worker *worker;
 };
 
@@ -28,18 +29,20 @@ td_status td_overlap_create(td_comm *comm, float *buffer, int64_t count, int64_t
                             int n, td_overlap **out) {
     int workers = comm->rank->workers;
     td_overlap *o = td_alloc_zero(sizeof *o);
-    overlap_worker *worker = td_alloc_zero((size_t)workers * sizeof *worker);
+    unsigned char *block = td_alloc_zero((size_t)workers * sizeof(overlap_worker) + TD_ALIGN);
     TD_ASSERT(n <= TD_OVERLAP_PIECES);
-    if (o == NULL || worker == NULL) {
+    if (o == NULL || block == NULL) {
         td_free(o);
-        td_free(worker);
+        td_free(block);
         return td_fail(TD_ENOMEM, "an allreduce in %d pieces", n);
     }
-    *o = (td_overlap){.comm = comm,
-                      .call = {.in = buffer, .out = buffer, .count = count, .dtype = TD_F32},
-                      .n = n,
-                      .workers = workers,
-                      .worker = worker};
+    *o = (td_overlap){
+        .comm = comm,
+        .call = {.in = buffer, .out = buffer, .count = count, .dtype = TD_F32},
+        .n = n,
+        .workers = workers,
+        .block = block,
+        .worker = (overlap_worker *)(void *)(block + TD_ALIGN - (uintptr_t)block % TD_ALIGN)};
     memcpy(o->pieces, pieces, (size_t)n * sizeof *pieces);
     *out = o;
     return TD_OK;
@@ -47,7 +50,7 @@ td_status td_overlap_create(td_comm *comm, float *buffer, int64_t count, int64_t
 
 void td_overlap_destroy(td_overlap *o) {
     if (o != NULL) {
-        td_free(o->worker);
+        td_free(o->block);
         td_free(o);
     }
 }

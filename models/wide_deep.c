@@ -74,6 +74,11 @@ static td_status list_tensors(td_wide_deep *model) {
 }
 
 static void init_tensors(td_wide_deep *model) {
+    float *const flats[] = {model->params, model->m, model->v};
+    for (size_t i = 0; i < sizeof flats / sizeof flats[0]; i++) {
+        memset(flats[i], 0, (size_t)model->flat * sizeof(float));
+    }
+    memset(model->grads, 0, (size_t)model->total * sizeof(float));
     for (int t = 0; t < model->n_tensors; t++) {
         const td_wd_tensor *tensor = &model->tensors[t];
         td_rng rng = td_rng_make(model->options.seed, TD_PURPOSE_INIT, (uint64_t)t);

@@ -68,7 +68,9 @@ static td_status run_case(td_train *train, void *arg) {
     for (int i = 0; i < FLATS; i++) {
         out->flats[i] = td_alloc(bytes[i] + 1);
         out->bytes[i] = bytes[i];
-        memcpy(out->flats[i], flats[i], bytes[i]);
+        if (bytes[i] > 0) {
+            memcpy(out->flats[i], flats[i], bytes[i]);
+        }
     }
     return TD_OK;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "models/layer.h"
 
 /* The batches at which the configurations are compared with other programs, and the blocks over
@@ -180,4 +181,11 @@ bool td_gemm_block_shape_at(int model, int64_t index, td_gemm_shape *out) {
 
 const char *td_gemm_block_model(int model) {
     return model < N_MODELS ? batches[model].model : NULL;
+}
+
+void td_gemm_fill(float *x, int64_t n, uint64_t stream) {
+    td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = (float)(td_rng_uniform(&rng) * 2 - 1);
+    }
 }

@@ -26,4 +26,7 @@ bool td_gemm_shape_at(int64_t index, td_gemm_shape *out);
 const char *td_gemm_block_model(int model);
 bool td_gemm_block_shape_at(int model, int64_t index, td_gemm_shape *out);
 
+/* An operand: uniform in [-1, 1), with full significands. */
+void td_gemm_fill(float *x, int64_t n, uint64_t stream);
+
 #endif

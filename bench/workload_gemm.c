@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/rng.h"
 #include "bench/case.h"
 #include "bench/gemm_shapes.h"
 #include "bench/stats.h"
@@ -65,14 +64,6 @@ static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
     return layout->ranks == 1;
 }
 
-/* Uniform in [-1, 1), with full significands. */
-static void fill(float *x, int64_t n, uint64_t stream) {
-    td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = (float)(td_rng_uniform(&rng) * 2 - 1);
-    }
-}
-
 static td_status open_operands(gemm_state *s) {
     const td_gemm_shape *h = &s->shape;
     td_plan plan = {0};
@@ -91,10 +82,10 @@ static td_status open_operands(gemm_state *s) {
             plan.base = s->arena.base;
         }
     }
-    fill(a, h->m * h->k, 1);
-    fill(b, h->n * h->k, 2);
-    fill(s->fit[0], FIT_SIZE * FIT_SIZE, 3);
-    fill(s->fit[1], FIT_SIZE * FIT_SIZE, 4);
+    td_gemm_fill(a, h->m * h->k, 1);
+    td_gemm_fill(b, h->n * h->k, 2);
+    td_gemm_fill(s->fit[0], FIT_SIZE * FIT_SIZE, 3);
+    td_gemm_fill(s->fit[1], FIT_SIZE * FIT_SIZE, 4);
     s->args = (td_gemm_f32_args){.m = h->m,
                                  .n = h->n,
                                  .k = h->k,

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/rng.h"
 #include "bench/gemm_shapes.h"
 #include "bench/stats.h"
 #include "bench/ways.h"
@@ -42,13 +41,6 @@ static td_status list_order(const td_workload *self, td_case_list *list) {
 static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
     (void)subject;
     return layout->ranks == 1;
-}
-
-static void fill(float *x, int64_t n, uint64_t stream) {
-    td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = (float)(td_rng_uniform(&rng) * 2 - 1);
-    }
 }
 
 /* Products share their operands' memory, which no cache holds between two of them. */
@@ -96,8 +88,8 @@ static td_status open_products(order_state *s, int model) {
             plan.base = s->arena.base;
         }
     }
-    fill(s->a, a, 1);
-    fill(s->b, b, 2);
+    td_gemm_fill(s->a, a, 1);
+    td_gemm_fill(s->b, b, 2);
     for (int64_t i = 0; td_gemm_block_shape_at(model, i, &shape); i++) {
         TD_ASSERT(i < MOST_PRODUCTS);
         add_product(s, &shape);

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/rng.h"
+#include "bench/gemm_shapes.h"
 #include "bench/stats.h"
 #include "bench/ways.h"
 #include "kernels/gemm/gemm_plan.h"
@@ -66,13 +66,6 @@ static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
     return layout->ranks == 1;
 }
 
-static void fill(float *x, int64_t n, uint64_t stream) {
-    td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = (float)(td_rng_uniform(&rng) * 2 - 1);
-    }
-}
-
 /* One weight's three operations; b and packed are its own, a and c shared. */
 static void add_weight(packed_state *s, int64_t i, const float *a, float *b, float *packed) {
     const packed_row *r = s->row;
@@ -119,8 +112,8 @@ static td_status open_operands(packed_state *s) {
             plan.base = s->arena.base;
         }
     }
-    fill(a, r->m * r->k, 1);
-    fill(b, s->weights * size, 2);
+    td_gemm_fill(a, r->m * r->k, 1);
+    td_gemm_fill(b, s->weights * size, 2);
     for (int64_t i = 0; i < s->weights; i++) {
         add_weight(s, i, a, b + i * size, packed + i * packed_size);
     }

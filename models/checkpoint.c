@@ -161,8 +161,8 @@ td_status td_checkpoint_describe(const td_safetensors *file, td_model_config *co
     return TD_OK;
 }
 
-/* One number of the metadata that must equal this run's. */
-static td_status same_number(const td_safetensors *file, const char *key, uint64_t expected) {
+td_status td_checkpoint_same_number(const td_safetensors *file, const char *key,
+                                    uint64_t expected) {
     const char *text = td_safetensors_metadata(file, key);
     if (text == NULL || strtoull(text, NULL, 10) != expected) {
         return td_fail(TD_EUSAGE,
@@ -173,7 +173,7 @@ static td_status same_number(const td_safetensors *file, const char *key, uint64
     return TD_OK;
 }
 
-static td_status read_step(const td_safetensors *file, int64_t *step) {
+td_status td_checkpoint_read_step(const td_safetensors *file, int64_t *step) {
     const char *text = td_safetensors_metadata(file, "step");
     long long value;
     if (text == NULL || td_parse_int(text, "step", 0, 1e15, &value) != TD_OK) {
@@ -186,7 +186,7 @@ static td_status read_step(const td_safetensors *file, int64_t *step) {
 td_status td_checkpoint_step(const char *path, int64_t *step) {
     td_safetensors file;
     TD_TRY(td_safetensors_open(path, &file));
-    td_status status = read_step(&file, step);
+    td_status status = td_checkpoint_read_step(&file, step);
     td_safetensors_close(&file);
     return status;
 }
@@ -225,11 +225,11 @@ static td_status resume(const td_safetensors *file, td_train *train) {
         return td_fail(TD_EUSAGE, "%s was written with --optimizer %s, this run has %s", file->path,
                        rule, td_optimizer_name(options->optimizer.kind));
     }
-    TD_TRY(same_number(file, "batch", (uint64_t)options->batch));
-    TD_TRY(same_number(file, "blocks", (uint64_t)options->blocks));
-    TD_TRY(same_number(file, "seed", options->seed));
+    TD_TRY(td_checkpoint_same_number(file, "batch", (uint64_t)options->batch));
+    TD_TRY(td_checkpoint_same_number(file, "blocks", (uint64_t)options->blocks));
+    TD_TRY(td_checkpoint_same_number(file, "seed", options->seed));
     int64_t step = 0;
-    TD_TRY(read_step(file, &step));
+    TD_TRY(td_checkpoint_read_step(file, &step));
     td_train_set_steps_done(train, step);
     float *moments;
     TD_TRY(make_room(train, &moments));

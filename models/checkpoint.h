@@ -32,4 +32,9 @@ td_status td_checkpoint_step(const char *path, int64_t *step);
 td_status td_checkpoint_describe(const td_safetensors *file, td_model_config *config, td_loss *loss,
                                  const char **tokenizer);
 
+/* Of the metadata of any model's checkpoint: a number that must equal this run's, else TD_EUSAGE;
+ * and the steps that were done. */
+td_status td_checkpoint_same_number(const td_safetensors *file, const char *key, uint64_t expected);
+td_status td_checkpoint_read_step(const td_safetensors *file, int64_t *step);
+
 #endif

@@ -3,10 +3,9 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "models/safetensors.h"
+#include "models/checkpoint.h"
 #include "models/wide_deep_plan.h"
 
 enum { N_FLATS = 3, NAME = TD_WIDE_DEEP_NAME + 8 };
@@ -65,22 +64,10 @@ td_status td_wide_deep_save(const char *path, td_wide_deep *model) {
     return status;
 }
 
-/* A number of the metadata that must be this run's. */
-static td_status same_number(const td_safetensors *file, const char *key, int64_t expected) {
-    const char *text = td_safetensors_metadata(file, key);
-    if (text == NULL || strtoll(text, NULL, 10) != expected) {
-        return td_fail(TD_EUSAGE,
-                       "%s was written with %s %s, this run has %" PRId64
-                       "; resume with the same value",
-                       file->path, key, text == NULL ? "(unknown)" : text, expected);
-    }
-    return TD_OK;
-}
-
 static td_status read_all(const td_safetensors *file, td_wide_deep *model) {
     const char *text = td_safetensors_metadata(file, "tandem_table");
-    const char *step = td_safetensors_metadata(file, "step");
-    if (text == NULL || step == NULL) {
+    int64_t step;
+    if (text == NULL) {
         return td_fail(TD_EINPUT, "%s was not written by tandem table", file->path);
     }
     if (strcmp(text, td_table_spec_text(model->options.spec)) != 0) {
@@ -88,9 +75,10 @@ static td_status read_all(const td_safetensors *file, td_wide_deep *model) {
                        "%s holds a model of other columns; resume with the same --columns",
                        file->path);
     }
-    TD_TRY(same_number(file, "batch", model->options.batch));
-    TD_TRY(same_number(file, "blocks", model->options.blocks));
-    TD_TRY(same_number(file, "seed", (int64_t)model->options.seed));
+    TD_TRY(td_checkpoint_same_number(file, "batch", (uint64_t)model->options.batch));
+    TD_TRY(td_checkpoint_same_number(file, "blocks", (uint64_t)model->options.blocks));
+    TD_TRY(td_checkpoint_same_number(file, "seed", model->options.seed));
+    TD_TRY(td_checkpoint_read_step(file, &step));
     for (int f = 0; f < N_FLATS; f++) {
         const char *prefix;
         float *flat = flat_of(model, f, &prefix);
@@ -102,7 +90,7 @@ static td_status read_all(const td_safetensors *file, td_wide_deep *model) {
             TD_TRY(td_safetensors_read_f32(file, name, 2, dims, flat + tensor->offset));
         }
     }
-    model->steps_done = strtoll(step, NULL, 10);
+    model->steps_done = step;
     return TD_OK;
 }
 

@@ -160,8 +160,8 @@ static td_status read_entry(const char *path, size_t i, const json_t *json,
         return td_fail(TD_EINPUT, "%s: entry %zu: %s/%s is not made for %d ranks", path, i,
                        operation, algorithm, layout.ranks);
     }
-    *out =
-        (td_selection_entry){row->id, layout.ranks, layout.workers, json_integer_value(bytes), row};
+    *out = (td_selection_entry){
+        row->id, layout.kind, layout.ranks, layout.workers, json_integer_value(bytes), row};
     return TD_OK;
 }
 

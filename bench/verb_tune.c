@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "bench/selection_file.h"
@@ -19,7 +20,7 @@ static const td_option options_table[] = {
     {"min-time-ms", TD_OPTION_TEXT, AT(min_time), 0, 0, NULL, "N",
      "all samples of a case together"},
     {"out", TD_OPTION_TEXT, AT(out), 0, 0, NULL, "FILE",
-     "the table; records go to FILE.records when they are measured"},
+     "the table; records go to FILE.records when they are measured. Both replace earlier ones"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]), PATH = 4096 };
 
@@ -48,13 +49,28 @@ static td_status measure(const char *glob, const tune_cli *cli, const char *dire
     return td_verb_bench(N, copies);
 }
 
+/* The records of an earlier run make way for the new ones, and come back when there are none. */
+static td_status measure_anew(const char *glob, const tune_cli *cli, const char *directory) {
+    char records[PATH + 32], earlier[PATH + 32];
+    snprintf(records, sizeof records, "%s/records.jsonl", directory);
+    snprintf(earlier, sizeof earlier, "%s/earlier.jsonl", directory);
+    bool any = rename(records, earlier) == 0;
+    td_status status = measure(glob, cli, directory);
+    if (any && (status == TD_OK || access(records, F_OK) == 0)) {
+        unlink(earlier);
+    } else if (any) {
+        rename(earlier, records);
+    }
+    return status;
+}
+
 static td_status run(const char *glob, const tune_cli *cli) {
     char directory[PATH];
     const char *from = cli->from;
     if (from == NULL) {
         snprintf(directory, sizeof directory, "%s.records", cli->out);
         from = directory;
-        TD_TRY(measure(glob, cli, from));
+        TD_TRY(measure_anew(glob, cli, from));
     }
     td_coll_records records;
     TD_TRY(td_coll_records_read(from, &records));

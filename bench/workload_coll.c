@@ -74,11 +74,11 @@ static bool is_chosen(const td_case *subject) {
     return subject->param[PARAM_ROW] >= n;
 }
 
-static const td_collective *row_of(const td_case *subject, int ranks, int workers) {
+static const td_collective *row_of(const td_case *subject, const td_layout *layout) {
     int n;
     const td_collective *rows = td_collectives(&n);
     return is_chosen(subject) ? td_selection_find(td_selection_in_use(), operation_of(subject),
-                                                  ranks, workers, subject->param[PARAM_BYTES])
+                                                  layout, subject->param[PARAM_BYTES])
                               : &rows[subject->param[PARAM_ROW]];
 }
 
@@ -185,7 +185,7 @@ static td_status list_coll(const td_workload *self, td_case_list *list) {
 }
 
 static bool fits_ranks(const td_case *subject, const td_layout *layout) {
-    const td_collective *row = row_of(subject, layout->ranks, layout->workers);
+    const td_collective *row = row_of(subject, layout);
     return layout->ranks > 1 && row != NULL && row->fits(layout->ranks);
 }
 
@@ -211,7 +211,7 @@ static int64_t staging_at(const td_case *subject) {
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
     *bytes = staging_at(subject) +
-             td_collective_staging_bytes(row_of(subject, layout->ranks, layout->workers),
+             td_collective_staging_bytes(row_of(subject, layout),
                                          layout->ranks, case_count(subject, layout->ranks),
                                          (td_dtype)subject->param[PARAM_DTYPE]);
     return TD_OK;
@@ -301,7 +301,9 @@ static td_status setup_coll(td_bench *bench) {
     const td_case *subject = bench->subject;
     td_rank *rank = bench->rank;
     s->bench = bench;
-    s->row = row_of(subject, rank->count, rank->workers);
+    s->row = row_of(subject, &(td_layout){.ranks = rank->count,
+                                          .workers = rank->workers,
+                                          .kind = rank->kind});
     s->dtype = (td_dtype)subject->param[PARAM_DTYPE];
     s->how = how_of(subject);
     s->count = case_count(subject, rank->count);

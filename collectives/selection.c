@@ -41,11 +41,13 @@ const td_collective *td_selection_default(td_operation_id operation, int ranks, 
 
 /* Below the smallest size that was measured its algorithm serves too. */
 const td_collective *td_selection_find(const td_selection *table, td_operation_id operation,
-                                       int ranks, int workers, int64_t bytes) {
+                                       const td_layout *layout, int64_t bytes) {
+    int ranks = layout->ranks;
     const td_selection_entry *found = NULL;
     for (int i = 0; table != NULL && i < table->n; i++) {
         const td_selection_entry *e = &table->entries[i];
-        if (e->operation != operation || e->ranks != ranks || e->workers != workers) {
+        if (e->operation != operation || e->kind != layout->kind || e->ranks != ranks ||
+            e->workers != layout->workers) {
             continue;
         }
         bool closer =

@@ -11,6 +11,7 @@
 /* From so many bytes of the vector on, up to the next entry of the same operation and layout. */
 typedef struct td_selection_entry {
     td_operation_id operation;
+    td_rank_kind kind; /* what is fastest between threads need not be between processes */
     int ranks, workers; /* of each rank */
     int64_t bytes;
     const td_collective *row;
@@ -26,9 +27,9 @@ typedef struct td_selection {
  * those of a present server core and decide which row is best, not how long it takes. */
 const td_collective *td_selection_default(td_operation_id operation, int ranks, int64_t bytes);
 
-/* The entry for a call, or the default where there is none. table may be NULL. Of an operation that
+/* The entry for a call by ranks of this layout, or the default where there is none. table may be NULL. Of an operation that
  * has no row for so many ranks: NULL. */
 const td_collective *td_selection_find(const td_selection *table, td_operation_id operation,
-                                       int ranks, int workers, int64_t bytes);
+                                       const td_layout *layout, int64_t bytes);
 
 #endif

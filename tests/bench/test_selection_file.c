@@ -75,10 +75,11 @@ Test(selection_file, the_fastest_proved_row_is_written_and_read, .init = make_fo
     cr_assert_eq(td_selection_write(path, &records, NULL), TD_OK, "%s", td_error());
     td_coll_records_destroy(&records);
     cr_assert_eq(td_selection_read(path, &table), TD_OK, "%s", td_error());
+    const td_layout two = {.ranks = 2, .workers = 1, .kind = TD_RANK_PROCESS};
     cr_expect_eq(table.n, 4);
-    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, 2, 1, 1024),
+    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &two, 1024),
                  td_collective_find("allreduce", "linear"));
-    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, 2, 1, 8 << 20),
+    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &two, 8 << 20),
                  td_collective_find("allreduce", "ring"));
     td_selection_destroy(&table);
 }

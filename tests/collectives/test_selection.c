@@ -31,12 +31,20 @@ Test(selection, entries_serve_from_their_size_on) {
     const td_collective *ring = td_collective_find("allreduce", "ring"),
                         *linear = td_collective_find("allreduce", "linear"),
                         *tree = td_collective_find("allreduce", "tree"),
+                        *halving_twice = td_collective_find("allreduce", "rabenseifner"),
                         *halving = td_collective_find("reduce_scatter", "recursive_halving");
-    td_selection_entry entries[] = {{TD_COLL_allreduce, 4, 1, 1 << 20, ring},
-                                    {TD_COLL_allreduce, 4, 1, 64, linear},
-                                    {TD_COLL_allreduce, 4, 1, 1024, tree},
-                                    {TD_COLL_allreduce, 2, 1, 64, ring},
-                                    {TD_COLL_reduce_scatter, 3, 1, 64, halving}};
+    const td_rank_kind kind = TD_RANK_PROCESS;
+    const td_layout four = {.ranks = 4, .workers = 1, .kind = kind},
+                    two = {.ranks = 2, .workers = 1, .kind = kind},
+                    three = {.ranks = 3, .workers = 1, .kind = kind},
+                    wide = {.ranks = 4, .workers = 2, .kind = kind},
+                    threads = {.ranks = 4, .workers = 1, .kind = TD_RANK_THREAD};
+    td_selection_entry entries[] = {{TD_COLL_allreduce, kind, 4, 1, 1 << 20, ring},
+                                    {TD_COLL_allreduce, kind, 4, 1, 64, linear},
+                                    {TD_COLL_allreduce, TD_RANK_THREAD, 4, 1, 4, halving_twice},
+                                    {TD_COLL_allreduce, kind, 4, 1, 1024, tree},
+                                    {TD_COLL_allreduce, kind, 2, 1, 64, ring},
+                                    {TD_COLL_reduce_scatter, kind, 3, 1, 64, halving}};
     td_selection table = {entries, sizeof entries / sizeof entries[0]};
     const struct {
         int64_t bytes;
@@ -44,15 +52,16 @@ Test(selection, entries_serve_from_their_size_on) {
     } cases[] = {{4, linear},           {64, linear},    {1023, linear}, {1024, tree},
                  {(1 << 20) - 1, tree}, {1 << 20, ring}, {1 << 30, ring}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, 4, 1, cases[i].bytes),
+        cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &four, cases[i].bytes),
                      cases[i].row, "%lld bytes", (long long)cases[i].bytes);
     }
-    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, 2, 1, 1 << 20), ring);
+    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &two, 1 << 20), ring);
+    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &threads, 1 << 20), halving_twice);
     /* Neither for other workers, nor for other ranks, nor a row that does not fit. */
-    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, 4, 2, 64),
+    cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &wide, 64),
                  td_selection_default(TD_COLL_allreduce, 4, 64));
-    cr_expect_eq(td_selection_find(&table, TD_COLL_reduce_scatter, 3, 1, 64),
+    cr_expect_eq(td_selection_find(&table, TD_COLL_reduce_scatter, &three, 64),
                  td_selection_default(TD_COLL_reduce_scatter, 3, 64));
-    cr_expect_eq(td_selection_find(NULL, TD_COLL_allreduce, 4, 1, 64),
+    cr_expect_eq(td_selection_find(NULL, TD_COLL_allreduce, &four, 64),
                  td_selection_default(TD_COLL_allreduce, 4, 64));
 }

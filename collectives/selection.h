@@ -27,7 +27,8 @@ typedef struct td_selection {
  * those of a present server core and decide which row is best, not how long it takes. */
 const td_collective *td_selection_default(td_operation_id operation, int ranks, int64_t bytes);
 
-/* The entry for a call by ranks of this layout, or the default where there is none. table may be NULL. Of an operation that
+/* The entry for a call by ranks of this layout, or the default where there is none. table may be
+ * NULL. Of an operation that
  * has no row for so many ranks: NULL. */
 const td_collective *td_selection_find(const td_selection *table, td_operation_id operation,
                                        const td_layout *layout, int64_t bytes);

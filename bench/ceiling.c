@@ -332,7 +332,7 @@ static td_status run_job(job *j, td_team *team) {
 
 static td_status measure_new(td_peak *peak) {
     td_topology *topology;
-    TD_TRY(td_topology_create(NULL, &topology));
+    TD_TRY(td_topology_create_here(&topology));
     int pu[TD_MAX_WORKERS];
     char text[TD_LAYOUT_TEXT];
     td_layout layout;
@@ -448,7 +448,7 @@ int64_t td_ceiling_memory_bytes(void) {
     }
     int64_t caches = 0, memory = INT64_C(1) << 32;
     td_topology *topology;
-    if (td_topology_create(NULL, &topology) == TD_OK) {
+    if (td_topology_create_here(&topology) == TD_OK) {
         const td_topology_info *info = td_topology_get_info(topology);
         for (int i = 0; i < info->n_caches; i++) {
             caches += info->caches[i].clamped_bytes * info->caches[i].count;

@@ -20,9 +20,25 @@ void td_default_layouts(const td_topology *topology, char *text, size_t bytes) {
     }
 }
 
+/* As strsep at commas, those within braces apart. */
+static char *next_layout(char **rest) {
+    char *word = *rest, *at = word;
+    for (bool inside = false; at && *at && (inside || *at != ','); at++) {
+        inside = *at == '{' || (inside && *at != '}');
+    }
+    *rest = at && *at ? at + 1 : NULL;
+    if (*rest) {
+        *at = '\0';
+    }
+    return word;
+}
+
 static td_status parse_layouts(const char *list, const td_topology *topology, td_layout *out,
                                int *count) {
     char text[LAYOUTS_BYTES];
+    if (list && strlen(list) >= sizeof text) {
+        return td_fail(TD_EUSAGE, "--layouts: longer than %d characters", LAYOUTS_BYTES - 1);
+    }
     if (list) {
         snprintf(text, sizeof text, "%s", list);
     } else {
@@ -31,7 +47,7 @@ static td_status parse_layouts(const char *list, const td_topology *topology, td
     int pu[TD_MAX_WORKERS];
     *count = 0;
     char *rest = text;
-    for (char *word; (word = strsep(&rest, ","));) {
+    for (char *word; (word = next_layout(&rest));) {
         if (*count == MAX_LAYOUTS) {
             return td_fail(TD_EUSAGE, "--layouts: more than %d", MAX_LAYOUTS);
         }

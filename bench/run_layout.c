@@ -7,7 +7,7 @@
 td_status td_run_layout_parse(const char *text, td_layout *out) {
     TD_TRY(td_layout_parse(text, out));
     td_topology *topology;
-    TD_TRY(td_topology_create(NULL, &topology));
+    TD_TRY(td_topology_create_here(&topology));
     int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;
     td_topology_destroy(topology);
     if (workers > pus && !out->over) {

@@ -60,7 +60,7 @@ static td_status create_encoder(eval_run *run) {
                        run->cli->layout, layout.ranks);
     }
     td_topology *topology;
-    TD_TRY(td_topology_create(NULL, &topology));
+    TD_TRY(td_topology_create_here(&topology));
     int pu[TD_MAX_WORKERS];
     td_status status = td_layout_resolve(&layout, topology, pu);
     td_topology_destroy(topology);

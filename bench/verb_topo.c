@@ -15,21 +15,24 @@
 #include "threads/topology.h"
 
 typedef struct topo_options {
-    const char *topology, *layout;
+    const char *topology, *layout, *root;
     bool json;
 } topo_options;
 
 static const td_option options_table[] = {
-    {"topology", TD_OPTION_TEXT, offsetof(topo_options, topology), 0, 0, NULL, "LEVELS",
-     "another machine, in hwloc's notation: \"pack:2 numa:1 l3:1 core:8 pu:2\""},
+    {"topology", TD_OPTION_TEXT, offsetof(topo_options, topology), 0, 0, NULL, "MACHINE",
+     "another machine: a file in hwloc's XML, or levels as in \"pack:2 numa:1 l3:1 core:8 pu:2\""},
     {"layout", TD_OPTION_TEXT, offsetof(topo_options, layout), 0, 0, NULL, "LAYOUT",
-     "show the PU of each worker: p<ranks>xt<workers>[:kind][@scope:unit[:order]][+option]"},
+     "show the PU of each worker: p<ranks>xt<workers>[:kind][@scope:unit[:order]|@cpus{LIST}|@none]"
+     "[+option]"},
+    {"root", TD_OPTION_TEXT, offsetof(topo_options, root), 0, 0, NULL, "DIR",
+     "as limited by the control groups described in DIR/proc/self and DIR/sys/fs/cgroup"},
     {"json", TD_OPTION_FLAG, offsetof(topo_options, json), 0, 0, NULL, NULL, "print JSON instead"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]) };
 
 static const td_verb_help verb_help = {
-    "tandem topo [--topology LEVELS] [--layout LAYOUT] [--json]",
+    "tandem topo [--topology MACHINE] [--layout LAYOUT] [--root DIR] [--json]",
     "Draws the machine as this process may use it (affinity, cpuset and cgroup limits applied), "
     "and which PU each "
     "worker of a layout is bound to.",
@@ -139,7 +142,7 @@ td_status td_verb_topo(int argc, char **argv) {
         return TD_OK;
     }
     td_topology *topology;
-    TD_TRY(td_topology_create(options.topology, &topology));
+    TD_TRY(td_topology_create_limited(options.topology, options.root, &topology));
     td_status status = show(&options, topology);
     td_topology_destroy(topology);
     return status;

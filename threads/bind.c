@@ -5,23 +5,6 @@
 #include <sched.h>
 #include <string.h>
 
-enum { WORD_BITS = 8 * sizeof(unsigned long) };
-
-static bool is_empty(const td_cpu_mask *mask) {
-    static const td_cpu_mask empty;
-    return memcmp(mask, &empty, sizeof empty) == 0;
-}
-
-/* False when the PU number does not fit a mask: such a PU cannot exist on a machine that
- * td_topology accepts. */
-static bool add_pu(td_cpu_mask *mask, int pu) {
-    if (pu < 0 || pu >= TD_MAX_PUS) {
-        return false;
-    }
-    mask->bits[pu / WORD_BITS] |= 1UL << pu % WORD_BITS;
-    return true;
-}
-
 void td_bind_get(td_cpu_mask *out) {
     memset(out, 0, sizeof *out);
     if (sched_getaffinity(0, sizeof *out, (cpu_set_t *)out) != 0) {
@@ -30,7 +13,7 @@ void td_bind_get(td_cpu_mask *out) {
 }
 
 int td_bind_set(const td_cpu_mask *mask) {
-    if (is_empty(mask)) {
+    if (td_cpu_mask_empty(mask)) {
         return 0;
     }
     return sched_setaffinity(0, sizeof *mask, (const cpu_set_t *)mask) == 0 ? 0 : errno;
@@ -38,7 +21,7 @@ int td_bind_set(const td_cpu_mask *mask) {
 
 int td_bind_pu(int pu) {
     td_cpu_mask wanted = {0}, seen;
-    if (!add_pu(&wanted, pu)) {
+    if (!td_cpu_mask_add(&wanted, pu)) {
         return EINVAL;
     }
     int error = td_bind_set(&wanted);
@@ -52,7 +35,7 @@ int td_bind_pu(int pu) {
 int td_bind_pus(const int *pu, int count) {
     td_cpu_mask wanted = {0};
     for (int i = 0; i < count; i++) {
-        if (!add_pu(&wanted, pu[i])) {
+        if (!td_cpu_mask_add(&wanted, pu[i])) {
             return EINVAL;
         }
     }

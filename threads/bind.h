@@ -6,13 +6,7 @@
 #ifndef TD_THREADS_BIND_H
 #define TD_THREADS_BIND_H
 
-#include <stdbool.h>
-
-#include "threads/topology.h"
-
-typedef struct td_cpu_mask {
-    unsigned long bits[TD_MAX_PUS / (8 * sizeof(unsigned long))];
-} td_cpu_mask;
+#include "threads/cpu_list.h"
 
 /* The mask of the calling thread; empty when the system does not tell. */
 void td_bind_get(td_cpu_mask *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The CPU limit of the control groups this process is in, version 1 and 2. Every ancestor counts: a
- * leaf without a limit inside a limited parent is still limited, and a container's limit usually
- * sits on a parent.
+ * The CPU limits of the control groups this process is in, version 1 and 2: time (quota) and CPUs
+ * (cpuset). Every ancestor counts: a leaf without a limit inside a limited parent is still limited,
+ * and a container's limit usually sits on a parent.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +14,12 @@
 
 enum { PATH_BYTES = 4096, DIRECTORY_BYTES = 3 * PATH_BYTES };
 static const double UNREADABLE = -1;
+
+/* One hierarchy: the unified one of version 2, or the one of a controller of version 1. */
+typedef struct hierarchy {
+    bool v2;
+    const char *controller;
+} hierarchy;
 
 /* Where one hierarchy is mounted, and which of its directories the mount shows. */
 typedef struct cgroup_mount {
@@ -48,23 +54,24 @@ static bool list_has(const char *list, const char *word) {
 }
 
 /* A line of mountinfo: id parent device root point options [tags] - type source super-options. */
-static bool parse_mount(char *line, bool v2, cgroup_mount *out) {
+static bool parse_mount(char *line, hierarchy h, cgroup_mount *out) {
     char *dash = strstr(line, " - ");
     if (!dash) {
         return false;
     }
     char type[32], super[512];
     if (sscanf(dash + 3, "%31s %*s %511s", type, super) != 2 ||
-        strcmp(type, v2 ? "cgroup2" : "cgroup") != 0 || (!v2 && !list_has(super, "cpu"))) {
+        strcmp(type, h.v2 ? "cgroup2" : "cgroup") != 0 ||
+        (!h.v2 && !list_has(super, h.controller))) {
         return false;
     }
     return sscanf(line, "%*s %*s %*s %4095s %4095s", out->shown, out->point) == 2;
 }
 
-static bool find_mount(char *mountinfo, bool v2, cgroup_mount *out) {
+static bool find_mount(char *mountinfo, hierarchy h, cgroup_mount *out) {
     char *rest = mountinfo;
     for (char *line; (line = strsep(&rest, "\n"));) {
-        if (parse_mount(line, v2, out)) {
+        if (parse_mount(line, h, out)) {
             return true;
         }
     }
@@ -73,7 +80,7 @@ static bool find_mount(char *mountinfo, bool v2, cgroup_mount *out) {
 
 /* The group of this process in one hierarchy, from lines "id:controllers:path"; version 2 is
  * "0::path". */
-static bool find_group(char *cgroup, bool v2, char path[PATH_BYTES]) {
+static bool find_group(char *cgroup, hierarchy h, char path[PATH_BYTES]) {
     char *rest = cgroup;
     for (char *line; (line = strsep(&rest, "\n"));) {
         char *controllers = strchr(line, ':');
@@ -83,8 +90,8 @@ static bool find_group(char *cgroup, bool v2, char path[PATH_BYTES]) {
         }
         *group = '\0';
         controllers++;
-        if (v2 ? *controllers == '\0' && strncmp(line, "0:", 2) == 0
-               : list_has(controllers, "cpu")) {
+        if (h.v2 ? *controllers == '\0' && strncmp(line, "0:", 2) == 0
+                 : list_has(controllers, h.controller)) {
             snprintf(path, PATH_BYTES, "%s", group + 1);
             return true;
         }
@@ -134,8 +141,59 @@ static double quota_v1(const char *directory) {
     return cpus;
 }
 
-/* The least limit from the process's group up to the mount point. */
-static double walk(const char *root, const cgroup_mount *mount, const char *group, bool v2) {
+/* What is gathered on the way up; found: some directory limits. */
+typedef struct limits {
+    double quota;
+    td_cpu_mask cpus;
+    bool found;
+} limits;
+
+/* Takes the limits of one directory into account; false when they cannot be read. */
+typedef bool visit_fn(const char *directory, bool v2, limits *found);
+
+static bool visit_quota(const char *directory, bool v2, limits *found) {
+    double cpus = v2 ? quota_v2(directory) : quota_v1(directory);
+    if (cpus > 0 && (found->quota == 0 || cpus < found->quota)) {
+        found->quota = cpus;
+    }
+    return cpus >= 0;
+}
+
+/* The effective set, where the kernel shows one; an empty or missing file inherits. */
+static bool visit_cpus(const char *directory, bool v2, limits *found) {
+    static const char *const names[2][2] = {{"cpuset.effective_cpus", "cpuset.cpus"},
+                                            {"cpuset.cpus.effective", "cpuset.cpus"}};
+    for (int i = 0; i < 2; i++) {
+        char path[DIRECTORY_BYTES + 32], *text;
+        snprintf(path, sizeof(path), "%s/%s", directory, names[v2][i]);
+        if (read_small(path, &text) != TD_OK) {
+            return false;
+        }
+        if (!text) {
+            continue;
+        }
+        td_cpu_mask here;
+        td_status status = td_cpu_mask_parse(text, &here);
+        td_free(text);
+        if (status != TD_OK) {
+            return false;
+        }
+        if (!td_cpu_mask_empty(&here)) {
+            if (found->found) {
+                td_cpu_mask_intersect(&found->cpus, &here);
+            } else {
+                found->cpus = here;
+            }
+            found->found = true;
+            return true;
+        }
+    }
+    return true;
+}
+
+/* From the process's group up to the mount point. */
+static bool walk(const char *root, const cgroup_mount *mount, const char *group, bool v2,
+                 visit_fn *visit, limits *found) {
     /* A mount may show a subtree only: its root is what the group's path starts with. When it is
      * not (a cgroup namespace, "/../.."), the mount point is all that can be seen. */
     size_t shown = strlen(mount->shown);
@@ -151,17 +209,12 @@ static double walk(const char *root, const cgroup_mount *mount, const char *grou
     while (end > top && directory[end - 1] == '/') {
         directory[--end] = '\0';
     }
-    double least = 0;
     for (;;) {
-        double cpus = v2 ? quota_v2(directory) : quota_v1(directory);
-        if (cpus < 0) {
-            return UNREADABLE;
-        }
-        if (cpus > 0 && (least == 0 || cpus < least)) {
-            least = cpus;
+        if (!visit(directory, v2, found)) {
+            return false;
         }
         if (end <= top) {
-            return least;
+            return true;
         }
         while (end > top && directory[end - 1] != '/') {
             end--;
@@ -171,43 +224,53 @@ static double walk(const char *root, const cgroup_mount *mount, const char *grou
     }
 }
 
-static double quota_of(const char *root, const char *cgroup, const char *mountinfo, bool v2) {
-    double result = 0;
+/* False when something cannot be read; a hierarchy that is not there limits nothing. */
+static bool gather_one(const char *root, const char *cgroup, const char *mountinfo, hierarchy h,
+                       visit_fn *visit, limits *found) {
+    bool good = false;
     char *groups = td_strdup(cgroup), *mounts = td_strdup(mountinfo);
     char group[PATH_BYTES];
     static const cgroup_mount none;
     cgroup_mount mount = none;
-    if (!groups || !mounts) {
-        result = UNREADABLE;
-    } else if (find_group(groups, v2, group) && find_mount(mounts, v2, &mount)) {
-        result = walk(root, &mount, group, v2);
+    if (groups && mounts) {
+        good = !find_group(groups, h, group) || !find_mount(mounts, h, &mount) ||
+               walk(root, &mount, group, h.v2, visit, found);
     }
     td_free(groups);
     td_free(mounts);
-    return result;
+    return good;
 }
 
-double td_cgroup_quota(const char *root) {
+/* Both versions may be present: a hybrid system mounts version 2 without controllers beside
+ * version 1. */
+static bool gather(const char *root, const char *controller, visit_fn *visit, limits *found) {
     char path[PATH_BYTES], *cgroup = NULL, *mountinfo = NULL;
     snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
-    td_status status = read_small(path, &cgroup);
+    bool good = read_small(path, &cgroup) == TD_OK;
     snprintf(path, sizeof(path), "%s/proc/self/mountinfo", root);
-    if (status == TD_OK) {
-        status = read_small(path, &mountinfo);
-    }
-    double result = status == TD_OK ? 0 : UNREADABLE;
-    if (cgroup && mountinfo) {
-        /* Both may be present: a hybrid system mounts version 2 without controllers beside
-         * version 1. */
-        double v1 = quota_of(root, cgroup, mountinfo, false);
-        double v2 = quota_of(root, cgroup, mountinfo, true);
-        if (v1 < 0 || v2 < 0) {
-            result = UNREADABLE;
-        } else {
-            result = v1 == 0 || (v2 > 0 && v2 < v1) ? v2 : v1;
-        }
+    good = good && read_small(path, &mountinfo) == TD_OK;
+    for (int v2 = 0; v2 < 2 && good && cgroup && mountinfo; v2++) {
+        hierarchy h = {.v2 = v2, .controller = controller};
+        good = gather_one(root, cgroup, mountinfo, h, visit, found);
     }
     td_free(cgroup);
     td_free(mountinfo);
-    return result;
+    return good;
+}
+
+double td_cgroup_quota(const char *root) {
+    limits found = {0};
+    return gather(root, "cpu", visit_quota, &found) ? found.quota : UNREADABLE;
+}
+
+td_status td_cgroup_cpus(const char *root, td_cpu_mask *out) {
+    limits found = {0};
+    if (!gather(root, "cpuset", visit_cpus, &found)) {
+        return td_fail(TD_EIO, "the cpuset of a control group below \"%s/\" cannot be read", root);
+    }
+    if (!found.found) {
+        return td_fail(TD_ESKIP, "no cpuset limits this process");
+    }
+    *out = found.cpus;
+    return TD_OK;
 }

@@ -318,7 +318,7 @@ static td_status place(td_group *group, const td_group_options *options) {
     td_topology *own = NULL;
     const td_topology *topology = options->topology;
     if (topology == NULL) {
-        TD_TRY(td_topology_create(NULL, &own));
+        TD_TRY(td_topology_create_here(&own));
         topology = own;
     }
     const td_layout *layout = &options->layout;
@@ -330,7 +330,7 @@ static td_status place(td_group *group, const td_group_options *options) {
     bool shares = total > effective;
     for (int i = 0; i < total && !shares; i++) {
         for (int j = 0; j < i && !shares; j++) {
-            shares = group->pu[i] == group->pu[j];
+            shares = group->pu[i] >= 0 && group->pu[i] == group->pu[j];
         }
     }
     for (int i = 0; i < layout->ranks; i++) {

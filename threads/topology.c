@@ -5,6 +5,7 @@
 #include <hwloc.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -91,27 +92,57 @@ static void count_caches(hwloc_topology_t tree, td_topology_info *info) {
     }
 }
 
-/* Leaves the PUs that both the machine's administrator and this thread's affinity allow. */
-static td_status restrict_to_usable(hwloc_topology_t tree, td_topology_info *info) {
-    hwloc_bitmap_t usable = hwloc_bitmap_alloc();
-    if (!usable) {
+/* Takes away what the control groups do not leave. A file that cannot be read is no reason to
+ * guess: what the kernel allows stands, and the note says so. */
+static void apply_cpuset(const char *root, hwloc_bitmap_t usable, td_topology_info *info) {
+    td_cpu_mask cpus;
+    td_status status = td_cgroup_cpus(root, &cpus);
+    if (status == TD_EIO) {
+        note_odd(info, "the cgroup's cpuset cannot be read");
+    }
+    for (int cpu = hwloc_bitmap_first(usable); status == TD_OK && cpu >= 0;
+         cpu = hwloc_bitmap_next(usable, cpu)) {
+        if (!td_cpu_mask_has(&cpus, cpu)) {
+            hwloc_bitmap_clr(usable, (unsigned)cpu);
+        }
+    }
+}
+
+/* Leaves the PUs that the machine's administrator, the control groups and (of this machine) this
+ * thread's affinity allow. root: NULL when no control group counts. */
+static td_status restrict_to_usable(hwloc_topology_t tree, const char *root,
+                                    td_topology_info *info) {
+    hwloc_bitmap_t usable = hwloc_bitmap_dup(hwloc_topology_get_allowed_cpuset(tree));
+    hwloc_bitmap_t bound = hwloc_bitmap_alloc();
+    if (!usable || !bound) {
+        hwloc_bitmap_free(usable);
+        hwloc_bitmap_free(bound);
         return td_fail(TD_ENOMEM, "a CPU set");
     }
-    if (hwloc_get_cpubind(tree, usable, HWLOC_CPUBIND_THREAD) != 0) {
+    if (!info->synthetic && hwloc_get_cpubind(tree, bound, HWLOC_CPUBIND_THREAD) != 0) {
         note_odd(info, "affinity cannot be read (%s)", strerror(errno));
-        hwloc_bitmap_copy(usable, hwloc_topology_get_allowed_cpuset(tree));
+    } else if (!info->synthetic) {
+        hwloc_bitmap_and(usable, usable, bound);
     }
-    hwloc_bitmap_and(usable, usable, hwloc_topology_get_allowed_cpuset(tree));
-    int failed = hwloc_topology_restrict(tree, usable, HWLOC_RESTRICT_FLAG_REMOVE_CPULESS);
+    if (root) {
+        apply_cpuset(root, usable, info);
+    }
+    bool none = hwloc_bitmap_iszero(usable);
+    int failed =
+        none ? 0 : hwloc_topology_restrict(tree, usable, HWLOC_RESTRICT_FLAG_REMOVE_CPULESS);
     int error = errno;
     hwloc_bitmap_free(usable);
+    hwloc_bitmap_free(bound);
+    if (none) {
+        return td_fail(TD_EUSAGE, "the cgroup's cpuset leaves no PU of this machine");
+    }
     return failed
                ? td_fail(TD_ESYS, "restrict the topology to the usable CPUs: %s", strerror(error))
                : TD_OK;
 }
 
-static void apply_quota(td_topology_info *info) {
-    info->quota_cpus = info->synthetic ? 0 : td_cgroup_quota("");
+static void apply_quota(const char *root, td_topology_info *info) {
+    info->quota_cpus = root ? td_cgroup_quota(root) : 0;
     info->effective_cpus = info->pus;
     if (info->quota_cpus < 0) {
         note_odd(info, "the cgroup's CPU limit cannot be read");
@@ -121,58 +152,104 @@ static void apply_quota(td_topology_info *info) {
     }
 }
 
-static td_status load(const char *synthetic, td_topology *topology) {
-    td_topology_info *info = &topology->info;
+/* A path, when it names a file or looks like one in XML; else levels. */
+static bool is_file(const char *machine) {
+    size_t length = strlen(machine);
+    return access(machine, F_OK) == 0 || (length > 4 && strcmp(machine + length - 4, ".xml") == 0);
+}
+
+static td_status set_machine(hwloc_topology_t tree, const char *machine) {
+    if (!machine) {
+        return TD_OK;
+    }
+    if (is_file(machine)) {
+        return hwloc_topology_set_xml(tree, machine) == 0
+                   ? TD_OK
+                   : td_fail(TD_EUSAGE, "topology file %s: %s", machine,
+                             access(machine, R_OK) != 0 ? strerror(errno)
+                                                        : "not hwloc's XML of a machine");
+    }
+    return hwloc_topology_set_synthetic(tree, machine) == 0
+               ? TD_OK
+               : td_fail(TD_EUSAGE,
+                         "topology \"%s\" is not one hwloc understands; expected a file in its "
+                         "XML, or levels down to pu, as in \"pack:2 numa:1 l3:1 core:8 pu:2\"",
+                         machine);
+}
+
+static td_status load_tree(const char *machine, td_topology *topology) {
     if (hwloc_topology_init(&topology->tree) != 0) {
         topology->tree = NULL;
         return td_fail(TD_ENOMEM, "a topology");
     }
-    hwloc_topology_t tree = topology->tree;
-    if (synthetic && hwloc_topology_set_synthetic(tree, synthetic) != 0) {
-        return td_fail(
-            TD_EUSAGE,
-            "topology \"%s\" is not one hwloc understands; expected levels down to pu, as in "
-            "\"pack:2 numa:1 l3:1 core:8 pu:2\"",
-            synthetic);
-    }
+    TD_TRY(set_machine(topology->tree, machine));
     /* Caches keep their place in the tree even when a level above has the same PUs: "@l3" must find
      * them. */
-    hwloc_topology_set_type_filter(tree, HWLOC_OBJ_L1ICACHE, HWLOC_TYPE_FILTER_KEEP_ALL);
-    hwloc_topology_set_type_filter(tree, HWLOC_OBJ_DIE, HWLOC_TYPE_FILTER_KEEP_ALL);
-    if (hwloc_topology_load(tree) != 0) {
-        return td_fail(TD_ESYS, "load the topology: %s", strerror(errno));
+    hwloc_topology_set_type_filter(topology->tree, HWLOC_OBJ_L1ICACHE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    hwloc_topology_set_type_filter(topology->tree, HWLOC_OBJ_DIE, HWLOC_TYPE_FILTER_KEEP_ALL);
+    if (hwloc_topology_load(topology->tree) != 0) {
+        return machine
+                   ? td_fail(TD_EUSAGE, "topology file %s is not a machine hwloc can load", machine)
+                   : td_fail(TD_ESYS, "load the topology: %s", strerror(errno));
     }
+    return TD_OK;
+}
+
+static td_status load(const char *machine, const char *root, td_topology *topology) {
+    td_topology_info *info = &topology->info;
+    TD_TRY(load_tree(machine, topology));
+    hwloc_topology_t tree = topology->tree;
     info->synthetic = !hwloc_topology_is_thissystem(tree);
+    root = root || info->synthetic ? root : "";
     info->pus_online = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PU);
     read_caches(tree, info);
-    if (!info->synthetic) {
-        TD_TRY(restrict_to_usable(tree, info));
-    }
+    TD_TRY(restrict_to_usable(tree, root, info));
     count_caches(tree, info);
     info->pus = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PU);
     info->cores = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_CORE);
     info->packages = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PACKAGE);
     info->numa_nodes = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_NUMANODE);
     info->memory_bytes = (int64_t)hwloc_get_root_obj(tree)->total_memory;
-    if (info->pus < 1 || info->pus > TD_MAX_PUS) {
-        return td_fail(TD_EUSAGE, "topology with %d PUs; expected 1 to %d", info->pus, TD_MAX_PUS);
+    hwloc_const_bitmap_t all = hwloc_topology_get_topology_cpuset(tree);
+    if (info->pus < 1 || hwloc_bitmap_last(all) >= TD_MAX_PUS) {
+        return td_fail(TD_EUSAGE,
+                       "topology with %d PUs, the last being number %d; expected 1 or "
+                       "more, numbered below %d",
+                       info->pus, hwloc_bitmap_last(all), TD_MAX_PUS);
     }
     if (info->pus < info->pus_online) {
         note_odd(info, "affinity or cpuset leaves %d of %d PUs", info->pus, info->pus_online);
     }
-    apply_quota(info);
+    apply_quota(root, info);
     return TD_OK;
 }
 
-td_status td_topology_create(const char *synthetic, td_topology **out) {
+td_status td_topology_create_limited(const char *machine, const char *root, td_topology **out) {
     td_topology *topology = td_alloc_zero(sizeof(*topology));
     if (!topology) {
         return td_fail(TD_ENOMEM, "a topology");
     }
-    td_status status = load(synthetic, topology);
+    td_status status = load(machine, root, topology);
     if (status != TD_OK) {
         td_topology_destroy(topology);
         return status;
+    }
+    *out = topology;
+    return TD_OK;
+}
+
+td_status td_topology_create(const char *machine, td_topology **out) {
+    return td_topology_create_limited(machine, NULL, out);
+}
+
+td_status td_topology_create_here(td_topology **out) {
+    td_topology *topology = NULL;
+    TD_TRY(td_topology_create(NULL, &topology));
+    if (topology->info.synthetic) {
+        td_topology_destroy(topology);
+        return td_fail(TD_EUSAGE,
+                       "HWLOC_SYNTHETIC or HWLOC_XMLFILE names another machine, on which nothing "
+                       "can run here; unset it, or set HWLOC_THISSYSTEM=1 if it is this one");
     }
     *out = topology;
     return TD_OK;
@@ -201,7 +278,7 @@ void td_topology_summary(const td_topology *topology, char *text, size_t bytes) 
     hwloc_obj_t package = hwloc_get_obj_by_type(topology->tree, HWLOC_OBJ_PACKAGE, 0);
     const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
     int used = snprintf(text, bytes, "%s: ",
-                        info->synthetic ? "synthetic machine"
+                        info->synthetic ? "another machine"
                         : model         ? model
                                         : "this machine");
     struct {

@@ -11,8 +11,9 @@
 #include <stdio.h>
 
 #include "base/status.h"
+#include "threads/cpu_list.h"
 
-enum { TD_MAX_PUS = 4096, TD_MAX_CACHES = 8 };
+enum { TD_MAX_CACHES = 8 };
 
 typedef struct td_topology td_topology; /* opaque: holds hwloc's tree */
 
@@ -37,15 +38,29 @@ typedef struct td_topology_info {
     char odd[512]; /* what a reader should know: "; "-separated sentences, or "" */
 } td_topology_info;
 
-/* synthetic: hwloc's notation ("pack:2 numa:1 core:8 pu:2"), or NULL for this machine. TD_EUSAGE
- * when hwloc refuses it. */
-td_status td_topology_create(const char *synthetic, td_topology **out);
+/* machine: a file in hwloc's XML (its path names a file or ends in ".xml"), levels in hwloc's
+ * notation ("pack:2 numa:1 core:8 pu:2"), or NULL for this machine, unless HWLOC_XMLFILE or
+ * HWLOC_SYNTHETIC names another. TD_EUSAGE when hwloc refuses it. */
+td_status td_topology_create(const char *machine, td_topology **out);
+
+/* The same as the control groups limit it that are described below root, a copy of another system's
+ * /proc/self/cgroup, /proc/self/mountinfo and /sys/fs/cgroup. NULL: this system's for this machine,
+ * none for another. */
+td_status td_topology_create_limited(const char *machine, const char *root, td_topology **out);
+
+/* This machine, to run on: TD_EUSAGE when the environment names another. */
+td_status td_topology_create_here(td_topology **out);
+
 void td_topology_destroy(td_topology *topology);
 const td_topology_info *td_topology_get_info(const td_topology *topology);
 
 /* cgroup v1/v2 CPU limit read below root ("" is the live system): CPUs, 0 for none, negative when
  * unreadable. */
 double td_cgroup_quota(const char *root);
+
+/* The CPUs that cgroup cpusets leave, v1 and v2, read below root. TD_ESKIP when no cpuset limits
+ * anything; TD_EIO names the file that cannot be read or understood. */
+td_status td_cgroup_cpus(const char *root, td_cpu_mask *out);
 
 /* hwloc's own handle, for the resolver of layouts; borrowed. */
 struct hwloc_topology;

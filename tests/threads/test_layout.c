@@ -24,6 +24,12 @@ static parse_case good_texts[] = {
     {"p1xt8+smt=1+mem=local", "p1xt8"},
     {"p1xt8+mem=interleave+over", "p1xt8+over+mem=interleave"},
     {"p64xt16", "p64xt16:process"},
+    {"p1xt4@cpus{0,2,4,6}", "p1xt4@cpus{0,2,4,6}"},
+    {"p2xt2:thread@cpus{0-3}", "p2xt2:thread@cpus{0-3}"},
+    {"p1xt4@cpus{8-14:2}+over", "p1xt4@cpus{8,10,12,14}+over"},
+    {"p1xt4@cpus{3,2,1,0}", "p1xt4@cpus{3,2,1,0}"},
+    {"p2xt1@none", "p2xt1:process@none"},
+    {"p1xt2@none+mem=interleave", "p1xt2@none+mem=interleave"},
 };
 
 ParameterizedTestParameters(layout, canonical) {
@@ -61,6 +67,14 @@ static bad_case bad_texts[] = {
     {"p2xt4:proc", "thread, process or mpi"},
     {"p2xt4:", "thread, process or mpi"},
     {"p2xt4@socket:core", "scope \"socket\""},
+    {"p2xt4@cpus{0-3", "has no end"},
+    {"p2xt4@cpus{}", "a list of 0 CPUs"},
+    {"p2xt4@cpus{0-x}", "numbers below 4096"},
+    {"p2xt4@cpus{5-2}", "numbers below 4096"},
+    {"p2xt4@cpus{4096}", "numbers below 4096"},
+    {"p2xt4@cpus{0}:core", "left over"},
+    {"p2xt4@nowhere", "scope \"nowhere\""},
+    {"p2xt4@none:core", "left over"},
     {"p2xt4@package", "a unit must follow"},
     {"p2xt4@package:hwthread", "unit \"hwthread\""},
     {"p2xt4@core:package", "larger than"},
@@ -114,6 +128,9 @@ static place_case places[] = {
     {"core:1 pu:1", "p8xt1+over", "0 0 0 0 0 0 0 0"},
     {"pack:2 core:1 pu:1", "p5xt1@package:core:scatter+over", "0 1 0 1 0"},
     {"core:65 pu:2", "p1xt3@machine:core:spread", "0 42 86"},
+    {"core:8 pu:1", "p2xt2@cpus{7,5,0-1}", "7 5 0 1"},
+    {"core:8 pu:1", "p2xt2@cpus{7,5}+over", "7 5 7 5"},
+    {"core:8 pu:1", "p2xt2@none", "-1 -1 -1 -1"},
 };
 
 ParameterizedTestParameters(layout, resolved) {
@@ -139,6 +156,9 @@ static place_case too_many[] = {
     {"core:2 pu:1", "p1xt3", "3 workers, this machine has 2 cores"},
     {"core:2 pu:2", "p1xt3", "use the unit pu"},
     {"core:2 pu:1", "p2xt2", "4 workers, this machine has 2 cores"},
+    {"core:8 pu:1", "p1xt3@cpus{0,1}", "3 workers and a list of 2 CPUs; add +over"},
+    {"core:8 pu:1", "p1xt1@cpus{0,1}", "1 workers and a list of 2 CPUs"},
+    {"core:8 pu:1", "p1xt3@cpus{0,1,8}", "no PU 8 is usable"},
     {"pack:2 core:2 pu:1", "p3xt1@die:core", "no die level"},
     {"pack:2 core:2 pu:1", "p3xt1@numa:l3", "no l3 level"},
     /* Enough cores in all, but three ranks on two packages leave one package with two ranks. */

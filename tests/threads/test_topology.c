@@ -125,6 +125,133 @@ ParameterizedTest(quota_case *c, topology, quota) {
     }
 }
 
+/* CPUs that cpusets leave of "pack:1 core:8 pu:1"; "all": none limits, "?": unreadable. */
+typedef struct cpuset_case {
+    char name[56], cpus[16];
+    int effective;
+    fixture_file files[7];
+} cpuset_case;
+
+#define V1_SET_MOUNT "33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+
+static cpuset_case cpuset_cases[] = {
+    {"v2 effective set of the leaf",
+     "0,2",
+     2,
+     {{GROUP, "0::/a\n"},
+      {MOUNTS, V2_MOUNT},
+      {"sys/fs/cgroup/a/cpuset.cpus", "\n"},
+      {"sys/fs/cgroup/a/cpuset.cpus.effective", "0,2\n"}}},
+    {"v2 set of an ancestor, the leaf without the controller",
+     "4-7",
+     4,
+     {{GROUP, "0::/a/b\n"},
+      {MOUNTS, V2_MOUNT},
+      {"sys/fs/cgroup/a/cpuset.cpus.effective", "4-7\n"},
+      {"sys/fs/cgroup/a/b/x", ""}}},
+    {"v2 set and quota, the quota is less",
+     "1-4",
+     2,
+     {{GROUP, "0::/a\n"},
+      {MOUNTS, V2_MOUNT},
+      {"sys/fs/cgroup/a/cpuset.cpus.effective", "1-4\n"},
+      {"sys/fs/cgroup/a/cpu.max", "250000 100000\n"}}},
+    {"v2 quota alone, a fraction",
+     "all",
+     1,
+     {{GROUP, "0::/a\n"}, {MOUNTS, V2_MOUNT}, {"sys/fs/cgroup/a/cpu.max", "50000 100000\n"}}},
+    {"v2 sets of leaf and ancestor meet",
+     "2,3",
+     2,
+     {{GROUP, "0::/a/b\n"},
+      {MOUNTS, V2_MOUNT},
+      {"sys/fs/cgroup/a/cpuset.cpus.effective", "0-3\n"},
+      {"sys/fs/cgroup/a/b/cpuset.cpus.effective", "2-5\n"}}},
+    {"v2 malformed set",
+     "?",
+     8,
+     {{GROUP, "0::/a\n"}, {MOUNTS, V2_MOUNT}, {"sys/fs/cgroup/a/cpuset.cpus.effective", "some\n"}}},
+    {"v2 set that cannot be read: a directory",
+     "?",
+     8,
+     {{GROUP, "0::/a\n"}, {MOUNTS, V2_MOUNT}, {"sys/fs/cgroup/a/cpuset.cpus.effective/x", ""}}},
+    {"v1 set",
+     "0,7",
+     2,
+     {{GROUP, "9:cpuset:/d\n4:cpu,cpuacct:/d\n"},
+      {MOUNTS, V1_SET_MOUNT},
+      {"sys/fs/cgroup/cpuset/d/cpuset.cpus", "0,7\n"}}},
+    {"v1 effective set before the one asked for",
+     "3",
+     1,
+     {{GROUP, "9:cpuset:/d\n"},
+      {MOUNTS, V1_SET_MOUNT},
+      {"sys/fs/cgroup/cpuset/d/cpuset.cpus", "0-3\n"},
+      {"sys/fs/cgroup/cpuset/d/cpuset.effective_cpus", "3\n"}}},
+    {"v1 set, quota in the other hierarchy",
+     "0-3",
+     1,
+     {{GROUP, "9:cpuset:/d\n4:cpu,cpuacct:/d\n"},
+      {MOUNTS, V1_SET_MOUNT V1_MOUNT},
+      {"sys/fs/cgroup/cpuset/d/cpuset.cpus", "0-3\n"},
+      {"sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "150000\n"},
+      {"sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_period_us", "100000\n"}}},
+    {"v1 mount that shows a subtree",
+     "5",
+     1,
+     {{GROUP, "9:cpuset:/docker/77/app\n"},
+      {MOUNTS, "33 31 0:30 /docker/77 /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"},
+      {"sys/fs/cgroup/cpuset/app/cpuset.cpus", "5\n"}}},
+    {"hybrid: v1 set, v2 without controllers",
+     "6,7",
+     2,
+     {{GROUP, "9:cpuset:/a\n0::/\n"},
+      {MOUNTS, V1_SET_MOUNT "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"},
+      {"sys/fs/cgroup/cpuset/a/cpuset.cpus", "6-7\n"},
+      {"sys/fs/cgroup/unified/x", ""}}},
+    {"a set that leaves nothing of this machine",
+     "20-23",
+     0,
+     {{GROUP, "0::/a\n"},
+      {MOUNTS, V2_MOUNT},
+      {"sys/fs/cgroup/a/cpuset.cpus.effective", "20-23\n"}}},
+    {"no cgroups at all", "all", 8, {{"proc/x", ""}}},
+};
+
+ParameterizedTestParameters(topology, cpuset) {
+    return cr_make_param_array(cpuset_case, cpuset_cases,
+                               sizeof(cpuset_cases) / sizeof(cpuset_cases[0]));
+}
+
+ParameterizedTest(cpuset_case *c, topology, cpuset) {
+    char root[] = "/tmp/tandem-cgroup-XXXXXX", command[64], text[64] = "";
+    quota_case written = {.name = "files only"};
+    memcpy(written.files, c->files, sizeof(written.files));
+    cr_assert_not_null(mkdtemp(root));
+    write_fixture(root, &written);
+    td_cpu_mask mask;
+    td_status status = td_cgroup_cpus(root, &mask);
+    td_topology *topology = NULL;
+    td_status whole = td_topology_create_limited("pack:1 core:8 pu:1", root, &topology);
+    snprintf(command, sizeof(command), "rm -r %s", root);
+    cr_assert_eq(system(command), 0);
+    cr_assert_eq(whole, c->effective > 0 ? TD_OK : TD_EUSAGE, "%s: %s", c->name, td_error());
+    if (status == TD_OK) {
+        td_cpu_mask_print(&mask, text, sizeof(text));
+    }
+    cr_assert_str_eq(status == TD_OK      ? text
+                     : status == TD_ESKIP ? "all"
+                                          : "?",
+                     c->cpus, "%s", c->name);
+    if (topology) {
+        const td_topology_info *info = td_topology_get_info(topology);
+        cr_assert_eq(info->effective_cpus, c->effective, "%s: %d", c->name, info->effective_cpus);
+        cr_assert_eq(info->pus, status == TD_OK ? td_cpu_mask_count(&mask) : 8);
+        cr_assert_eq(strstr(info->odd, "cpuset cannot be read") != NULL, status == TD_EIO);
+        td_topology_destroy(topology);
+    }
+}
+
 typedef struct machine_case {
     char levels[64];
     int packages, numa, cores, pus;

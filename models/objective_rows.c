@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "kernels/contrastive/contrastive_plan.h"
 #include "models/layer.h"
 #include "models/objective_build.h"
 
@@ -64,10 +65,10 @@ static int stored_scores(td_objective *o, td_program *program, int phase, td_fea
     const td_split *s = &o->split;
     int64_t rows = td_split_rows(s, s->rank), offset = td_split_first_row(s, s->rank);
     count_product(o, rows);
-    phase =
-        TD_PROGRAM_ADD(program, phase, gemm_f32, "gemm", "loss.scores", .m = rows, .n = s->batch,
-                       .k = o->embed, .a = x->own, .lda = o->embed, .b = y->all, .ldb = o->embed,
-                       .b_trans = true, .c = scores, .ldc = s->batch, .k_blocks = 1);
+    phase = TD_PROGRAM_ADD(program, phase, gemm_f32, "gemm", "loss.scores", .m = rows,
+                           .n = s->batch, .k = o->embed, .a = x->own, .lda = o->embed, .b = y->all,
+                           .ldb = o->embed, .b_trans = true, .c = scores, .ldc = s->batch,
+                           .k_blocks = (o->embed + TD_SCORE_CHAIN - 1) / TD_SCORE_CHAIN);
     if (o->kind == TD_LOSS_SOFTMAX) {
         return TD_PROGRAM_ADD(program, phase, scores_softmax_f32, "loss", "loss.rows", .rows = rows,
                               .batch = s->batch, .offset = offset, .ld_scores = s->batch,

@@ -3,9 +3,8 @@
  * scores with the same chain, so each direction sees exactly the other's numbers.
  */
 #include "base/math.h"
-#include "kernels/contrastive/contrastive_plan.h"
+#include "kernels/contrastive/score_product.h"
 #include "kernels/kernel.h"
-#include "kernels/product.h"
 #include "kernels/vmath.h"
 
 /* strip (rows, ld) = scale * x y^T, transposing y in chunks of TD_LOSS_COLS rows. */
@@ -15,16 +14,7 @@ static void scores(const float *x, const float *y, int64_t rows, int64_t batch, 
     for (int64_t j = 0; j < batch; j += TD_LOSS_COLS) {
         int64_t cols = batch - j < TD_LOSS_COLS ? batch - j : TD_LOSS_COLS;
         td_product_transpose(transposed, TD_LOSS_COLS, y + j * dim, dim, cols, dim);
-        td_product_run(&(td_product){.m = rows,
-                                     .n = td_loss_pad(cols),
-                                     .k = dim,
-                                     .a = x,
-                                     .a_row = dim,
-                                     .a_col = 1,
-                                     .b = transposed,
-                                     .ldb = TD_LOSS_COLS,
-                                     .c = strip + j,
-                                     .ldc = ld});
+        td_score_products(x, rows, transposed, cols, dim, strip + j, ld);
     }
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < ld; c += TD_LANES) {

@@ -7,8 +7,7 @@
 #ifndef TD_KERNELS_CONTRASTIVE_PAIR_TILE_H
 #define TD_KERNELS_CONTRASTIVE_PAIR_TILE_H
 
-#include "kernels/contrastive/contrastive_plan.h"
-#include "kernels/product.h"
+#include "kernels/contrastive/score_product.h"
 
 typedef struct td_pair_tile {
     int64_t rows, cols, dim;
@@ -19,16 +18,7 @@ typedef struct td_pair_tile {
 
 /* scores = x y^T */
 static inline void td_pair_products(const td_pair_tile *at) {
-    td_product_run(&(td_product){.m = at->rows,
-                                 .n = td_loss_pad(at->cols),
-                                 .k = at->dim,
-                                 .a = at->x,
-                                 .a_row = at->dim,
-                                 .a_col = 1,
-                                 .b = at->transposed,
-                                 .ldb = TD_LOSS_COLS,
-                                 .c = at->scores,
-                                 .ldc = TD_LOSS_COLS});
+    td_score_products(at->x, at->rows, at->transposed, at->cols, at->dim, at->scores, TD_LOSS_COLS);
 }
 
 /* dx += g y, dy += g^T x, where g is what has become of the scores; a tile's sum is added whole. */

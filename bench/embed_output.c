@@ -156,7 +156,7 @@ static td_status encode(td_pairs *pairs, const td_embed_table *table, const char
 td_status td_embed_write_features(const char *directory, bool replace, td_pairs *pairs,
                                   const td_embed_table *table, const char *tower) {
     td_shard_writer *writer;
-    TD_TRY(td_shard_writer_create(directory, "features", 1, replace, &writer));
+    TD_TRY(td_shard_writer_create(directory, "features", 1, TD_COMPRESSION_NONE, replace, &writer));
     td_pair pair = {.item = -1};
     td_text record = {0};
     td_status status = TD_OK;

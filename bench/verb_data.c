@@ -16,7 +16,7 @@ static const struct {
 };
 enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
-#define VERBS "make, import, tabulate, features, verify, cat, stat, index, split or repair"
+#define VERBS "make, import, tabulate, features, verify, cat, stat, index, split, append or repair"
 
 static void print_help(void) {
     printf("usage: tandem data VERB [--options]\n\n");

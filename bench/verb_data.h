@@ -17,6 +17,7 @@
     X(stat, "count records, features and sizes")                                                   \
     X(index, "write the offsets of records beside their files")                                    \
     X(split, "deal the records of a file out to shards")                                           \
+    X(append, "add records to a file, all or none")                                                \
     X(repair, "write the good records of a damaged file to a new one")
 
 #define TD_DATA_VERB_DECLARE(verb, summary) td_status td_verb_data_##verb(int argc, char **argv);

@@ -1,58 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0
- * `tandem data index` and `repair`: files made from record files.
+ * `tandem data index`, `repair` and `append`: files made from record files.
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "base/clock.h"
 #include "bench/verb_data.h"
+#include "data/record_file.h"
+#include "data/record_index.h"
 #include "data/shards.h"
-#include "data/tfrecord.h"
 
 enum { WORDS_MAX = 64 };
 
-/* Headers alone are read; a cut or damaged record is an error, not a short line. */
 static td_status index_file(const char *path) {
-    td_tfrecord_options options = {.policy = TD_TFRECORD_STRICT, .headers_only = true};
-    td_tfrecord_reader *reader;
-    td_text lines = {0}, target = {0};
-    TD_TRY(td_tfrecord_open(path, &options, &reader));
-    td_tfrecord record;
-    bool end = false;
-    td_status status = TD_OK;
-    int64_t records = 0;
-    td_text_puts(&lines, "");
-    while ((status = td_tfrecord_next(reader, &record, &end)) == TD_OK && !end) {
-        td_text_printf(&lines, "%lld %zu\n", (long long)record.offset,
-                       record.size + TD_TFRECORD_FRAME_BYTES);
-        records++;
-    }
-    td_tfrecord_close(reader);
-    td_text_printf(&target, "%s.idx", path);
-    if (status == TD_OK) {
-        status = td_text_status(&lines);
-    }
-    if (status == TD_OK) {
-        status = td_file_write(target.data, lines.data, lines.size);
-    }
-    if (status == TD_OK) {
-        printf("%s: %lld records\n", target.data, (long long)records);
-    }
-    td_text_destroy(&lines);
-    td_text_destroy(&target);
-    return status;
+    int64_t records;
+    TD_TRY(td_record_index_write(path, &records));
+    printf("%s%s, %s%s: %lld records\n", path, TD_INDEX_ENDING, path, TD_INDEX_TEXT_ENDING,
+           (long long)records);
+    return TD_OK;
 }
 
 td_status td_verb_data_index(int argc, char **argv) {
     static const td_verb_help verb = {
         "tandem data index FILES",
-        "Writes FILE.idx beside each TFRecord file: a line \"offset bytes\" for each record, as "
-        "DALI "
-        "and the Python package tfrecord read them. Only headers are read, and their checksums "
-        "checked; a cut record is an error (those tools index it with a wrong size).",
+        "Writes two files beside each TFRecord file: FILE.index, which says what file it is of "
+        "(size, time of the last change, checksum) and spares train, eval and embed the search for "
+        "records when they open the set; and FILE.idx, a line \"offset bytes\" for each record, as "
+        "DALI and the Python package tfrecord read them (those believe it). Headers are checked; a "
+        "cut record is an error. An index that is not of the file as it is now is an error when "
+        "the set is opened: run this again.",
         "  tandem data index shards/\n"};
     const char *words[WORDS_MAX];
     size_t n_words;
@@ -83,11 +64,11 @@ static void print_lost(void *arg, const td_tfrecord_damage *damage) {
     printf("LOST     %s (%lld bytes)\n", damage->message, (long long)damage->lost_bytes);
 }
 
-static td_status copy_good(td_tfrecord_reader *reader, td_tfrecord_writer *writer) {
+static td_status copy_good(td_record_file *file, td_tfrecord_writer *writer) {
     for (;;) {
         td_tfrecord record;
         bool end;
-        TD_TRY(td_tfrecord_next(reader, &record, &end));
+        TD_TRY(td_record_file_next(file, &record, &end));
         if (end) {
             return TD_OK;
         }
@@ -95,22 +76,22 @@ static td_status copy_good(td_tfrecord_reader *reader, td_tfrecord_writer *write
     }
 }
 
-static td_status repair(const char *from, const char *to) {
+static td_status repair(const char *from, const char *to, td_compression compression) {
     td_tfrecord_options options = {.policy = TD_TFRECORD_SKIP, .on_damage = print_lost};
-    td_tfrecord_reader *reader;
+    td_record_file *file;
     td_tfrecord_writer writer;
-    TD_TRY(td_tfrecord_open(from, &options, &reader));
-    td_status status = td_tfrecord_create(to, &writer);
+    TD_TRY(td_record_file_open(from, &options, &file));
+    td_status status = td_tfrecord_create_compressed(to, compression, &writer);
     if (status == TD_OK) {
-        status = copy_good(reader, &writer);
+        status = copy_good(file, &writer);
         if (status == TD_OK) {
             status = td_tfrecord_commit(&writer);
         } else {
             td_tfrecord_abort(&writer);
         }
     }
-    td_tfrecord_stats stats = td_tfrecord_get_stats(reader);
-    td_tfrecord_close(reader);
+    td_tfrecord_stats stats = td_record_file_get_stats(file);
+    td_record_file_close(file);
     if (status == TD_OK) {
         printf("%s: %lld good records of %s, %lld damaged stretches (%lld bytes) left out\n", to,
                (long long)stats.records, from, (long long)stats.damaged,
@@ -119,23 +100,102 @@ static td_status repair(const char *from, const char *to) {
     return status;
 }
 
+static const td_option compression_table[] = {
+    {"compression", TD_OPTION_CHOICE, 0, 0, 0, TD_COMPRESSION_OPTIONS, "NAME", "of the new file"},
+};
+
 td_status td_verb_data_repair(int argc, char **argv) {
     static const td_verb_help verb = {
-        "tandem data repair FILE NEW-FILE",
-        "Writes the good records of a damaged TFRecord file to a new one, which appears only when "
-        "it "
-        "is complete, and names every stretch that was lost. The old file is not touched.",
+        "tandem data repair FILE NEW-FILE [--compression NAME]",
+        "Writes the good records of a damaged TFRecord file (compressed or not, - for standard "
+        "input) to a new one, which appears only when it is complete, and names every stretch that "
+        "was lost. The old file is not touched.",
         "  tandem data repair train.tfrecord train-good.tfrecord\n"};
-    const char *words[2];
+    const char *words[2], *compression = "none";
     size_t n_words;
     int help = 0;
-    TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, 2, &n_words, &help));
+    TD_TRY(td_options_parse(compression_table, 1, argc, argv, &compression, words, 2, &n_words,
+                            &help));
     if (help) {
-        td_options_help(stdout, &verb, NULL, 0, NULL);
+        td_options_help(stdout, &verb, compression_table, 1, &compression);
         return TD_OK;
     }
     if (n_words != 2 || strcmp(words[0], words[1]) == 0) {
         return td_fail(TD_EUSAGE, "%s: expected two different files", verb.usage);
     }
-    return repair(words[0], words[1]);
+    return repair(words[0], words[1], td_compression_of_option(compression));
+}
+
+static td_status add_file(td_tfrecord_writer *writer, const char *path) {
+    td_record_file *file;
+    TD_TRY(td_record_file_open(path, &(td_tfrecord_options){0}, &file));
+    td_status status = copy_good(file, writer);
+    td_record_file_close(file);
+    return status;
+}
+
+static td_status add_files(td_tfrecord_writer *writer, const char *word) {
+    if (strcmp(word, "-") == 0) {
+        return add_file(writer, word);
+    }
+    td_file_list files;
+    TD_TRY(td_file_list_find(word, &files));
+    td_status status = TD_OK;
+    for (int64_t i = 0; i < files.count && status == TD_OK; i++) {
+        status = td_interrupted() ? td_fail(TD_EINTERRUPTED, "interrupted; nothing was added")
+                                  : add_file(writer, files.paths[i]);
+    }
+    td_file_list_destroy(&files);
+    return status;
+}
+
+/* An index that was there goes with its file: it would be stale. */
+static td_status renew_index(const char *path) {
+    td_text name = {0};
+    int64_t records;
+    td_text_printf(&name, "%s%s", path, TD_INDEX_ENDING);
+    bool own = !name.failed && access(name.data, F_OK) == 0;
+    name.size = 0;
+    td_text_printf(&name, "%s%s", path, TD_INDEX_TEXT_ENDING);
+    bool any = own || (!name.failed && access(name.data, F_OK) == 0);
+    td_status status = td_text_status(&name);
+    td_text_destroy(&name);
+    return status == TD_OK && any ? td_record_index_write(path, &records) : status;
+}
+
+td_status td_verb_data_append(int argc, char **argv) {
+    static const td_verb_help verb = {
+        "tandem data append FILE FROM...",
+        "Adds the records of the files FROM (directories and patterns too, compressed or not, - "
+        "for "
+        "standard input) to an uncompressed TFRecord file: all of them or none. Until the end FILE "
+        "stays as it was, and it is not touched when it ends in a torn record or when a record to "
+        "add is damaged. Its index, where there is one, is renewed.",
+        "  tandem data append train-00003-of-00004.tfrecord new.tfrecord.gz\n"};
+    const char *words[WORDS_MAX];
+    size_t n_words;
+    int help = 0;
+    TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, WORDS_MAX, &n_words, &help));
+    if (help) {
+        td_options_help(stdout, &verb, NULL, 0, NULL);
+        return TD_OK;
+    }
+    if (n_words < 2) {
+        return td_fail(TD_EUSAGE, "%s: expected a file and what to add to it", verb.usage);
+    }
+    td_interrupt_install();
+    td_tfrecord_writer writer;
+    TD_TRY(td_tfrecord_extend(words[0], &writer));
+    td_status status = TD_OK;
+    for (size_t w = 1; w < n_words && status == TD_OK; w++) {
+        status = add_files(&writer, words[w]);
+    }
+    if (status != TD_OK) {
+        td_tfrecord_abort(&writer);
+        return status;
+    }
+    long long added = (long long)writer.records;
+    TD_TRY(td_tfrecord_commit(&writer));
+    printf("%s: %lld records added\n", words[0], added);
+    return renew_index(words[0]);
 }

@@ -14,6 +14,7 @@
 #include "data/example.h"
 #include "data/image.h"
 #include "data/pair.h"
+#include "data/record_file.h"
 #include "data/shards.h"
 #include "data/tfrecord.h"
 
@@ -120,13 +121,12 @@ static void verify_pair(verification *all, const char *path, const td_tfrecord *
     }
 }
 
-static td_status verify_records(verification *all, td_tfrecord_reader *reader,
+static td_status verify_records(verification *all, const char *path, td_record_file *file,
                                 td_example *example) {
-    const char *path = td_tfrecord_path(reader);
     for (;;) {
         td_tfrecord record;
         bool end;
-        TD_TRY(td_tfrecord_next(reader, &record, &end));
+        TD_TRY(td_record_file_next(file, &record, &end));
         if (end) {
             return TD_OK;
         }
@@ -141,77 +141,62 @@ static td_status verify_records(verification *all, td_tfrecord_reader *reader,
     }
 }
 
-/* A compressed file, a pipe, or any file as TensorFlow reads it: to its first bad record, behind
- * which nothing can be found again. */
-static td_status verify_stream(verification *all, const char *path, td_record_stream *stream) {
-    int64_t records = 0, bytes = 0;
+static void end_file(verification *all, const char *path, const td_tfrecord_stats *stats,
+                     bool bad) {
+    char size[16];
+    td_progress_clear(&all->progress);
+    printf("%-8s %s: %lld records, %s\n", bad ? "BAD" : "ok", path, (long long)stats->records,
+           human((double)stats->payload_bytes, size));
+    all->files++;
+    all->bad_files += bad;
+    all->records += stats->records;
+    all->bytes += stats->payload_bytes;
+    all->damaged += stats->damaged;
+    all->lost_bytes += stats->lost_bytes;
+}
+
+/* As TensorFlow reads a file: to its first bad record. */
+static td_status verify_as_tensorflow(verification *all, const char *path) {
+    td_record_stream *stream;
     td_span record;
     bool end = false;
+    TD_TRY(td_record_stream_open(path, TD_COMPRESSION_COUNT, TD_STREAM_TENSORFLOW, &stream));
     td_status status;
     while ((status = td_record_stream_next(stream, &record, &end)) == TD_OK && !end &&
            !td_interrupted()) {
-        records++;
-        bytes += (int64_t)record.size;
-        td_progress_show(&all->progress, 0, "%s, record %lld", path, (long long)records);
+        td_progress_show(&all->progress, 0, "%s, record %lld", path,
+                         (long long)td_record_stream_number(stream));
     }
     td_progress_clear(&all->progress);
+    td_tfrecord_stats stats = td_record_stream_get_stats(stream);
+    td_record_stream_close(stream);
     if (status == TD_EIO || status == TD_ENOMEM) {
         return status;
     }
     if (status != TD_OK) {
         printf("DAMAGED  %s (the rest is lost)\n", td_error());
+        stats.damaged++;
     }
-    char size[16];
-    printf("%-8s %s: %lld records, %s\n", status == TD_OK ? "ok" : "BAD", path, (long long)records,
-           human((double)bytes, size));
-    all->files++;
-    all->bad_files += status != TD_OK;
-    all->damaged += status != TD_OK;
-    all->records += records;
-    all->bytes += bytes;
+    end_file(all, path, &stats, status != TD_OK);
     return TD_OK;
-}
-
-/* Sets *done when the file was one for the stream reader. */
-static td_status try_stream(verification *all, const char *path, bool *done) {
-    td_record_stream *stream;
-    td_stream_compat compat = all->tensorflow ? TD_STREAM_TENSORFLOW : TD_STREAM_STRICT;
-    TD_TRY(td_record_stream_open(path, TD_COMPRESSION_COUNT, compat, &stream));
-    *done = all->tensorflow || strcmp(path, "-") == 0 ||
-            td_record_stream_compression(stream) != TD_COMPRESSION_NONE;
-    td_status status = *done ? verify_stream(all, path, stream) : TD_OK;
-    td_record_stream_close(stream);
-    return status;
 }
 
 static td_status verify_file(void *arg, const char *path) {
     verification *all = arg;
-    bool done;
-    TD_TRY(try_stream(all, path, &done));
-    if (done) {
-        return TD_OK;
+    if (all->tensorflow) {
+        return verify_as_tensorflow(all, path);
     }
     td_tfrecord_options options = {TD_TFRECORD_SKIP, false, print_damage, all};
-    td_tfrecord_reader *reader;
-    TD_TRY(td_tfrecord_open(path, &options, &reader));
+    td_record_file *file;
+    TD_TRY(td_record_file_open(path, &options, &file));
     td_example example = {0};
     int64_t bad_before = all->bad_pairs;
-    td_status status = verify_records(all, reader, &example);
+    td_status status = verify_records(all, path, file, &example);
     td_example_destroy(&example);
-    td_tfrecord_stats stats = td_tfrecord_get_stats(reader);
-    td_tfrecord_close(reader);
+    td_tfrecord_stats stats = td_record_file_get_stats(file);
+    td_record_file_close(file);
     TD_TRY(status);
-    char size[16];
-    bool bad = stats.damaged > 0 || all->bad_pairs > bad_before;
-    td_progress_clear(&all->progress);
-    printf("%-8s %s: %lld records, %s\n", bad ? "BAD" : "ok", path, (long long)stats.records,
-           human((double)stats.payload_bytes, size));
-    all->files++;
-    all->bad_files += bad;
-    all->records += stats.records;
-    all->bytes += stats.payload_bytes;
-    all->damaged += stats.damaged;
-    all->lost_bytes += stats.lost_bytes;
+    end_file(all, path, &stats, stats.damaged > 0 || all->bad_pairs > bad_before);
     return TD_OK;
 }
 
@@ -246,8 +231,8 @@ td_status td_verb_data_verify(int argc, char **argv) {
                                       "both checksums of every record, names every damaged "
                                       "stretch with file, record, byte and reason, and goes on "
                                       "behind it. Files in gzip, zlib, zstd or snappy blocks are "
-                                      "detected and read to their first damage, so is standard "
-                                      "input (-). Exit code 1 when anything is damaged.",
+                                      "detected, pipes and standard input (-) read too. "
+                                      "Exit code 1 when anything is damaged.",
                                       "  tandem data verify shards/ --deep\n"};
     common_options options = {.compat = "strict"};
     const char **words = NULL;
@@ -358,13 +343,13 @@ static td_status print_json(printing *all, const char *path, const td_tfrecord *
 static td_status print_file(void *arg, const char *path) {
     printing *all = arg;
     td_tfrecord_options options = {TD_TFRECORD_SKIP, false, note_damage, &all->damaged};
-    td_tfrecord_reader *reader;
-    TD_TRY(td_tfrecord_open(path, &options, &reader));
+    td_record_file *file;
+    TD_TRY(td_record_file_open(path, &options, &file));
     td_status status = TD_OK;
     while (status == TD_OK && all->printed < all->limit && !td_interrupted()) {
         td_tfrecord record;
         bool end;
-        status = td_tfrecord_next(reader, &record, &end);
+        status = td_record_file_next(file, &record, &end);
         if (status != TD_OK || end) {
             break;
         }
@@ -375,7 +360,7 @@ static td_status print_file(void *arg, const char *path) {
         }
         all->printed++;
     }
-    td_tfrecord_close(reader);
+    td_record_file_close(file);
     return status;
 }
 
@@ -395,9 +380,9 @@ td_status td_verb_data_cat(int argc, char **argv) {
     };
     static const td_verb_help verb = {
         "tandem data cat FILES [--limit N] [--json]",
-        "Prints the features of the first records of TFRecord files: texts and numbers as they "
-        "are, images by format and "
-        "size. Damage is named on stderr, passed over, and makes the exit code 1.",
+        "Prints the features of the first records of TFRecord files (compressed ones, pipes and "
+        "standard input, -, too): texts and numbers as they are, images by format and size. Damage "
+        "is named on stderr, passed over, and makes the exit code 1.",
         "  tandem data cat shards/ --limit 3\n"};
     common_options options = {.limit = 10};
     const char **words = NULL;
@@ -548,20 +533,20 @@ static td_status count_record(statistics *all, const td_tfrecord *record) {
 static td_status count_file(void *arg, const char *path) {
     statistics *all = arg;
     td_tfrecord_options options = {TD_TFRECORD_SKIP, false, note_damage, &all->damaged};
-    td_tfrecord_reader *reader;
-    TD_TRY(td_tfrecord_open(path, &options, &reader));
+    td_record_file *file;
+    TD_TRY(td_record_file_open(path, &options, &file));
     td_status status = TD_OK;
     while (status == TD_OK && !td_interrupted()) {
         td_tfrecord record;
         bool end;
-        status = td_tfrecord_next(reader, &record, &end);
+        status = td_record_file_next(file, &record, &end);
         if (status != TD_OK || end) {
             break;
         }
         status = count_record(all, &record);
         td_progress_show(&all->progress, 0, "%s, record %lld", path, (long long)record.number);
     }
-    td_tfrecord_close(reader);
+    td_record_file_close(file);
     all->files++;
     return status;
 }
@@ -640,7 +625,8 @@ static void print_statistics(statistics *all) {
 
 td_status td_verb_data_stat(int argc, char **argv) {
     static const td_verb_help verb = {"tandem data stat FILES",
-                                      "Counts the records of TFRecord files, their sizes, the "
+                                      "Counts the records of TFRecord files (compressed ones, "
+                                      "pipes and standard input, -, too), their sizes, the "
                                       "features in them with the range and mean of their values "
                                       "(of byte strings: of their lengths; NaN is counted apart), "
                                       "and the class labels of pairs. Damage is "

@@ -17,7 +17,7 @@ typedef struct make_options {
     const char *out;
     int64_t count, seed, shards, size, limit;
     bool openclipart, replace;
-    const char *tsv;
+    const char *tsv, *compression;
 } make_options;
 
 /* Where records go, and how far that is. */
@@ -96,6 +96,14 @@ static td_status make_one(sink *to, const make_options *options, int64_t index) 
      NULL,  "DIR",          "where the shards go; it is created"},                                 \
         {"shards", TD_OPTION_INT,    offsetof(make_options, shards), 1, TD_SHARDS_MAX, NULL,       \
          "K",      "number of files"},                                                             \
+        {"compression",                                                                            \
+         TD_OPTION_CHOICE,                                                                         \
+         offsetof(make_options, compression),                                                      \
+         0,                                                                                        \
+         0,                                                                                        \
+         TD_COMPRESSION_OPTIONS,                                                                   \
+         "NAME",                                                                                   \
+         "of the shards; train reads uncompressed ones only"},                                     \
     {                                                                                              \
         "replace", TD_OPTION_FLAG, offsetof(make_options, replace), 0, 0, NULL, NULL,              \
             "replace the shards that DIR holds; without it they are an error"                      \
@@ -131,7 +139,7 @@ td_status td_verb_data_make(int argc, char **argv) {
         "that say so, as PNG files in "
         "TFRecord shards. Shards appear when all are complete; after Ctrl-C there are none.",
         "  tandem data make --out synth --count 50k --seed 1 --shards 8\n"};
-    make_options options = {.count = 10000, .shards = 4, .size = 64};
+    make_options options = {.count = 10000, .shards = 4, .size = 64, .compression = "none"};
     bool run;
     TD_TRY(parse(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &run));
     if (!run) {
@@ -139,7 +147,8 @@ td_status td_verb_data_make(int argc, char **argv) {
     }
     td_interrupt_install();
     sink to = {.progress = td_progress_start()};
-    TD_TRY(td_shard_writer_create(options.out, "synth", (int)options.shards, options.replace,
+    TD_TRY(td_shard_writer_create(options.out, "synth", (int)options.shards,
+                                  td_compression_of_option(options.compression), options.replace,
                                   &to.writer));
     td_status status = TD_OK;
     for (int64_t i = 0; i < options.count && status == TD_OK; i++) {
@@ -215,7 +224,7 @@ td_status td_verb_data_import(int argc, char **argv) {
         "left out.",
         "  tandem data import --openclipart --out openclipart --shards 8\n"
         "  tandem data import --tsv photos.tsv --out photos\n"};
-    make_options options = {.shards = 4, .size = 256, .limit = INT64_MAX};
+    make_options options = {.shards = 4, .size = 256, .limit = INT64_MAX, .compression = "none"};
     bool run;
     TD_TRY(parse(table, sizeof table / sizeof table[0], &verb, argc, argv, &options, &run));
     if (!run) {
@@ -227,7 +236,8 @@ td_status td_verb_data_import(int argc, char **argv) {
     td_interrupt_install();
     sink to = {.progress = td_progress_start(), .limit = options.limit, .size = options.size};
     const char *name = options.openclipart ? "openclipart" : "pairs";
-    TD_TRY(td_shard_writer_create(options.out, name, (int)options.shards, options.replace,
+    TD_TRY(td_shard_writer_create(options.out, name, (int)options.shards,
+                                  td_compression_of_option(options.compression), options.replace,
                                   &to.writer));
     td_import_stats stats = {0};
     td_status status = options.openclipart ? td_import_openclipart(import_one, &to, &stats)

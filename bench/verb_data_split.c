@@ -2,20 +2,24 @@
  * `tandem data split`: one record file dealt out to the shards of a set.
  */
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/options.h"
 #include "base/progress.h"
 #include "bench/verb_data.h"
 #include "data/byte_stream.h"
+#include "data/record_file.h"
 #include "data/shards.h"
+#include "threads/team.h"
 
 typedef struct split_options {
-    const char *out, *name, *order;
-    int64_t shards;
+    const char *out, *name, *order, *compression;
+    int64_t shards, workers;
     bool replace;
 } split_options;
 
@@ -92,20 +96,24 @@ static td_status check_count(const dealing *from, int64_t records) {
                          from->path, (long long)from->total, (long long)records);
 }
 
+static void cut_ending(char *name, const char *ending) {
+    size_t size = strlen(name), cut = strlen(ending);
+    if (size > cut && strcmp(name + size - cut, ending) == 0) {
+        name[size - cut] = '\0';
+    }
+}
+
 /* The file's own name without ".tfrecord" and an ending that tells of compression. */
 static void shard_set_name(const char *path, char name[NAME_MAX + 1]) {
-    static const char *const endings[] = {".gz", ".zz", ".zlib", ".zst", ".snappy", ".tfrecord"};
     const char *slash = strrchr(path, '/');
     snprintf(name, NAME_MAX + 1, "%s",
              is_standard_input(path) ? "records"
              : slash != NULL         ? slash + 1
                                      : path);
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        size_t size = strlen(name), cut = strlen(endings[i]);
-        if (size > cut && strcmp(name + size - cut, endings[i]) == 0) {
-            name[size - cut] = '\0';
-        }
+    for (int i = TD_COMPRESSION_NONE + 1; i < TD_COMPRESSION_COUNT; i++) {
+        cut_ending(name, td_compression_ending((td_compression)i));
     }
+    cut_ending(name, ".tfrecord");
 }
 
 /* Replacing the shards of a directory must not remove what is being split. */
@@ -123,6 +131,81 @@ static td_status check_apart(const char *path, const char *directory) {
                          directory, path);
 }
 
+/* Shards that several workers write at once, each from a range of the file's bytes. */
+typedef struct range_split {
+    const char *path;
+    int64_t bytes, shards;
+    td_shard_writer *writer;
+    _Atomic int64_t records;
+} range_split;
+
+static td_status copy_range(range_split *work, int64_t shard, td_tfrecord_reader *reader) {
+    TD_TRY(td_tfrecord_range(reader, work->bytes * shard / work->shards,
+                             work->bytes * (shard + 1) / work->shards));
+    for (;;) {
+        td_tfrecord record;
+        bool end;
+        TD_TRY(td_tfrecord_next(reader, &record, &end));
+        if (end) {
+            break;
+        }
+        if (td_interrupted()) {
+            return td_fail(TD_EINTERRUPTED, "interrupted in %s at byte %lld", work->path,
+                           (long long)record.offset);
+        }
+        TD_TRY(td_shard_writer_append_to(work->writer, (int)shard, record.data, record.size));
+    }
+    atomic_fetch_add_explicit(&work->records, td_tfrecord_get_stats(reader).records,
+                              memory_order_relaxed);
+    return TD_OK;
+}
+
+static td_status copy_shards(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    range_split *work = arg;
+    td_status status = TD_OK;
+    (void)worker;
+    for (int64_t shard = first; shard < last && status == TD_OK; shard++) {
+        td_tfrecord_reader *reader;
+        TD_TRY(td_tfrecord_open(work->path, &(td_tfrecord_options){0}, &reader));
+        status = copy_range(work, shard, reader);
+        td_tfrecord_close(reader);
+    }
+    return status;
+}
+
+/* The bytes of an uncompressed regular file, which alone can be read from its middle. */
+static td_status check_ranges(const char *path, int64_t *bytes) {
+    td_compression compression;
+    struct stat info;
+    TD_TRY(td_record_file_compression(path, &compression));
+    if (compression != TD_COMPRESSION_NONE || stat(path, &info) != 0) {
+        return td_fail(TD_EUSAGE,
+                       "--order ranges: %s is compressed (%s), which is read from its "
+                       "start only; choose another order",
+                       path, td_compression_option(compression));
+    }
+    *bytes = (int64_t)info.st_size;
+    return TD_OK;
+}
+
+static td_status split_ranges(const char *path, const split_options *options, int64_t bytes,
+                              td_shard_writer *writer, int64_t *records) {
+    range_split work = {.path = path, .bytes = bytes, .shards = options->shards, .writer = writer};
+    td_team *team;
+    td_site site = {0};
+    TD_TRY(td_team_create(&(td_team_options){.workers = (int)options->workers}, &team));
+    td_status status = td_team_tiles(team, &site, work.shards, 1, copy_shards, &work);
+    td_team_destroy(team);
+    *records = atomic_load_explicit(&work.records, memory_order_relaxed);
+    return status;
+}
+
+/* One record after the other, to shards in turn or by their number. */
+static td_status split_in_order(const char *path, dealing *to, int64_t *records) {
+    TD_TRY(for_each_record(path, to->total, deal, to, records));
+    return check_count(to, *records);
+}
+
 static td_status split(const char *path, const split_options *options) {
     char own[NAME_MAX + 1];
     shard_set_name(path, own);
@@ -130,19 +213,22 @@ static td_status split(const char *path, const split_options *options) {
     dealing to = {.path = path,
                   .contiguous = strcmp(options->order, "contiguous") == 0,
                   .shards = options->shards};
-    int64_t records;
+    bool ranges = strcmp(options->order, "ranges") == 0;
+    int64_t records, bytes = 0;
+    if (ranges) {
+        TD_TRY(check_ranges(path, &bytes));
+    }
     if (options->replace) {
         TD_TRY(check_apart(path, options->out));
     }
     if (to.contiguous) {
         TD_TRY(for_each_record(path, 0, count_only, NULL, &to.total));
     }
-    TD_TRY(
-        td_shard_writer_create(options->out, name, (int)to.shards, options->replace, &to.writer));
-    td_status status = for_each_record(path, to.total, deal, &to, &records);
-    if (status == TD_OK) {
-        status = check_count(&to, records);
-    }
+    TD_TRY(td_shard_writer_create(options->out, name, (int)to.shards,
+                                  td_compression_of_option(options->compression), options->replace,
+                                  &to.writer));
+    td_status status = ranges ? split_ranges(path, options, bytes, to.writer, &records)
+                              : split_in_order(path, &to, &records);
     if (status != TD_OK) {
         td_shard_writer_abort(to.writer);
         return status;
@@ -159,10 +245,15 @@ td_status td_verb_data_split(int argc, char **argv) {
          "files to write"},
         {"out", TD_OPTION_TEXT, offsetof(split_options, out), 0, 0, NULL, "DIR",
          "directory for them, made when it is missing"},
-        {"order", TD_OPTION_CHOICE, offsetof(split_options, order), 0, 0, "round-robin|contiguous",
-         "NAME",
-         "record i in shard i mod N, or N stretches whose lengths differ by one at most "
-         "(reads FILE twice) (default round-robin)"},
+        {"order", TD_OPTION_CHOICE, offsetof(split_options, order), 0, 0,
+         "round-robin|contiguous|ranges", "NAME",
+         "record i in shard i mod N; N stretches whose lengths differ by one at most (reads FILE "
+         "twice); or N stretches of equal bytes, found without an index and written by several "
+         "workers, of an uncompressed file"},
+        {"workers", TD_OPTION_INT, offsetof(split_options, workers), 1, 1024, NULL, "N",
+         "threads, of --order ranges; shards do not depend on it"},
+        {"compression", TD_OPTION_CHOICE, offsetof(split_options, compression), 0, 0,
+         TD_COMPRESSION_OPTIONS, "NAME", "of the shards"},
         {"name", TD_OPTION_TEXT, offsetof(split_options, name), 0, 0, NULL, "NAME",
          "what shards are called before -00000-of-0000N.tfrecord (default: as FILE)"},
         {"replace", TD_OPTION_FLAG, offsetof(split_options, replace), 0, 0, NULL, NULL,
@@ -171,10 +262,11 @@ td_status td_verb_data_split(int argc, char **argv) {
     static const td_verb_help verb = {
         "tandem data split FILE --shards N --out DIR [--options]",
         "Writes the records of a TFRecord file (compressed or not, - for standard input) "
-        "unchanged to N uncompressed shards. Both checksums of every record are checked; a damaged "
+        "unchanged to N shards. Both checksums of every record are checked; a damaged "
         "one is an error (repair the file first). Shards appear when all of them are complete.",
-        "  tandem data split train.tfrecord.gz --shards 8 --out shards/\n"};
-    split_options options = {.order = "round-robin"};
+        "  tandem data split train.tfrecord.gz --shards 8 --out shards/\n"
+        "  tandem data split big.tfrecord --order ranges --workers 8 --shards 64 --out shards/\n"};
+    split_options options = {.order = "round-robin", .compression = "none", .workers = 1};
     const char *path;
     size_t n_words;
     int help = 0;
@@ -190,9 +282,11 @@ td_status td_verb_data_split(int argc, char **argv) {
     if (options.name != NULL && (options.name[0] == '\0' || strchr(options.name, '/') != NULL)) {
         return td_fail(TD_EUSAGE, "--name \"%s\": expected a file's name without /", options.name);
     }
-    if (is_standard_input(path) && strcmp(options.order, "contiguous") == 0) {
-        return td_fail(TD_EUSAGE, "--order contiguous reads the file twice, which standard input "
-                                  "does not allow");
+    if (is_standard_input(path) && strcmp(options.order, "round-robin") != 0) {
+        return td_fail(TD_EUSAGE,
+                       "--order %s reads the file from more than one place, which "
+                       "standard input does not allow",
+                       options.order);
     }
     td_interrupt_install();
     return split(path, &options);

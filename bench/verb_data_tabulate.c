@@ -139,8 +139,8 @@ static td_status put_pair(tabulation *work, int64_t item) {
 
 static td_status tabulate(tabulation *work, const char *path, const tabulate_cli *cli) {
     TD_TRY(td_pairs_open(&(td_pairs_options){.path = path}, &work->pairs));
-    TD_TRY(
-        td_shard_writer_create(cli->out, "table", (int)cli->shards, cli->replace, &work->writer));
+    TD_TRY(td_shard_writer_create(cli->out, "table", (int)cli->shards, TD_COMPRESSION_NONE,
+                                  cli->replace, &work->writer));
     int64_t n = td_pairs_count(work->pairs);
     td_status status = TD_OK;
     for (int64_t i = 0; i < n && status == TD_OK; i++) {

@@ -10,7 +10,6 @@
 #include <zstd.h>
 
 #include "base/memory.h"
-#include "data/crc32c.h"
 #include "data/tf_error.h"
 
 enum { BUFFER_BYTES = 256 << 10 }; /* TensorFlow's; what an error takes with it depends on it */
@@ -36,52 +35,8 @@ struct td_byte_stream {
     ZSTD_DStream *zstd;
 };
 
-const char *td_compression_word(td_compression compression) {
-    static const char *const words[TD_COMPRESSION_COUNT] = {
-#define WORD(name, word, text) [name] = word,
-        TD_COMPRESSION_MAP(WORD)
-#undef WORD
-    };
-    return words[compression];
-}
-
-td_compression td_compression_find(const char *word) {
-    for (int i = TD_COMPRESSION_NONE + 1; i < TD_COMPRESSION_COUNT; i++) {
-        if (strcmp(word, td_compression_word((td_compression)i)) == 0) {
-            return (td_compression)i;
-        }
-    }
-    return TD_COMPRESSION_NONE;
-}
-
 static uint32_t big_endian(const uint8_t *at) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-/* A record's first 12 bytes say so themselves; the others have their marks. */
-td_compression td_compression_detect(const uint8_t *first, size_t size) {
-    if (size >= TD_TFRECORD_HEADER_BYTES) {
-        uint32_t stored = (uint32_t)first[8] | (uint32_t)first[9] << 8 | (uint32_t)first[10] << 16 |
-                          (uint32_t)first[11] << 24;
-        if (td_crc32c_mask(td_crc32c(first, 8)) == stored) {
-            return TD_COMPRESSION_NONE;
-        }
-    }
-    if (size >= 2 && first[0] == 0x1f && first[1] == 0x8b) {
-        return TD_COMPRESSION_GZIP;
-    }
-    if (size >= 4 && first[0] == 0x28 && first[1] == 0xb5 && first[2] == 0x2f && first[3] == 0xfd) {
-        return TD_COMPRESSION_ZSTD;
-    }
-    if (size >= 2 && first[0] == 0x78 && (first[0] << 8 | first[1]) % 31 == 0) {
-        return TD_COMPRESSION_ZLIB;
-    }
-    /* A snappy block starts with its uncompressed length, and a record's low bytes as a literal. */
-    if (size >= 10 && big_endian(first) <= SNAPPY_BLOCK_MAX && big_endian(first) > 0 &&
-        first[0] == 0 && (first[4] != 0 || first[5] != 0)) {
-        return TD_COMPRESSION_SNAPPY;
-    }
-    return TD_COMPRESSION_NONE;
 }
 
 static void fail_stream(td_byte_stream *stream, td_tf_class class, const char *what) {
@@ -262,14 +217,12 @@ static td_status read_plain(td_byte_stream *stream, uint8_t *to, size_t n, size_
     *got = 0;
     while (*got < n) {
         if (stream->in_at == stream->in_end) {
-            if (stream->in_over) {
-                return TD_OK;
+            if (!stream->in_over) {
+                fill_in(stream);
+                continue;
             }
-            fill_in(stream);
-            if (stream->failed != TD_OK) {
-                return td_fail(stream->failed, "%s", stream->message);
-            }
-            continue;
+            return stream->failed == TD_OK ? TD_OK
+                                           : td_fail(stream->failed, "%s", stream->message);
         }
         size_t have = stream->in_end - stream->in_at, wanted = n - *got;
         size_t part = have < wanted ? have : wanted;

@@ -6,32 +6,9 @@
 #ifndef TD_DATA_BYTE_STREAM_H
 #define TD_DATA_BYTE_STREAM_H
 
+#include "data/compression.h"
 #include "data/example.h"
 #include "data/tfrecord.h"
-
-/*      name                  TensorFlow's word   what */
-#define TD_COMPRESSION_MAP(X)                                                                      \
-    X(TD_COMPRESSION_NONE, "", "uncompressed")                                                     \
-    X(TD_COMPRESSION_GZIP, "GZIP", "gzip, all members")                                            \
-    X(TD_COMPRESSION_ZLIB, "ZLIB", "zlib")                                                         \
-    X(TD_COMPRESSION_ZSTD, "ZSTD", "zstd, all frames")                                             \
-    X(TD_COMPRESSION_SNAPPY, "SNAPPY", "snappy blocks, each behind its length, big-endian")
-
-typedef enum td_compression {
-#define TD_COMPRESSION_ENUM(name, word, text) name,
-    TD_COMPRESSION_MAP(TD_COMPRESSION_ENUM)
-#undef TD_COMPRESSION_ENUM
-        TD_COMPRESSION_COUNT
-} td_compression;
-
-const char *td_compression_word(td_compression compression);
-/* By TensorFlow's word; anything it does not know is read as it is, as there. */
-td_compression td_compression_find(const char *word);
-
-enum { TD_DETECT_BYTES = 16 };
-/* From the first bytes of a file, TD_DETECT_BYTES or all it has. A snappy file has no mark: it is
- * found when its first block fits and holds a record's header. */
-td_compression td_compression_detect(const uint8_t *first, size_t size);
 
 /* How strict. TensorFlow ends silently at a cut header and at a compressed stream that is cut,
  * stops after the first zlib stream, and loses the records inflated together with an error; its
@@ -62,6 +39,13 @@ td_status td_record_stream_open_memory(td_span data, td_compression compression,
 td_status td_record_stream_open_span(td_span data, const char *name, td_compression compression,
                                      td_stream_compat compat, td_record_stream **out);
 void td_record_stream_close(td_record_stream *stream);
+
+/* From now on damage is reported to on_damage (which may be NULL) and passed over, as
+ * TD_TFRECORD_SKIP does; of a strict stream. Behind a wrong length the stream is searched as a file
+ * is, in the memory that the record under suspicion takes; a length that is not trusted is followed
+ * for 64 MiB at most. What cannot be uncompressed is lost to the end. */
+void td_record_stream_skip(td_record_stream *stream, td_tfrecord_damage_fn *on_damage, void *arg);
+td_tfrecord_stats td_record_stream_get_stats(const td_record_stream *stream);
 
 /* The next record, both checksums checked, valid until the next call; *end at the end. */
 td_status td_record_stream_next(td_record_stream *stream, td_span *out, bool *end);

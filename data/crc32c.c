@@ -69,6 +69,25 @@ uint32_t td_crc32c_power(uint64_t n) {
     return power;
 }
 
+/* Of two polynomials, mod P. */
+static uint32_t multiply(uint32_t a, uint32_t b) {
+    uint32_t product = 0;
+    for (uint32_t bit = 0x80000000u; bit != 0; bit >>= 1) {
+        product ^= (a & bit) != 0 ? b : 0;
+        b = (b >> 1) ^ (0x82f63b78u & (0u - (b & 1u)));
+    }
+    return product;
+}
+
+uint32_t td_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes) {
+    uint32_t square = td_crc32c_power(8);
+    for (; second_bytes > 0; second_bytes >>= 1) {
+        first = (second_bytes & 1) != 0 ? multiply(first, square) : first;
+        square = multiply(square, square);
+    }
+    return first ^ second;
+}
+
 const uint32_t td_crc32c_shift[64] = {
     0x00000000u, 0x00000000u, 0x00000000u, 0x00000000u, 0x00000000u, 0x01000000u, 0x00010000u,
     0x00000100u, 0x00000001u, 0xf26b8303u, 0x13a29877u, 0xa541927eu, 0xdd45aab8u, 0x38116facu,

@@ -42,6 +42,9 @@ bool td_crc32c_runs(td_crc32c_need need);
  * so nothing depends on it. */
 td_crc32c_fn td_crc32c;
 
+/* The checksum of `first` bytes and `second` bytes joined, from the checksum of each. */
+uint32_t td_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes);
+
 /* For the rows: x^n mod P, reflected (bit 31 is x^0). Folding 128 bits over D bits multiplies their
  * low half by x^(D + 31) and their high half by x^(D - 33); shifting a register over n bytes
  * multiplies it by x^(8n - 33), which is what its reduction by the crc32 instruction needs:

@@ -10,6 +10,8 @@
 
 #include "base/memory.h"
 #include "base/progress.h"
+#include "data/record_file.h"
+#include "data/record_index.h"
 
 static const char suffix[] = ".tfrecord";
 
@@ -24,9 +26,25 @@ void td_sharded_pattern(td_text *out, const char *name, int64_t n_shards) {
                    name, (long long)n_shards);
 }
 
-void td_shard_name(td_text *out, const char *name, int shard, int n_shards) {
+void td_shard_name(td_text *out, const char *name, int shard, int n_shards,
+                   td_compression compression) {
     td_sharded_name(out, name, shard, n_shards);
-    td_text_puts(out, suffix);
+    td_text_printf(out, "%s%s", suffix, td_compression_ending(compression));
+}
+
+/* Where ".tfrecord", or that and the ending of a compression, starts at the path's end; NULL when
+ * there is none. */
+static const char *find_suffix(const char *path) {
+    size_t size = strlen(path), own = sizeof suffix - 1;
+    for (int i = 0; i < TD_COMPRESSION_COUNT; i++) {
+        const char *ending = td_compression_ending((td_compression)i);
+        size_t tail = own + strlen(ending);
+        if (size > tail && strncmp(path + size - tail, suffix, own) == 0 &&
+            strcmp(path + size - tail + own, ending) == 0) {
+            return path + size - tail;
+        }
+    }
+    return NULL;
 }
 
 void td_file_list_destroy(td_file_list *list) {
@@ -63,13 +81,40 @@ static td_status list_glob(const char *pattern, td_file_list *out) {
     return TD_OK;
 }
 
-/* A pattern that matches every shard in a directory and nothing else, whatever characters its name
- * has. */
+/* A pattern that matches every shard in a directory, whatever characters its name has; what else it
+ * matches (an index) has no suffix that find_suffix knows. */
 static void directory_pattern(td_text *out, const char *directory) {
     for (const char *at = directory; *at != '\0'; at++) {
         td_text_printf(out, strchr("*?[\\", *at) != NULL ? "\\%c" : "%c", *at);
     }
-    td_text_printf(out, "/*%s", suffix);
+    td_text_printf(out, "/*%s*", suffix);
+}
+
+static td_status list_directory(const char *directory, td_file_list *out) {
+    td_text pattern = {0};
+    td_file_list list = {0};
+    directory_pattern(&pattern, directory);
+    td_status status = td_text_status(&pattern);
+    if (status == TD_OK) {
+        status = list_glob(pattern.data, &list);
+    }
+    td_text_destroy(&pattern);
+    TD_TRY(status);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < list.count; i++) {
+        if (find_suffix(list.paths[i]) != NULL) {
+            list.paths[kept++] = list.paths[i];
+        } else {
+            td_free(list.paths[i]);
+        }
+    }
+    list.count = kept;
+    if (kept == 0) {
+        td_file_list_destroy(&list);
+        return td_fail(TD_EIO, "%s: no *%s file in this directory", directory, suffix);
+    }
+    *out = list;
+    return TD_OK;
 }
 
 static bool is_directory(const char *path) {
@@ -77,11 +122,13 @@ static bool is_directory(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Splits ".../name-00003-of-00008.tfrecord"; false for files that are not named as shards of a set.
+/* Splits ".../name-00003-of-00008.tfrecord" or ".tfrecord.gz"; false for files that are not named
+ * as shards of a set.
  */
 static bool parse_shard_name(const char *path, size_t *name_bytes, int *shard, int *n_shards) {
-    static const char shape[] = "-00000-of-00000.tfrecord";
-    size_t size = strlen(path), tail = sizeof shape - 1;
+    static const char shape[] = "-00000-of-00000";
+    const char *end = find_suffix(path);
+    size_t size = end == NULL ? 0 : (size_t)(end - path), tail = sizeof shape - 1;
     if (size <= tail) {
         return false;
     }
@@ -139,17 +186,11 @@ td_status td_file_list_find(const char *path, td_file_list *out) {
         *out = one;
         return TD_OK;
     }
-    td_text pattern = {0};
-    directory_pattern(&pattern, path);
-    td_status status = td_text_status(&pattern);
     td_file_list list = {0};
-    if (status == TD_OK) {
-        status = list_glob(pattern.data, &list);
-    }
+    td_status status = list_directory(path, &list);
     if (status == TD_EIO) {
         status = td_fail(TD_EIO, "%s: no *%s file in this directory", path, suffix);
     }
-    td_text_destroy(&pattern);
     if (status == TD_OK) {
         status = check_sets(&list);
     }
@@ -164,7 +205,7 @@ td_status td_file_list_find(const char *path, td_file_list *out) {
 struct td_shard_writer {
     td_tfrecord_writer *shards;
     int n_shards, n_open;
-    int64_t records;
+    int64_t dealt; /* by append, in turn */
     td_file_list replaced;
 };
 
@@ -176,13 +217,7 @@ static void writer_free(td_shard_writer *writer) {
 
 /* Finds the shards that are in the directory now. */
 static td_status find_old(const char *directory, bool replace, td_file_list *out) {
-    td_text pattern = {0};
-    directory_pattern(&pattern, directory);
-    td_status status = td_text_status(&pattern);
-    if (status == TD_OK) {
-        status = list_glob(pattern.data, out);
-    }
-    td_text_destroy(&pattern);
+    td_status status = list_directory(directory, out);
     if (status == TD_EIO) {
         return TD_OK; /* none */
     }
@@ -198,7 +233,7 @@ static td_status find_old(const char *directory, bool replace, td_file_list *out
 }
 
 td_status td_shard_writer_create(const char *directory, const char *name, int n_shards,
-                                 bool replace, td_shard_writer **out) {
+                                 td_compression compression, bool replace, td_shard_writer **out) {
     if (n_shards < 1 || n_shards > TD_SHARDS_MAX) {
         return td_fail(TD_EUSAGE, "%d shards, expected 1 to %d", n_shards, TD_SHARDS_MAX);
     }
@@ -219,10 +254,10 @@ td_status td_shard_writer_create(const char *directory, const char *name, int n_
     for (int i = 0; i < n_shards; i++) {
         td_text path = {0};
         td_text_printf(&path, "%s/", directory);
-        td_shard_name(&path, name, i, n_shards);
+        td_shard_name(&path, name, i, n_shards, compression);
         td_status status = td_text_status(&path);
         if (status == TD_OK) {
-            status = td_tfrecord_create(path.data, &writer->shards[i]);
+            status = td_tfrecord_create_compressed(path.data, compression, &writer->shards[i]);
         }
         td_text_destroy(&path);
         if (status != TD_OK) {
@@ -238,13 +273,11 @@ td_status td_shard_writer_create(const char *directory, const char *name, int n_
 td_status td_shard_writer_append_to(td_shard_writer *writer, int shard, const void *data,
                                     size_t size) {
     TD_ASSERT(shard >= 0 && shard < writer->n_shards);
-    TD_TRY(td_tfrecord_append(&writer->shards[shard], data, size));
-    writer->records++;
-    return TD_OK;
+    return td_tfrecord_append(&writer->shards[shard], data, size);
 }
 
 td_status td_shard_writer_append(td_shard_writer *writer, const void *data, size_t size) {
-    int shard = (int)(writer->records % writer->n_shards);
+    int shard = (int)(writer->dealt++ % writer->n_shards);
     return td_shard_writer_append_to(writer, shard, data, size);
 }
 
@@ -334,12 +367,36 @@ static td_status add_entry(td_shards *shards, int32_t file, const td_tfrecord *r
     return TD_OK;
 }
 
+static td_status take_index(td_shards *shards, int32_t file, const td_record_index *index) {
+    for (int64_t i = 0; i < index->count; i++) {
+        TD_TRY(add_entry(shards, file, &(td_tfrecord){.offset = index->offsets[i], .number = i}));
+    }
+    return TD_OK;
+}
+
 static td_status index_file(td_shards *shards, int32_t file) {
     int lines = 0;
+    const char *path = shards->files.paths[file];
     td_tfrecord_options options = {TD_TFRECORD_SKIP, true, note_damage, &lines};
     td_tfrecord_reader *reader;
-    TD_TRY(td_tfrecord_open(shards->files.paths[file], &options, &reader));
+    td_compression compression;
+    td_record_index index = {0};
+    bool indexed;
+    TD_TRY(td_tfrecord_open(path, &options, &reader));
     shards->readers[file] = reader;
+    TD_TRY(td_record_file_compression(path, &compression));
+    if (compression != TD_COMPRESSION_NONE) {
+        return td_fail(TD_EINPUT,
+                       "%s: %s has to be read from its start, and records are wanted in any order; "
+                       "`tandem data split` makes uncompressed shards of it",
+                       path, td_compression_option(compression));
+    }
+    TD_TRY(td_record_index_read(path, &index, &indexed));
+    if (indexed) {
+        td_status status = take_index(shards, file, &index);
+        td_record_index_destroy(&index);
+        return status;
+    }
     for (;;) {
         td_tfrecord record;
         bool end;

@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "data/crc32c.h"
 #include "data/file_window.h"
-#include "data/tf_error.h"
 
 /* Payloads of a few hundred bytes are read many at a time; of headers alone, only a page is worth
  * fetching. */
@@ -47,12 +46,6 @@ static uint32_t load_u32(const uint8_t *at) {
 
 static uint64_t load_u64(const uint8_t *at) {
     return load_u32(at) | (uint64_t)load_u32(at + 4) << 32;
-}
-
-static void store_u32(uint8_t *at, uint32_t value) {
-    for (int i = 0; i < 4; i++) {
-        at[i] = (uint8_t)(value >> 8 * i);
-    }
 }
 
 td_status td_buffer_reserve(td_buffer *buffer, size_t bytes) {
@@ -276,6 +269,7 @@ void td_tfrecord_describe(const td_tfrecord_facts *seen, char message[TD_TFRECOR
                  seen->found, seen->stored);
         break;
     case TD_DAMAGE_NONE:
+    case TD_DAMAGE_STREAM: /* the stream's own message says more */
     case TD_DAMAGE_COUNT:
         break;
     }
@@ -477,59 +471,4 @@ td_status td_tfrecord_read_at(const td_tfrecord_reader *reader, int64_t offset, 
     }
     *out = (td_tfrecord){seen.data, (size_t)seen.length, offset, number};
     return TD_OK;
-}
-
-td_status td_tfrecord_create(const char *path, td_tfrecord_writer *out) {
-    td_tfrecord_writer writer = {0};
-    TD_TRY(td_atomic_open(path, &writer.file));
-    *out = writer;
-    return TD_OK;
-}
-
-td_tfrecord_frame td_tfrecord_frame_of(const void *data, size_t size) {
-    td_tfrecord_frame frame;
-    store_u32(frame.header, (uint32_t)size);
-    store_u32(frame.header + 4, (uint32_t)((uint64_t)size >> 32));
-    store_u32(frame.header + 8, td_crc32c_mask(td_crc32c(frame.header, 8)));
-    store_u32(frame.footer, td_crc32c_mask(td_crc32c(data, size)));
-    return frame;
-}
-
-static td_status check_open(const td_tfrecord_writer *writer) {
-    return writer->file.stream != NULL ? TD_OK
-                                       : td_tf_fail(TD_TF_FAILED_PRECONDITION, "Writer is closed.");
-}
-
-td_status td_tfrecord_append(td_tfrecord_writer *writer, const void *data, size_t size) {
-    TD_TRY(check_open(writer));
-    if (size > TD_TFRECORD_PAYLOAD_MAX) {
-        return td_fail(
-            TD_EINPUT, "%s: record %lld: a payload of %zu bytes, at most %d are accepted",
-            writer->file.path, (long long)writer->records, size, TD_TFRECORD_PAYLOAD_MAX);
-    }
-    td_tfrecord_frame frame = td_tfrecord_frame_of(data, size);
-    FILE *stream = writer->file.stream;
-    if (fwrite(frame.header, 1, sizeof frame.header, stream) != sizeof frame.header ||
-        fwrite(data, 1, size, stream) != size ||
-        fwrite(frame.footer, 1, sizeof frame.footer, stream) != sizeof frame.footer) {
-        return td_fail(TD_EIO, "write %s: %s", writer->file.path, strerror(errno));
-    }
-    writer->records++;
-    writer->bytes += TD_TFRECORD_FRAME_BYTES + (int64_t)size;
-    return TD_OK;
-}
-
-td_status td_tfrecord_flush(td_tfrecord_writer *writer) {
-    TD_TRY(check_open(writer));
-    return fflush(writer->file.stream) == 0
-               ? TD_OK
-               : td_fail(TD_EIO, "write %s: %s", writer->file.path, strerror(errno));
-}
-
-td_status td_tfrecord_commit(td_tfrecord_writer *writer) {
-    return writer->file.stream == NULL ? TD_OK : td_atomic_commit(&writer->file);
-}
-
-void td_tfrecord_abort(td_tfrecord_writer *writer) {
-    td_atomic_abort(&writer->file);
 }

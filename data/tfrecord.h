@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "data/compression.h"
 
 enum {
     TD_TFRECORD_HEADER_BYTES = 12,
@@ -27,7 +28,8 @@ enum {
     X(TD_DAMAGE_LENGTH_CRC, "length checksum")                                                     \
     X(TD_DAMAGE_CUT_DATA, "cut payload or oversized length")                                       \
     X(TD_DAMAGE_TOO_LARGE, "payload above the limit")                                              \
-    X(TD_DAMAGE_DATA_CRC, "payload checksum")
+    X(TD_DAMAGE_DATA_CRC, "payload checksum")                                                      \
+    X(TD_DAMAGE_STREAM, "compressed stream")
 
 typedef enum td_damage_kind {
 #define TD_DAMAGE_ENUM(name, text) name,
@@ -133,10 +135,18 @@ td_tfrecord_frame td_tfrecord_frame_of(const void *data, size_t size);
 /* Writes a file that appears under its name, complete, at commit. */
 typedef struct td_tfrecord_writer {
     td_atomic_file file;
-    int64_t records, bytes;
+    struct td_byte_sink *sink; /* NULL: uncompressed */
+    int lock;                  /* of a file that is extended: kept open and locked until the end */
+    int64_t records, bytes;    /* of this writer's own, uncompressed */
 } td_tfrecord_writer;
 
 td_status td_tfrecord_create(const char *path, td_tfrecord_writer *out);
+td_status td_tfrecord_create_compressed(const char *path, td_compression compression,
+                                        td_tfrecord_writer *out);
+/* Adds to an uncompressed file that exists: commit puts the old records and the new ones in its
+ * place at once, until then it stays as it is. A file whose frames do not reach its end exactly (a
+ * torn tail, or other damage) is TD_EINPUT; one that another writer extends is TD_EIO. */
+td_status td_tfrecord_extend(const char *path, td_tfrecord_writer *out);
 td_status td_tfrecord_append(td_tfrecord_writer *writer, const void *data, size_t size);
 /* Hands what was written to the system. */
 td_status td_tfrecord_flush(td_tfrecord_writer *writer);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/verb_data.h"
+#include "data/shards.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -133,6 +134,38 @@ Test(verb_data, index_and_repair) {
     cr_expect_eq(data((const char *[]){"repair", first_shard, first_shard, NULL}), TD_EUSAGE);
     cr_assert_eq(truncate(first_shard, (off_t)size - 3), 0);
     cr_expect_eq(data((const char *[]){"index", first_shard, NULL}), TD_EINPUT);
+}
+
+/* A compressed set is looked at as any other; adding it to a shard renews the shard's index. */
+Test(verb_data, compressed_sets_and_append) {
+    char packed[160], index[160];
+    td_shards *shards;
+    snprintf(packed, sizeof packed, "%s_packed", directory);
+    snprintf(index, sizeof index, "%s.index", first_shard);
+    cr_assert_eq(DATA("make", "--out", packed, "--count", "7", "--shards", "2", "--size", "32",
+                      "--compression", "gzip"),
+                 TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("verify", packed, "--deep"), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("cat", packed, "--limit", "1"), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("stat", packed), TD_OK, "%s", td_error());
+    cr_expect_eq(td_shards_open(packed, &shards), TD_EINPUT);
+    make();
+    cr_assert_eq(DATA("index", directory), TD_OK, "%s", td_error());
+    cr_expect_eq(DATA("append", first_shard), TD_EUSAGE);
+    cr_assert_eq(DATA("append", first_shard, packed), TD_OK, "%s", td_error());
+    cr_assert_eq(td_shards_open(directory, &shards), TD_OK, "%s", td_error());
+    cr_expect_eq(td_shards_count(shards), 27);
+    td_shards_close(shards);
+    damage(40, false);
+    cr_expect_eq(DATA("append", packed, first_shard), TD_EIO, "not a file");
+    char second[160];
+    snprintf(second, sizeof second, "%s/synth-00001-of-00002.tfrecord", directory);
+    cr_expect_eq(DATA("append", second, first_shard), TD_EINPUT, "what is added is damaged");
+    cr_assert_eq(td_shards_open(second, &shards), TD_OK, "%s", td_error());
+    cr_expect_eq(td_shards_count(shards), 10, "and nothing was added");
+    td_shards_close(shards);
+    unlink(index);
+    folder_files(packed, true);
 }
 
 Test(verb_data, deep_looks_into_records) {

@@ -80,7 +80,8 @@ static void write_pair(td_shard_writer *writer, int64_t i) {
 static void set_up(void) {
     td_shard_writer *writer;
     snprintf(root, sizeof root, "/tmp/tandem_verb_embed_%ld", (long)getpid());
-    cr_assert_eq(td_shard_writer_create(at("pairs"), "pairs", 3, true, &writer), TD_OK);
+    cr_assert_eq(
+        td_shard_writer_create(at("pairs"), "pairs", 3, TD_COMPRESSION_NONE, true, &writer), TD_OK);
     for (int64_t i = 0; i < PAIRS; i++) {
         write_pair(writer, i);
     }

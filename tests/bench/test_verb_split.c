@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "bench/verb_data.h"
+#include "data/record_file.h"
 #include "data/tfrecord.h"
 #include "folder_files.h"
 
@@ -116,6 +117,52 @@ Test(verb_split, shards_are_the_whole) {
         check_shards("part", counts[i], contiguous);
         folder_files(out, true);
     }
+}
+
+/* A record is in the shard whose range of bytes holds its first byte, whoever copies it. */
+static int by_range(int record, int shards) {
+    size_t at = 0, start = 0;
+    for (int i = 0; i <= record; i++) {
+        uint32_t length;
+        start = at;
+        memcpy(&length, whole + at, sizeof length);
+        at += TD_TFRECORD_FRAME_BYTES + length;
+    }
+    int shard = shards - 1;
+    while (shard > 0 && start < whole_bytes * (size_t)shard / (size_t)shards) {
+        shard--;
+    }
+    return shard;
+}
+
+Test(verb_split, ranges_are_found_without_an_index) {
+    static const char *const workers[] = {"1", "3"};
+    for (size_t w = 0; w < 2; w++) {
+        for (int shards = 1; shards <= 16; shards += 5) {
+            char count[8];
+            snprintf(count, sizeof count, "%d", shards);
+            cr_assert_eq(SPLIT(source, "--shards", count, "--out", out, "--order", "ranges",
+                               "--name", "part", "--workers", workers[w]),
+                         TD_OK, "%s", td_error());
+            check_shards("part", shards, by_range);
+            folder_files(out, true);
+        }
+    }
+}
+
+Test(verb_split, shards_are_compressed_when_asked) {
+    cr_assert_eq(
+        SPLIT(source, "--shards", "2", "--out", out, "--compression", "zstd", "--name", "part"),
+        TD_OK, "%s", td_error());
+    char shard[256];
+    snprintf(shard, sizeof shard, "%s/part-00001-of-00002.tfrecord.zst", out);
+    td_compression found;
+    cr_assert_eq(td_record_file_compression(shard, &found), TD_OK, "%s", td_error());
+    cr_expect_eq(found, TD_COMPRESSION_ZSTD);
+    cr_expect_eq(SPLIT(shard, "--shards", "2", "--out", out, "--order", "ranges", "--replace"),
+                 TD_EUSAGE, "its own directory");
+    cr_expect_eq(SPLIT(shard, "--shards", "2", "--out", "/tmp", "--order", "ranges"), TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "zstd"), "%s", td_error());
 }
 
 Test(verb_split, compressed_files_are_read) {

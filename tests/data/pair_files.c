@@ -66,8 +66,9 @@ void pair_record(int i, td_text *out) {
 
 void pair_shards(int n, int n_shards, const int *bad, int n_bad) {
     td_shard_writer *writer;
-    cr_assert_eq(td_shard_writer_create(pair_directory(), "pairs", n_shards, false, &writer), TD_OK,
-                 "%s", td_error());
+    cr_assert_eq(td_shard_writer_create(pair_directory(), "pairs", n_shards, TD_COMPRESSION_NONE,
+                                        false, &writer),
+                 TD_OK, "%s", td_error());
     for (int i = 0; i < n; i++) {
         bool is_bad = false;
         for (int b = 0; b < n_bad; b++) {

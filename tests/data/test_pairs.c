@@ -131,7 +131,9 @@ Test(pairs, bad_pairs_are_named) {
     cr_assert_eq(td_example_encode(wrong, 2, &records[4]), TD_OK);
     pair_record(9, &records[5]);
     td_shard_writer *writer;
-    cr_assert_eq(td_shard_writer_create(pair_directory(), "bad", 1, false, &writer), TD_OK);
+    cr_assert_eq(
+        td_shard_writer_create(pair_directory(), "bad", 1, TD_COMPRESSION_NONE, false, &writer),
+        TD_OK);
     for (int i = 0; i <= CASES; i++) {
         cr_assert_eq(td_shard_writer_append(writer, records[i].data, records[i].size), TD_OK);
         td_text_destroy(&records[i]);

@@ -29,8 +29,9 @@ static int files_in(const char *directory) {
 
 static td_shard_writer *start(int n_shards, bool replace) {
     td_shard_writer *writer;
-    cr_assert_eq(td_shard_writer_create(pair_directory(), "set", n_shards, replace, &writer), TD_OK,
-                 "%s", td_error());
+    cr_assert_eq(td_shard_writer_create(pair_directory(), "set", n_shards, TD_COMPRESSION_NONE,
+                                        replace, &writer),
+                 TD_OK, "%s", td_error());
     for (int i = 0; i < 10; i++) {
         char text[16];
         int size = snprintf(text, sizeof text, "record %d", i);
@@ -41,7 +42,7 @@ static td_shard_writer *start(int n_shards, bool replace) {
 
 Test(shards, names) {
     td_text name = {0};
-    td_shard_name(&name, "train", 7, 1024);
+    td_shard_name(&name, "train", 7, 1024, TD_COMPRESSION_NONE);
     cr_expect_str_eq(name.data, "train-00007-of-01024.tfrecord");
     td_text_destroy(&name);
 }
@@ -55,7 +56,8 @@ Test(shards, recorded_names) {
         td_text got = {0}, wanted = {0};
         td_shard_name(&got, json_string_value(json_object_get(input, "basename")),
                       (int)json_integer_value(json_object_get(input, "shard")),
-                      (int)json_integer_value(json_object_get(input, "num_shards")));
+                      (int)json_integer_value(json_object_get(input, "num_shards")),
+                      TD_COMPRESSION_NONE);
         td_text_printf(
             &wanted, "%s.tfrecord",
             json_string_value(json_object_get(json_object_get(one, "expected"), "filename")));
@@ -99,7 +101,9 @@ Test(shards, abort_leaves_nothing) {
 Test(shards, a_second_set_is_refused_or_replaces) {
     cr_assert_eq(td_shard_writer_commit(start(4, false)), TD_OK);
     td_shard_writer *writer;
-    cr_expect_eq(td_shard_writer_create(pair_directory(), "set", 2, false, &writer), TD_EUSAGE);
+    cr_expect_eq(
+        td_shard_writer_create(pair_directory(), "set", 2, TD_COMPRESSION_NONE, false, &writer),
+        TD_EUSAGE);
     td_shard_writer_abort(start(2, true));
     cr_expect_eq(files_in(pair_directory()), 4, "an aborted replacement changes nothing");
     cr_assert_eq(td_shard_writer_commit(start(2, true)), TD_OK);
@@ -114,7 +118,7 @@ Test(shards, a_missing_shard_is_an_error_in_a_directory) {
         cr_assert_eq(td_shard_writer_commit(start(3, true)), TD_OK);
         td_text path = {0};
         td_text_printf(&path, "%s/", pair_directory());
-        td_shard_name(&path, "set", missing, 3);
+        td_shard_name(&path, "set", missing, 3, TD_COMPRESSION_NONE);
         cr_assert_eq(unlink(path.data), 0);
         td_shards *shards;
         cr_expect_eq(td_shards_open(pair_directory(), &shards), TD_EINPUT);
@@ -135,7 +139,7 @@ Test(shards, a_damaged_record_costs_itself_only) {
     cr_assert_eq(td_shard_writer_commit(start(1, false)), TD_OK);
     td_text path = {0};
     td_text_printf(&path, "%s/", pair_directory());
-    td_shard_name(&path, "set", 0, 1);
+    td_shard_name(&path, "set", 0, 1, TD_COMPRESSION_NONE);
     char *bytes;
     size_t size;
     cr_assert_eq(td_file_read(path.data, &bytes, &size), TD_OK);
@@ -169,7 +173,8 @@ Test(shards, odd_directory_names_are_not_patterns) {
     char path[128];
     snprintf(path, sizeof path, "/tmp/tandem_[x]*_%ld", (long)getpid());
     td_shard_writer *writer;
-    cr_assert_eq(td_shard_writer_create(path, "s", 1, false, &writer), TD_OK, "%s", td_error());
+    cr_assert_eq(td_shard_writer_create(path, "s", 1, TD_COMPRESSION_NONE, false, &writer), TD_OK,
+                 "%s", td_error());
     cr_assert_eq(td_shard_writer_commit(writer), TD_OK);
     td_file_list files = {0};
     cr_expect_eq(td_file_list_find(path, &files), TD_OK, "%s", td_error());

@@ -135,7 +135,11 @@ typedef struct td_outcome {
     double samples_ns[TD_OUTCOME_SAMPLES];
     double steal_pct;
     _Atomic int64_t involuntary_switches;
-    int bound; /* workers whose binding was read back, over all ranks; -1: not known */
+    /* Of all ranks, as re-read when all was measured: the PU of each worker (-1: not bound to one),
+     * how many were read, how many are where the layout says; and the first refusal. */
+    int binding[TD_MAX_WORKERS];
+    _Atomic int workers_read, workers_bound;
+    char binding_note[128];
     int64_t n_ops;
     td_outcome_op ops[TD_OUTCOME_OPS];
     int64_t n_parts;

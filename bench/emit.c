@@ -160,7 +160,27 @@ static json_t *parts_of(const td_outcome *outcome) {
     return parts;
 }
 
-static json_t *further_members(const td_outcome *outcome, const result *r, const td_stats *stats) {
+/* "0,2|4,6": the PUs of the workers, rank by rank; "*" for a worker that is not bound to one. */
+static json_t *binding_of(const td_outcome *outcome, const td_layout *layout) {
+    td_text text = {0};
+    for (int rank = 0; rank < layout->ranks; rank++) {
+        for (int i = 0; i < layout->workers; i++) {
+            int pu = outcome->binding[rank * layout->workers + i];
+            td_text_puts(&text, i > 0 ? "," : rank > 0 ? "|" : "");
+            if (pu >= 0) {
+                td_text_printf(&text, "%d", pu);
+            } else {
+                td_text_puts(&text, "*");
+            }
+        }
+    }
+    json_t *out = json_string(text.failed ? "" : text.data);
+    td_text_destroy(&text);
+    return out;
+}
+
+static json_t *further_members(const td_outcome *outcome, const td_layout *layout, const result *r,
+                               const td_stats *stats) {
     json_t *extra = json_object();
     for (int64_t i = 0; i < outcome->n_numbers; i++) {
         json_object_set_new(extra, outcome->numbers[i].name, json_real(outcome->numbers[i].value));
@@ -195,8 +215,12 @@ static json_t *further_members(const td_outcome *outcome, const result *r, const
     if (outcome->account[0] != '\0') {
         json_object_set_new(extra, "account", account_lines(outcome->account));
     }
-    if (outcome->bound > 0) {
-        json_object_set_new(extra, "workers_bound", json_integer(outcome->bound));
+    if (outcome->workers_read > 0) {
+        json_object_set_new(extra, "workers_bound", json_integer(outcome->workers_bound));
+        json_object_set_new(extra, "binding", binding_of(outcome, layout));
+    }
+    if (outcome->binding_note[0]) {
+        json_object_set_new(extra, "binding_note", json_string(outcome->binding_note));
     }
     return extra;
 }
@@ -222,8 +246,9 @@ static void fill_row(const td_record *record, const result *r, const td_stats *s
     }
 }
 
-static td_status write_outcome(td_record_writer *writer, const td_outcome *outcome, const result *r,
-                               const td_stats *stats, td_record *record) {
+static td_status write_outcome(td_record_writer *writer, const td_outcome *outcome,
+                               const td_layout *layout, const result *r, const td_stats *stats,
+                               td_record *record) {
     static td_op_time ops[TD_OUTCOME_OPS];
     for (int64_t i = 0; i < outcome->n_ops; i++) {
         const td_outcome_op *op = &outcome->ops[i];
@@ -239,7 +264,7 @@ static td_status write_outcome(td_record_writer *writer, const td_outcome *outco
     record->n_ops = outcome->n_ops;
     record->ceilings = r->ceilings;
     record->n_ceilings = r->n_ceilings;
-    record->extra = further_members(outcome, r, stats);
+    record->extra = further_members(outcome, layout, r, stats);
     td_status status = td_record_write(writer, record);
     json_decref(record->extra);
     record->extra = NULL;
@@ -304,7 +329,7 @@ td_status td_emit_outcome(td_record_writer *writer, const td_case *subject, cons
                         .steal_pct = outcome->steal_pct,
                         .involuntary_switches = outcome->involuntary_switches,
                         .command = command};
-    td_status status = write_outcome(writer, outcome, &r, timed ? &stats : NULL, &record);
+    td_status status = write_outcome(writer, outcome, layout, &r, timed ? &stats : NULL, &record);
     fill_row(&record, &r, timed ? &stats : NULL, state, row);
     return status;
 }
@@ -321,7 +346,6 @@ td_status td_emit_companion(td_record_writer *writer, const td_case *subject,
     own.repeat = outcome->repeat;
     own.n_samples = companion->n;
     own.steal_pct = outcome->steal_pct;
-    own.bound = -1;
     td_isa isa;
     TD_TRY(td_isa_active(&isa));
     own.cost.isa = (int)isa; /* it may use any level the CPU has, whatever row stands beside it */

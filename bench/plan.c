@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "threads/layout_foreign.h"
 
 enum { MAX_LAYOUTS = 64, LAYOUTS_BYTES = 1024 };
 
@@ -51,7 +52,7 @@ static td_status parse_layouts(const char *list, const td_topology *topology, td
         if (*count == MAX_LAYOUTS) {
             return td_fail(TD_EUSAGE, "--layouts: more than %d", MAX_LAYOUTS);
         }
-        TD_TRY(td_layout_parse(word, &out[*count]));
+        TD_TRY(td_layout_read(word, topology, &out[*count]));
         /* Resolved here only to refuse what does not fit before anything is measured. */
         TD_TRY(td_layout_resolve(&out[*count], topology, pu));
         ++*count;

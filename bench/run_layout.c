@@ -2,14 +2,15 @@
 #include "bench/run_layout.h"
 
 #include "base/progress.h"
-#include "threads/topology.h"
+#include "threads/layout_foreign.h"
 
 td_status td_run_layout_parse(const char *text, td_layout *out) {
-    TD_TRY(td_layout_parse(text, out));
     td_topology *topology;
     TD_TRY(td_topology_create_here(&topology));
+    td_status status = td_layout_read(text, topology, out);
     int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;
     td_topology_destroy(topology);
+    TD_TRY(status);
     if (workers > pus && !out->over) {
         td_note(NULL, "%d workers share %d CPUs here; the answer is the same, the speed is not",
                 workers, pus);

@@ -270,10 +270,24 @@ static td_status create_team(td_bench *bench) {
                                              .scratch_bytes = bench->scratch_bytes,
                                              .shares_cpus = rank->shares_cpus},
                           &bench->team));
-    if (rank->rank == 0) {
-        bench->outcome->bound = td_team_bound(bench->team);
-    }
     return TD_OK;
+}
+
+/* Before the team ends: where its workers are bound now, after all that ran in between. */
+static void read_bindings(td_bench *bench) {
+    const td_rank *rank = bench->rank;
+    td_outcome *out = bench->outcome;
+    int *pu = out->binding + rank->rank * rank->workers;
+    int bound = 0;
+    td_team_bindings(bench->team, pu);
+    for (int i = 0; i < rank->workers; i++) {
+        bound += pu[i] >= 0 && pu[i] == rank->pu[i];
+    }
+    atomic_fetch_add(&out->workers_bound, bound);
+    atomic_fetch_add(&out->workers_read, rank->workers);
+    if (rank->rank == 0 && rank->pu[0] >= 0 && td_team_note(bench->team)) {
+        snprintf(out->binding_note, sizeof out->binding_note, "%s", td_team_note(bench->team));
+    }
 }
 
 /* The check in every rank; one failure is everybody's. */
@@ -331,6 +345,9 @@ static td_status rank_main(td_rank *rank, void *arg) {
                       .outcome = &c->shared->outcome,
                       .expected_sha256 = c->expected_sha256};
     td_status status = measure(c, &bench);
+    if (status == TD_OK && bench.team) {
+        read_bindings(&bench);
+    }
     td_team_destroy(bench.team);
     if (bench.state) {
         c->subject->workload->teardown(&bench);

@@ -11,11 +11,13 @@
 
 #include "base/memory.h"
 #include "base/options.h"
-#include "threads/layout.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "threads/layout_foreign.h"
 #include "threads/topology.h"
 
 typedef struct topo_options {
-    const char *topology, *layout, *root;
+    const char *topology, *layout, *root, *export;
     bool json;
 } topo_options;
 
@@ -23,21 +25,25 @@ static const td_option options_table[] = {
     {"topology", TD_OPTION_TEXT, offsetof(topo_options, topology), 0, 0, NULL, "MACHINE",
      "another machine: a file in hwloc's XML, or levels as in \"pack:2 numa:1 l3:1 core:8 pu:2\""},
     {"layout", TD_OPTION_TEXT, offsetof(topo_options, layout), 0, 0, NULL, "LAYOUT",
-     "show the PU of each worker: p<ranks>xt<workers>[:kind][@scope:unit[:order]|@cpus{LIST}|@none]"
+     "show the PU of each worker; env: as Slurm, MPI and OpenMP variables ask for; else "
+     "p<ranks>xt<workers>[:kind][@scope:unit[:order]|@cpus{LIST}|@none]"
      "[+option]"},
     {"root", TD_OPTION_TEXT, offsetof(topo_options, root), 0, 0, NULL, "DIR",
      "as limited by the control groups described in DIR/proc/self and DIR/sys/fs/cgroup"},
+    {"export", TD_OPTION_TEXT, offsetof(topo_options, export), 0, 0, NULL, "FORM",
+     "print how mpirun, srun, omp or hwloc-bind start COMMAND under the same binding"},
     {"json", TD_OPTION_FLAG, offsetof(topo_options, json), 0, 0, NULL, NULL, "print JSON instead"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]) };
 
 static const td_verb_help verb_help = {
-    "tandem topo [--topology MACHINE] [--layout LAYOUT] [--root DIR] [--json]",
+    "tandem topo [--topology MACHINE] [--layout LAYOUT] [--export FORM] [--root DIR] [--json]",
     "Draws the machine as this process may use it (affinity, cpuset and cgroup limits applied), "
     "and which PU each "
     "worker of a layout is bound to.",
     "  tandem topo --layout p2xt1:process\n"
-    "  tandem topo --topology \"pack:2 numa:1 core:8 pu:2\" --layout p2xt4:process@package:core\n"};
+    "  tandem topo --topology \"pack:2 numa:1 core:8 pu:2\" --layout p2xt4:process@package:core\n"
+    "  tandem topo --layout p2xt4@package:core --export mpirun\n"};
 
 static json_t *layout_json(const td_layout *layout, const int *pu) {
     char text[TD_LAYOUT_TEXT];
@@ -109,11 +115,41 @@ static td_status print_text(const td_topology *topology, const td_layout *layout
     return TD_OK;
 }
 
+/* Says on standard error which variables asked for what was read from the environment. */
+static td_status read_layout(const char *text, const td_topology *topology, td_layout *out) {
+    if (strcmp(text, "env") != 0) {
+        return td_layout_parse(text, out);
+    }
+    td_text used = {0};
+    char name[TD_LAYOUT_TEXT];
+    td_status status = td_layout_import(topology, out, &used);
+    if (status == TD_OK) {
+        td_layout_print(out, name);
+        td_note(NULL, "%s, from %s", name, used.failed ? "the environment" : used.data);
+    }
+    td_text_destroy(&used);
+    return status;
+}
+
+static td_status print_export(const char *form, const td_layout *layout,
+                              const td_topology *topology) {
+    td_text lines = {0};
+    td_status status = td_layout_export(form, layout, topology, &lines);
+    if (status == TD_OK) {
+        fputs(lines.data, stdout);
+    }
+    td_text_destroy(&lines);
+    return status;
+}
+
 static td_status show(const topo_options *options, const td_topology *topology) {
     td_layout layout;
     int *pu = NULL;
     if (options->layout) {
-        TD_TRY(td_layout_parse(options->layout, &layout));
+        TD_TRY(read_layout(options->layout, topology, &layout));
+        if (options->export) {
+            return print_export(options->export, &layout, topology);
+        }
         pu = td_alloc((size_t)layout.ranks * (size_t)layout.workers * sizeof(*pu));
         if (!pu) {
             return td_fail(TD_ENOMEM, "the PUs of %d workers", layout.ranks * layout.workers);
@@ -140,6 +176,9 @@ td_status td_verb_topo(int argc, char **argv) {
     if (help) {
         td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &options);
         return TD_OK;
+    }
+    if (options.export && !options.layout) {
+        return td_fail(TD_EUSAGE, "--export is of a layout: give --layout");
     }
     td_topology *topology;
     TD_TRY(td_topology_create_limited(options.topology, options.root, &topology));

@@ -5,11 +5,15 @@
 #include <sched.h>
 #include <string.h>
 
-void td_bind_get(td_cpu_mask *out) {
+void td_bind_get_of(pid_t tid, td_cpu_mask *out) {
     memset(out, 0, sizeof *out);
-    if (sched_getaffinity(0, sizeof *out, (cpu_set_t *)out) != 0) {
+    if (sched_getaffinity(tid, sizeof *out, (cpu_set_t *)out) != 0) {
         memset(out, 0, sizeof *out);
     }
+}
+
+void td_bind_get(td_cpu_mask *out) {
+    td_bind_get_of(0, out);
 }
 
 int td_bind_set(const td_cpu_mask *mask) {

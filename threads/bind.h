@@ -6,10 +6,13 @@
 #ifndef TD_THREADS_BIND_H
 #define TD_THREADS_BIND_H
 
+#include <sys/types.h>
+
 #include "threads/cpu_list.h"
 
-/* The mask of the calling thread; empty when the system does not tell. */
+/* The mask of the calling thread, or of another by its id; empty when the system does not tell. */
 void td_bind_get(td_cpu_mask *out);
+void td_bind_get_of(pid_t tid, td_cpu_mask *out);
 
 /* Returns 0, or the errno of the refusal. An empty mask changes nothing. */
 int td_bind_set(const td_cpu_mask *mask);

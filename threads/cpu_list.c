@@ -30,6 +30,19 @@ int td_cpu_mask_count(const td_cpu_mask *mask) {
     return count;
 }
 
+int td_cpu_mask_only(const td_cpu_mask *mask) {
+    int found = -1;
+    for (int i = 0; i < MASK_WORDS; i++) {
+        if (mask->bits[i] != 0) {
+            if (found >= 0 || (mask->bits[i] & (mask->bits[i] - 1)) != 0) {
+                return -1;
+            }
+            found = i * WORD_BITS + __builtin_ctzl(mask->bits[i]);
+        }
+    }
+    return found;
+}
+
 void td_cpu_mask_intersect(td_cpu_mask *mask, const td_cpu_mask *with) {
     for (int i = 0; i < MASK_WORDS; i++) {
         mask->bits[i] &= with->bits[i];

@@ -23,6 +23,8 @@ bool td_cpu_mask_add(td_cpu_mask *mask, int cpu);
 bool td_cpu_mask_has(const td_cpu_mask *mask, int cpu);
 bool td_cpu_mask_empty(const td_cpu_mask *mask);
 int td_cpu_mask_count(const td_cpu_mask *mask);
+/* The only CPU of a set of one; -1 for any other set. */
+int td_cpu_mask_only(const td_cpu_mask *mask);
 void td_cpu_mask_intersect(td_cpu_mask *mask, const td_cpu_mask *with);
 
 /* Reads `length` characters: numbers and ranges, separated by commas or blanks. TD_EUSAGE says what

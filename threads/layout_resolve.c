@@ -236,6 +236,16 @@ static td_status resolve_list(const td_layout *layout, hwloc_topology_t tree, in
                            layout->ranks, layout->workers, layout->cpus, cpu[i]);
         }
     }
+    td_cpu_mask taken = {0};
+    for (int i = 0; i < count; i++) {
+        if (!layout->over && td_cpu_mask_has(&taken, cpu[i])) {
+            return td_fail(TD_EUSAGE,
+                           "layout p%dxt%d@cpus{%s} lists PU %d twice; add +over to let "
+                           "workers share it",
+                           layout->ranks, layout->workers, layout->cpus, cpu[i]);
+        }
+        td_cpu_mask_add(&taken, cpu[i]);
+    }
     for (int i = 0; i < total; i++) {
         pu[i] = cpu[i % count];
     }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -42,6 +43,7 @@ static void bind_member(td_member *self) {
         self->bound = self->bind_error == 0;
     }
     self->cpu = sched_getcpu();
+    self->tid = gettid();
 }
 
 static void set_up_member(td_member *self) {
@@ -230,6 +232,14 @@ int td_team_bound(const td_team *team) {
         bound += team->members[i].bound;
     }
     return bound;
+}
+
+void td_team_bindings(const td_team *team, int *pu) {
+    for (int i = 0; i < team->count; i++) {
+        td_cpu_mask mask;
+        td_bind_get_of(team->members[i].tid, &mask);
+        pu[i] = td_cpu_mask_only(&mask);
+    }
 }
 
 const char *td_team_note(const td_team *team) {

@@ -41,6 +41,11 @@ td_status td_team_create(const td_team_options *options, td_team **out);
 void td_team_destroy(td_team *team);
 int td_team_bound(const td_team *team);
 const char *td_team_note(const td_team *team); /* owned by the team */
+
+/* The PU of each worker as the system tells now: somebody may have changed it since. -1 for a
+ * worker that may run on several. */
+void td_team_bindings(const td_team *team, int *pu);
+
 int td_team_size(const td_team *team);
 
 /* Runs fn(arg, worker) once on every worker and returns when all have. Not reentrant. */

@@ -36,6 +36,7 @@ typedef struct td_member {
     int pu; /* asked for; -1: none */
     bool bound;
     int bind_error;
+    pid_t tid;
     td_arena scratch;
     td_status status; /* of its set-up */
     char message[256];

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "bench/emit.h"
 #include "bench/runner.h"
+#include "threads/bind.h"
 
 typedef enum behaviour {
     GOOD,
@@ -22,7 +23,8 @@ typedef enum behaviour {
     LEAVE,
     REFUSE,
     ABSENT,
-    HANG
+    HANG,
+    WANDER
 } behaviour;
 
 static behaviour act;
@@ -53,6 +55,12 @@ static td_status fake_step(td_bench *bench) {
     atomic_fetch_add(steps, 1);
     while (act == HANG) {
         pause();
+    }
+    if (act == WANDER && bench->rank->rank == 0) {
+        td_cpu_mask both = {0};
+        td_cpu_mask_add(&both, 0);
+        td_cpu_mask_add(&both, 1);
+        td_bind_set(&both);
     }
     return TD_OK;
 }
@@ -167,6 +175,37 @@ Test(runner, samples_as_often_as_told) {
             }
         }
     }
+}
+
+/* The binding is read back at the end: what was never bound, and what was and is no more, shows. */
+Test(runner, binding_is_read_back) {
+    static const char *const bound[] = {"p1xt1", "p1xt2+over", "p2xt1:thread+over",
+                                        "p2xt2:process+over"};
+    td_layout layout;
+    td_topology *topology;
+    int pu[TD_MAX_WORKERS];
+    cr_assert_eq(td_topology_create(NULL, &topology), TD_OK, "%s", td_error());
+    bool several = td_topology_get_info(topology)->pus > 1;
+    for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
+        run_fake(GOOD, bound[i], (td_runner_options){.samples = 3}, outcome);
+        cr_assert_eq(td_layout_parse(bound[i], &layout), TD_OK);
+        cr_assert_eq(td_layout_resolve(&layout, topology, pu), TD_OK, "%s", td_error());
+        int workers = layout.ranks * layout.workers;
+        cr_assert_eq(outcome->workers_read, workers, "%s: %d", bound[i], outcome->workers_read);
+        cr_assert_eq(outcome->workers_bound, workers, "%s: %d", bound[i], outcome->workers_bound);
+        for (int w = 0; w < workers; w++) {
+            cr_assert_eq(outcome->binding[w], pu[w], "%s: worker %d", bound[i], w);
+        }
+        cr_assert_eq(outcome->binding_note[0], '\0');
+    }
+    td_topology_destroy(topology);
+    run_fake(GOOD, "p2xt1:process@none", (td_runner_options){.samples = 3}, outcome);
+    cr_assert_eq(outcome->workers_read, 2);
+    cr_assert_eq(outcome->workers_bound, 0);
+    cr_assert(!several || outcome->binding[1] == -1);
+    run_fake(WANDER, "p2xt1:process+over", (td_runner_options){.samples = 3}, outcome);
+    cr_assert_eq(outcome->workers_read, 2);
+    cr_assert_eq(outcome->workers_bound, several ? 1 : 2);
 }
 
 Test(runner, refuses_to_time_a_wrong_answer) {

@@ -158,6 +158,7 @@ static place_case too_many[] = {
     {"core:2 pu:1", "p2xt2", "4 workers, this machine has 2 cores"},
     {"core:8 pu:1", "p1xt3@cpus{0,1}", "3 workers and a list of 2 CPUs; add +over"},
     {"core:8 pu:1", "p1xt1@cpus{0,1}", "1 workers and a list of 2 CPUs"},
+    {"core:8 pu:1", "p1xt3@cpus{0,1,0}", "lists PU 0 twice"},
     {"core:8 pu:1", "p1xt3@cpus{0,1,8}", "no PU 8 is usable"},
     {"pack:2 core:2 pu:1", "p3xt1@die:core", "no die level"},
     {"pack:2 core:2 pu:1", "p3xt1@numa:l3", "no l3 level"},

@@ -28,7 +28,8 @@ typedef struct train_cli {
     int64_t accum, unmask_steps, zero;
     double patch_mask, ema;
     bool plan;
-    int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch;
+    int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch,
+        loader_workers;
     double lr, weight_decay, beta1, beta2, eps, grad_clip, holdout;
 } train_cli;
 
@@ -95,7 +96,10 @@ static const td_option options_table[] = {
      "arithmetic of the towers' products; weights, norms, loss and update are f32 in any"},
     {"tokenizer", TD_OPTION_TEXT, AT(tokenizer), 0, 0, NULL, "FILE",
      "CLIP's merges file; a small built-in vocabulary without"},
-    {"prefetch", TD_OPTION_INT, AT(prefetch), 1, 64, NULL, "N", "batches kept ready"},
+    {"prefetch", TD_OPTION_INT, AT(prefetch), 0, 64, NULL, "N",
+     "batches kept ready; 0: 2 to 8, more when batches come late"},
+    {"loader-workers", TD_OPTION_INT, AT(loader_workers), 1, 256, NULL, "N",
+     "threads of each rank that decode; batches do not depend on it"},
     {"data-cache", TD_OPTION_INT, AT(cache), 0, 1e15, NULL, "BYTES",
      "keep decoded images in memory when all fit, over all ranks"},
     {"save", TD_OPTION_TEXT, AT(save), 0, 0, NULL, "FILE", "weights and state, as safetensors"},
@@ -184,6 +188,7 @@ static td_status open_data(train_run *run, int64_t first_step) {
                                 .seed = options->seed,
                                 .first_step = first_step,
                                 .prefetch = (int)cli->prefetch,
+                                .workers = (int)cli->loader_workers,
                                 .vector = run->job->vector,
                                 .pu = -1,
                                 .cache_bytes = cli->cache / run->rank->count};
@@ -290,13 +295,27 @@ static td_status one_step(train_run *run, bool *stop) {
     return TD_OK;
 }
 
+static void print_loader(const train_run *run, int64_t run_ns) {
+    td_loader_stats stats;
+    td_loader_get_stats(run->loader, &stats);
+    if (run->rank->rank == 0 && stats.batches > 0) {
+        printf("loader: %d worker%s, %d batches ahead, %.2f ms of decoding a batch, waited for "
+               "%.2f%% of the time\n",
+               stats.workers, stats.workers == 1 ? "" : "s", stats.depth,
+               (double)stats.decode_ns * 1e-6 / (double)stats.batches,
+               100 * (double)stats.wait_ns / (double)run_ns);
+    }
+}
+
 static td_status train_loop(train_run *run) {
     const train_cli *cli = run->job->cli;
     bool stop = false;
-    run->log_start_ns = td_now_ns();
+    int64_t start_ns = td_now_ns();
+    run->log_start_ns = start_ns;
     while (!stop && td_train_steps_done(run->train) < cli->steps) {
         TD_TRY(one_step(run, &stop));
     }
+    print_loader(run, td_now_ns() - start_ns);
     TD_TRY(save(run));
     run->result->steps_done = td_train_steps_done(run->train);
     run->result->interrupted = stop && run->result->steps_done < cli->steps;
@@ -608,7 +627,7 @@ td_status td_verb_train(int argc, char **argv) {
                      .log_every = 10,
                      .synthetic = 8192,
                      .cache = INT64_C(2) << 30,
-                     .prefetch = 2,
+                     .loader_workers = 1,
                      .lr = 5e-4,
                      .weight_decay = 0.2,
                      .beta1 = 0.9,

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,36 +13,50 @@
 #include "data/pairs.h"
 #include "data/pairs_pixels.h"
 
-enum { MESSAGE_BYTES = 1024 };
+enum { MESSAGE_BYTES = 1024, DEPTH_FIRST = 2, DEPTH_MOST = 8 };
 
-/* One batch. status and message are what td_loader_next hands on instead of a batch. */
+/* One batch. status and message are what td_loader_next hands on instead of a batch: of the first
+ * row that failed, whoever loaded it. */
 typedef struct slot {
     float *images;
     int32_t *tokens;
+    int64_t pending, failed_row;
     int64_t bad_samples, decode_ns; /* join the statistics when the batch is taken */
     td_status status;
     char message[MESSAGE_BYTES];
 } slot;
 
+/* A thread that loads samples, with memory of its own. */
+typedef struct hand {
+    td_loader *loader;
+    pthread_t thread;
+    td_pair pair;
+    float *image; /* for filling the cache only */
+    int32_t *tokens;
+} hand;
+
+/* A caption's tokens are being stored by one hand, and there for all. */
+enum { TOKENS_UNKNOWN, TOKENS_CLAIMED, TOKENS_KNOWN };
+
 struct td_loader {
     td_loader_options options;
     td_arena arena;
     slot *slots;
-    int n_slots; /* prefetch, and the batch in the caller's hands */
-    pthread_t worker;
-    bool started;
+    int n_slots; /* most that may be ahead, and the batch in the caller's hands */
+    hand *hands;
+    int n_hands, n_started;
+    int32_t *known_tokens; /* (count, context), of captions seen; NULL without a cache */
+    _Atomic unsigned char *token_state;
 
     /* The one lock here; guards all below. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    int64_t batch, row, next_fill;     /* what is handed out next */
     int64_t produced, taken, released; /* batches, counted from the first */
+    int64_t last_ns;                   /* when the caller came last; 0: never */
+    int depth;
     bool stop;
     td_loader_stats stats;
-
-    /* The worker's own. */
-    td_pair pair;
-    int32_t *known_tokens; /* (count, context), of captions seen; NULL without a cache */
-    unsigned char *token_known;
 };
 
 /* The pair at position `position` of the endless sequence, `skip` places further in the same epoch.
@@ -60,47 +75,52 @@ static int64_t image_values(const td_loader_options *options) {
                                  : 3 * options->image_size * options->image_size;
 }
 
-static td_status load_tokens(td_loader *loader, int64_t item, int32_t *tokens) {
+static td_status load_tokens(hand *by, int64_t item, int32_t *tokens) {
+    td_loader *loader = by->loader;
     const td_loader_options *options = &loader->options;
     size_t bytes = (size_t)options->context * sizeof *tokens;
     int32_t *kept =
         loader->known_tokens == NULL ? NULL : loader->known_tokens + item * options->context;
-    if (kept != NULL && loader->token_known[item]) {
+    _Atomic unsigned char *state = kept == NULL ? NULL : &loader->token_state[item];
+    /* Acquire pairs with the release below: without it, tokens that are not there yet are read. */
+    if (kept != NULL && atomic_load_explicit(state, memory_order_acquire) == TOKENS_KNOWN) {
         memcpy(tokens, kept, bytes);
         return TD_OK;
     }
-    TD_TRY(td_pairs_fetch(options->pairs, item, &loader->pair));
-    td_tokenize(options->tokenizer, loader->pair.caption.data, tokens, options->context);
-    if (kept != NULL) {
+    TD_TRY(td_pairs_fetch(options->pairs, item, &by->pair));
+    td_tokenize(options->tokenizer, by->pair.caption.data, tokens, options->context);
+    unsigned char unknown = TOKENS_UNKNOWN;
+    if (kept != NULL &&
+        atomic_compare_exchange_strong_explicit(state, &unknown, TOKENS_CLAIMED,
+                                                memory_order_relaxed, memory_order_relaxed)) {
         memcpy(kept, tokens, bytes);
-        loader->token_known[item] = 1;
+        atomic_store_explicit(state, TOKENS_KNOWN, memory_order_release);
     }
     return TD_OK;
 }
 
-static td_status load_pair(td_loader *loader, int64_t item, float *image, int32_t *tokens) {
-    const td_loader_options *options = &loader->options;
+static td_status load_pair(hand *by, int64_t item, float *image, int32_t *tokens) {
+    const td_loader_options *options = &by->loader->options;
     if (options->vector.n > 0) {
-        TD_TRY(td_pairs_vector(options->pairs, item, &options->vector, &loader->pair, image));
+        TD_TRY(td_pairs_vector(options->pairs, item, &options->vector, &by->pair, image));
     } else {
-        TD_TRY(
-            td_pairs_normalised(options->pairs, item, options->image_size, &loader->pair, image));
+        TD_TRY(td_pairs_normalised(options->pairs, item, options->image_size, &by->pair, image));
     }
-    return load_tokens(loader, item, tokens);
+    return load_tokens(by, item, tokens);
 }
 
 /* Only bad input is replaced: no memory, or a disk that fails, would otherwise change the training
  * data unseen. */
-static td_status load_sample(td_loader *loader, int64_t position, float *image, int32_t *tokens,
+static td_status load_sample(hand *by, int64_t position, float *image, int32_t *tokens,
                              int64_t *bad_samples) {
-    const td_loader_options *options = &loader->options;
+    const td_loader_options *options = &by->loader->options;
     int64_t count = td_pairs_count(options->pairs);
     for (int64_t skip = 0; skip < count; skip++) {
         int64_t item = item_at(options, count, position, skip);
         if (td_pairs_known_bad(options->pairs, item)) {
             continue;
         }
-        td_status status = load_pair(loader, item, image, tokens);
+        td_status status = load_pair(by, item, image, tokens);
         if (status != TD_EINPUT) {
             *bad_samples += status == TD_OK && skip > 0;
             return status;
@@ -110,60 +130,92 @@ static td_status load_sample(td_loader *loader, int64_t position, float *image, 
     return td_fail(TD_EINPUT, "none of the %lld pairs of the set can be decoded", (long long)count);
 }
 
-static bool must_stop(td_loader *loader) {
-    pthread_mutex_lock(&loader->lock);
-    bool stop = loader->stop;
-    pthread_mutex_unlock(&loader->lock);
-    return stop;
+/* Under the lock: the next sample to load, or false when enough is ahead. */
+static bool take_row(td_loader *loader, int64_t *batch, int64_t *row) {
+    if (loader->batch - loader->released > loader->depth) {
+        return false;
+    }
+    *batch = loader->batch;
+    *row = loader->row++;
+    if (*row == 0) {
+        slot *to = &loader->slots[*batch % loader->n_slots];
+        to->status = TD_OK;
+        to->pending = loader->options.rows;
+        to->bad_samples = to->decode_ns = 0;
+    }
+    if (loader->row == loader->options.rows) {
+        loader->row = 0;
+        loader->batch++;
+    }
+    return true;
 }
 
-static void produce(td_loader *loader, int64_t batch, slot *to) {
-    const td_loader_options *options = &loader->options;
-    int64_t values = image_values(options);
-    int64_t first = (options->first_step + batch) * options->batch + options->first_row;
-    int64_t start_ns = td_now_ns();
-    to->status = TD_OK;
-    to->bad_samples = 0;
-    for (int64_t row = 0; row < options->rows && to->status == TD_OK && !must_stop(loader); row++) {
-        to->status = load_sample(loader, first + row, to->images + row * values,
-                                 to->tokens + row * options->context, &to->bad_samples);
+/* Batches may be ready out of order; they are given in order. */
+static void publish(td_loader *loader) {
+    int64_t before = loader->produced;
+    while (loader->produced < loader->batch &&
+           loader->slots[loader->produced % loader->n_slots].pending == 0) {
+        loader->produced++;
     }
-    if (to->status != TD_OK) {
+    if (loader->produced != before) {
+        pthread_cond_broadcast(&loader->changed);
+    }
+}
+
+/* Called and left with the lock, which is free while the sample is loaded. */
+static void load_row(hand *by, int64_t batch, int64_t row) {
+    td_loader *loader = by->loader;
+    const td_loader_options *options = &loader->options;
+    slot *to = &loader->slots[batch % loader->n_slots];
+    int64_t position = (options->first_step + batch) * options->batch + options->first_row + row;
+    int64_t bad = 0;
+    pthread_mutex_unlock(&loader->lock);
+    int64_t start_ns = td_now_ns();
+    td_status status = load_sample(by, position, to->images + row * image_values(options),
+                                   to->tokens + row * options->context, &bad);
+    int64_t took_ns = td_now_ns() - start_ns;
+    pthread_mutex_lock(&loader->lock);
+    if (status != TD_OK && (to->status == TD_OK || row < to->failed_row)) {
+        to->status = status;
+        to->failed_row = row;
         snprintf(to->message, sizeof to->message, "%s", td_error());
     }
-    to->decode_ns = td_now_ns() - start_ns;
+    to->bad_samples += bad;
+    to->decode_ns += took_ns;
+    to->pending--;
+    publish(loader);
 }
 
 /* Every pair once, for the sake of the cache; what cannot be had is reported by the batch that
- * needs it. */
-static void fill_cache(td_loader *loader) {
-    const slot *to = &loader->slots[0];
+ * needs it. Called and left with the lock. */
+static void fill_cache(hand *by) {
+    td_loader *loader = by->loader;
     int64_t count = td_pairs_count(loader->options.pairs);
-    for (int64_t item = 0; item < count && !must_stop(loader); item++) {
-        if (load_pair(loader, item, to->images, to->tokens) == TD_EINPUT) {
+    while (loader->next_fill < count && !loader->stop) {
+        int64_t item = loader->next_fill++;
+        pthread_mutex_unlock(&loader->lock);
+        if (load_pair(by, item, by->image, by->tokens) == TD_EINPUT) {
             td_pairs_note_bad(loader->options.pairs, item);
         }
+        pthread_mutex_lock(&loader->lock);
     }
 }
 
 static void *work(void *arg) {
-    td_loader *loader = arg;
+    hand *by = arg;
+    td_loader *loader = by->loader;
     td_cpu_flush_denormals();
-    if (loader->known_tokens != NULL && loader->options.fill_cache) {
-        fill_cache(loader);
-    }
     pthread_mutex_lock(&loader->lock);
+    if (by->image != NULL) {
+        fill_cache(by);
+    }
     while (!loader->stop) {
-        if (loader->produced - loader->released >= loader->n_slots) {
+        int64_t batch, row;
+        if (take_row(loader, &batch, &row)) {
+            load_row(by, batch, row);
+        } else {
             pthread_cond_wait(&loader->changed, &loader->lock);
-            continue;
         }
-        int64_t batch = loader->produced;
-        pthread_mutex_unlock(&loader->lock);
-        produce(loader, batch, &loader->slots[batch % loader->n_slots]);
-        pthread_mutex_lock(&loader->lock);
-        loader->produced++;
-        pthread_cond_broadcast(&loader->changed);
     }
     pthread_mutex_unlock(&loader->lock);
     return NULL;
@@ -172,17 +224,18 @@ static void *work(void *arg) {
 static td_status check_options(const td_loader_options *options) {
     bool good = options->batch >= 1 && options->rows >= 1 && options->first_row >= 0 &&
                 options->first_row <= options->batch - options->rows && options->image_size >= 1 &&
-                options->context >= 2 && options->first_step >= 0 && options->prefetch >= 1;
+                options->context >= 2 && options->first_step >= 0 && options->prefetch >= 0 &&
+                options->workers >= 0;
     return good
                ? TD_OK
                : td_fail(TD_EUSAGE,
                          "loader: rows %lld to %lld of a batch of %lld, image size %lld, context "
                          "%lld, first step "
-                         "%lld, prefetch %d",
+                         "%lld, prefetch %d, workers %d",
                          (long long)options->first_row,
                          (long long)(options->first_row + options->rows), (long long)options->batch,
                          (long long)options->image_size, (long long)options->context,
-                         (long long)options->first_step, options->prefetch);
+                         (long long)options->first_step, options->prefetch, options->workers);
 }
 
 static void plan(td_plan *memory, td_loader *loader) {
@@ -199,14 +252,26 @@ static void plan(td_plan *memory, td_loader *loader) {
     if (options->cache_bytes > 0) {
         int64_t count = td_pairs_count(options->pairs);
         loader->known_tokens = TD_PLAN_ARRAY(memory, int32_t, count * options->context);
-        loader->token_known = TD_PLAN_ARRAY(memory, unsigned char, count);
+        loader->token_state = TD_PLAN_ARRAY(memory, _Atomic unsigned char, count);
+        for (int64_t i = 0; memory->base != NULL && i < count; i++) {
+            atomic_init(&loader->token_state[i], TOKENS_UNKNOWN);
+        }
+    }
+    loader->hands = TD_PLAN_ARRAY(memory, hand, loader->n_hands);
+    for (int i = 0; i < loader->n_hands; i++) {
+        hand made = {.loader = loader, .pair = {.item = -1}};
+        if (options->cache_bytes > 0 && options->fill_cache) {
+            made.image = TD_PLAN_ARRAY(memory, float, image_values(options));
+            made.tokens = TD_PLAN_ARRAY(memory, int32_t, options->context);
+        }
         if (memory->base != NULL) {
-            memset(loader->token_known, 0, (size_t)count);
+            loader->hands[i] = made;
         }
     }
 }
 
-static td_status start_worker(td_loader *loader) {
+static td_status start_hand(td_loader *loader) {
+    hand *by = &loader->hands[loader->n_started];
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     int pu = loader->options.pu, code = 0;
@@ -223,7 +288,7 @@ static td_status start_worker(td_loader *loader) {
         CPU_FREE(set);
     }
     if (code == 0) {
-        code = pthread_create(&loader->worker, &attributes, work, loader);
+        code = pthread_create(&by->thread, &attributes, work, by);
     }
     pthread_attr_destroy(&attributes);
     if (code != 0) {
@@ -231,8 +296,8 @@ static td_status start_worker(td_loader *loader) {
                    ? td_fail(TD_ESYS, "start the loader's worker on PU %d: %s", pu, strerror(code))
                    : td_fail(TD_ESYS, "start the loader's worker: %s", strerror(code));
     }
-    pthread_setname_np(loader->worker, "td-loader");
-    loader->started = true;
+    pthread_setname_np(by->thread, "td-loader");
+    loader->n_started++;
     return TD_OK;
 }
 
@@ -246,8 +311,9 @@ td_status td_loader_create(const td_loader_options *options, td_loader **out) {
         return td_fail(TD_ENOMEM, "no memory for a loader");
     }
     loader->options = *options;
-    loader->n_slots = options->prefetch + 1;
-    loader->pair.item = -1;
+    loader->depth = options->prefetch > 0 ? options->prefetch : DEPTH_FIRST;
+    loader->n_slots = (options->prefetch > 0 ? options->prefetch : DEPTH_MOST) + 1;
+    loader->n_hands = options->workers > 0 ? options->workers : 1;
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->changed, NULL);
     td_plan memory = {0};
@@ -256,7 +322,9 @@ td_status td_loader_create(const td_loader_options *options, td_loader **out) {
     if (status == TD_OK) {
         memory = (td_plan){.base = loader->arena.base};
         plan(&memory, loader);
-        status = start_worker(loader);
+        for (int i = 0; i < loader->n_hands && status == TD_OK; i++) {
+            status = start_hand(loader);
+        }
     }
     if (status != TD_OK) {
         td_loader_destroy(loader);
@@ -270,18 +338,30 @@ void td_loader_destroy(td_loader *loader) {
     if (loader == NULL) {
         return;
     }
-    if (loader->started) {
-        pthread_mutex_lock(&loader->lock);
-        loader->stop = true;
-        pthread_cond_broadcast(&loader->changed);
-        pthread_mutex_unlock(&loader->lock);
-        pthread_join(loader->worker, NULL);
+    pthread_mutex_lock(&loader->lock);
+    loader->stop = true;
+    pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_unlock(&loader->lock);
+    for (int i = 0; i < loader->n_started; i++) {
+        pthread_join(loader->hands[i].thread, NULL);
+        td_pair_destroy(&loader->hands[i].pair);
     }
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->lock);
-    td_pair_destroy(&loader->pair);
     td_arena_destroy(&loader->arena);
     td_free(loader);
+}
+
+/* A batch that came late although the hands load faster than the caller takes was held up by one
+ * slow stretch: more ahead would have hidden it. When they are slower, nothing ahead helps. */
+static void choose_depth(td_loader *loader, const slot *from, int64_t now_ns, int64_t waited_ns) {
+    int64_t between_ns = now_ns - loader->last_ns;
+    if (loader->options.prefetch == 0 && loader->last_ns > 0 && loader->depth < DEPTH_MOST &&
+        waited_ns * 100 > between_ns && from->decode_ns / loader->n_hands < between_ns) {
+        loader->depth++;
+        pthread_cond_broadcast(&loader->changed);
+    }
+    loader->last_ns = now_ns;
 }
 
 td_status td_loader_next(td_loader *loader, const float **images, const int32_t **tokens,
@@ -295,6 +375,7 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
     }
     const slot *from = &loader->slots[loader->taken % loader->n_slots];
     int64_t waited_ns = td_now_ns() - start_ns;
+    choose_depth(loader, from, start_ns + waited_ns, waited_ns);
     if (from->status == TD_OK) {
         loader->taken++; /* a batch that failed stays the next one */
         loader->stats.batches++;
@@ -316,5 +397,7 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
 void td_loader_get_stats(td_loader *loader, td_loader_stats *out) {
     pthread_mutex_lock(&loader->lock);
     *out = loader->stats;
+    out->workers = loader->n_hands;
+    out->depth = loader->depth;
     pthread_mutex_unlock(&loader->lock);
 }

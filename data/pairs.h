@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What training asks of the data path: batches of image-caption pairs by sample index, prefetched
- * on a worker of their own, in an order that depends on seed and step only.
+ * on workers of their own, in an order that depends on seed and step only.
  */
 #ifndef TD_DATA_PAIRS_H
 #define TD_DATA_PAIRS_H
@@ -60,9 +60,11 @@ typedef struct td_loader_options {
     const td_tokenizer *tokenizer;
     int64_t batch, first_row, rows, image_size, context;
     uint64_t seed;
-    int64_t first_step;    /* > 0 when resuming */
-    int prefetch;          /* batches kept ready, >= 1 */
-    int pu;                /* PU of the prefetching worker, -1: where the creating thread may run */
+    int64_t first_step; /* > 0 when resuming */
+    int prefetch; /* batches kept ready; 0: 2 to 8, one more whenever a batch came late although the
+                   * workers are fast enough on average */
+    int workers;  /* threads that load samples, 0: 1; batches do not depend on it */
+    int pu;       /* PU of these threads, -1: where the creating thread may run */
     td_pair_vector vector; /* n > 0: rows of features take the place of images */
     /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits into this much, it is
      * kept in memory by the set, so later epochs neither read nor decode; same bits either way */
@@ -80,9 +82,10 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
                          int64_t *wait_ns);
 
 /* Of the batches handed out so far. bad_samples: samples whose place another pair took; decode_ns:
- * the worker's time. */
+ * time of all workers; depth: batches kept ready now. */
 typedef struct td_loader_stats {
     int64_t batches, samples, bad_samples, wait_ns, decode_ns;
+    int workers, depth;
 } td_loader_stats;
 void td_loader_get_stats(td_loader *loader, td_loader_stats *out);
 

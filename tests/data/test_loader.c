@@ -28,6 +28,8 @@ static td_pairs *open_shards(double holdout, bool held_out) {
     return pairs;
 }
 
+static int n_workers = 1; /* of the next run */
+
 /* Runs steps [first, last) of rows [row, row + rows) and stores them where they belong. */
 static void run(td_pairs *pairs, int first, int last, int row, int rows, int prefetch,
                 int64_t cache_bytes, feed *to) {
@@ -43,6 +45,7 @@ static void run(td_pairs *pairs, int first, int last, int row, int rows, int pre
                                  .seed = 5,
                                  .first_step = first,
                                  .prefetch = prefetch,
+                                 .workers = n_workers,
                                  .pu = -1,
                                  .cache_bytes = cache_bytes};
     td_loader *loader;
@@ -150,6 +153,19 @@ Test(loader, same_batches_whatever_the_prefetch_slices_resumption_and_cache) {
     run(pairs, 5, STEPS, 0, BATCH, 2, 0, other);
     cr_expect(same_feed(whole, other), "resumption at step 5");
 
+    for (n_workers = 2; n_workers <= 5; n_workers++) {
+        memset(other, 0, sizeof *other);
+        run(pairs, 0, STEPS, 0, BATCH, n_workers % 3, n_workers == 4 ? N * PIXELS : 0, other);
+        cr_expect(same_feed(whole, other), "%d workers", n_workers);
+        cr_expect_eq(other->stats.workers, n_workers);
+    }
+    memset(other, 0, sizeof *other);
+    run(pairs, 0, 5, 0, BATCH, 0, 0, other);
+    n_workers = 3;
+    run(pairs, 5, STEPS, 0, BATCH, 3, 0, other);
+    cr_expect(same_feed(whole, other), "resumption with other workers");
+    n_workers = 1;
+
     memset(other, 0, sizeof *other);
     run(pairs, 0, STEPS, 0, BATCH, 2, N * PIXELS - 1, other);
     cr_expect(same_feed(whole, other), "a cache that is too small is not made");
@@ -223,6 +239,12 @@ Test(loader, bad_pairs_are_replaced_and_counted) {
     run(pairs, 0, STEPS, 0, BATCH, 2, 0, got);
     run(pairs, 0, STEPS, 0, BATCH, 1, 1 << 20, again);
     cr_expect(same_feed(got, again), "known bad pairs are replaced as new ones are");
+    for (n_workers = 2; n_workers < 6; n_workers++) {
+        run(pairs, 0, STEPS, 0, BATCH, 3, 0, again);
+        cr_expect(same_feed(got, again), "with %d workers", n_workers);
+        cr_expect_eq(again->stats.bad_samples, got->stats.bad_samples);
+    }
+    n_workers = 1;
     int replaced = 0;
     for (int s = 0; s < STEPS * BATCH; s++) {
         int before = pair_of(good->images[s / BATCH][s % BATCH]),
@@ -273,6 +295,21 @@ Test(loader, a_set_of_bad_pairs_is_an_error_that_stays) {
     }
     td_loader_destroy(loader);
     td_tokenizer_destroy(tokenizer);
+    td_pairs_close(pairs);
+}
+
+/* A set of one slow pair among fast ones cannot be made here; that depth stays in its bounds, and
+ * that a fixed one is kept, can. */
+Test(loader, depth_stays_in_its_bounds) {
+    pair_shards(N, 1, NULL, 0);
+    td_pairs *pairs = open_shards(0, false);
+    feed *got = new_feed();
+    run(pairs, 0, STEPS, 0, BATCH, 0, 0, got);
+    cr_expect_geq(got->stats.depth, 2);
+    cr_expect_leq(got->stats.depth, 8);
+    run(pairs, 0, STEPS, 0, BATCH, 3, 0, got);
+    cr_expect_eq(got->stats.depth, 3);
+    td_free(got);
     td_pairs_close(pairs);
 }
 

@@ -9,6 +9,7 @@
 #include "bench/verb_data.h"
 #include "data/import.h"
 #include "data/pair.h"
+#include "data/pair_table.h"
 #include "data/resize.h"
 #include "data/shards.h"
 #include "data/synth.h"
@@ -17,7 +18,7 @@ typedef struct make_options {
     const char *out;
     int64_t count, seed, shards, size, limit;
     bool openclipart, replace;
-    const char *tsv, *compression;
+    const char *tsv, *tar, *compression;
 } make_options;
 
 /* Where records go, and how far that is. */
@@ -210,13 +211,15 @@ td_status td_verb_data_import(int argc, char **argv) {
          "Debian's openclipart-png and openclipart-svg"},
         {"tsv", TD_OPTION_TEXT, offsetof(make_options, tsv), 0, 0, NULL, "FILE",
          "your own pairs: a line is PATH <tab> CAPTION [<tab> LABEL], paths relative to the file"},
+        {"tar", TD_OPTION_TEXT, offsetof(make_options, tar), 0, 0, NULL, "PATH",
+         "WebDataset tar files: a file, a directory or a pattern"},
         {"size", TD_OPTION_INT, offsetof(make_options, size), 16, 8192, NULL, "PIXELS",
          "shortest side that images are reduced to; smaller ones stay as they are"},
         {"limit", TD_OPTION_INT, offsetof(make_options, limit), 1, 9e15, NULL, "N",
          "stop after N pairs"},
     };
     static const td_verb_help verb = {
-        "tandem data import (--openclipart | --tsv FILE) --out DIR [--options]",
+        "tandem data import (--openclipart | --tsv FILE | --tar PATH) --out DIR [--options]",
         "Writes image-caption pairs as TFRecord shards. Images whose shortest side is above --size "
         "are reduced to it, "
         "transparency laid over white, and stored as PNG; others keep their bytes. Pairs that "
@@ -230,8 +233,13 @@ td_status td_verb_data_import(int argc, char **argv) {
     if (!run) {
         return TD_OK;
     }
-    if (options.openclipart == (options.tsv != NULL)) {
-        return td_fail(TD_EUSAGE, "data import: expected one of --openclipart and --tsv FILE");
+    if (options.openclipart + (options.tsv != NULL) + (options.tar != NULL) != 1) {
+        return td_fail(TD_EUSAGE,
+                       "data import: expected one of --openclipart, --tsv FILE and --tar PATH");
+    }
+    const char *table_path = options.tsv != NULL ? options.tsv : options.tar;
+    if (table_path != NULL && options.tsv != NULL && !td_pair_table_is(table_path)) {
+        return td_fail(TD_EUSAGE, "--tsv %s: expected a name that ends with .tsv", table_path);
     }
     td_interrupt_install();
     sink to = {.progress = td_progress_start(), .limit = options.limit, .size = options.size};
@@ -241,7 +249,7 @@ td_status td_verb_data_import(int argc, char **argv) {
                                   &to.writer));
     td_import_stats stats = {0};
     td_status status = options.openclipart ? td_import_openclipart(import_one, &to, &stats)
-                                           : td_import_tsv(options.tsv, import_one, &to, &stats);
+                                           : td_import_table(table_path, import_one, &to, &stats);
     bool limited = status == TD_ESKIP && to.written == to.limit;
     if (to.undecodable > 0) {
         td_note(&to.progress, "%lld images do not decode and were left out",

@@ -40,7 +40,8 @@ static const td_option options_table[] = {
     {"loss|siglip=sigmoid", TD_OPTION_CHOICE, AT(loss), 0, 0, "softmax|sigmoid", NULL,
      "CLIP's symmetric softmax, or SigLIP's sigmoid"},
     {"data", TD_OPTION_TEXT, AT(data), 0, 0, NULL, "PATH",
-     "TFRecord shards (directory or glob); the embedded procedural set without"},
+     "TFRecord shards or WebDataset tar files (directory or glob), or a .tsv of image files; the "
+     "embedded procedural set without"},
     {"synthetic", TD_OPTION_INT, AT(synthetic), 1, 1e9, NULL, "N", "pairs of the embedded set"},
     {"holdout", TD_OPTION_REAL, AT(holdout), 0, 0.9, NULL, "SHARE",
      "share of pairs kept out of training, for `tandem eval --held-out`"},

@@ -46,9 +46,8 @@ td_status td_import_openclipart(td_import_fn *each, void *arg, td_import_stats *
 td_status td_import_clipart(const char *root, td_import_fn *each, void *arg,
                             td_import_stats *stats);
 
-/* Lines of PATH <tab> CAPTION [<tab> LABEL], paths relative to the table; the key is the path as
- * written. Empty lines and a first line "filepath", "path" or "image" <tab> ... are passed over. A
- * line that is no pair, or whose file cannot be read, is noted with its number and counted. */
-td_status td_import_tsv(const char *path, td_import_fn *each, void *arg, td_import_stats *stats);
+/* The pairs of .tsv or .tar files (data/pair_table.h). Lines that are no pair, and samples that
+ * cannot be read, are noted and counted. */
+td_status td_import_table(const char *path, td_import_fn *each, void *arg, td_import_stats *stats);
 
 #endif

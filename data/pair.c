@@ -21,9 +21,21 @@ static void set_text(td_text *text, const void *bytes, size_t size) {
     td_text_append(text, bytes, size);
 }
 
+bool td_pair_is_procedural(const td_pair_source *source) {
+    return source->shards == NULL && source->table == NULL;
+}
+
 /* Adds where a record is to the message of what is wrong with it. */
 static td_status locate(const td_pair_source *source, int64_t item, td_status status) {
-    if (status != TD_EINPUT || source->shards == NULL) {
+    if (status != TD_EINPUT || td_pair_is_procedural(source)) {
+        return status;
+    }
+    if (source->table != NULL) {
+        td_text where = {0};
+        td_pair_table_place(source->table, item, &where);
+        status = where.failed ? td_text_status(&where)
+                              : td_fail(TD_EINPUT, "%.600s: %s", where.data, td_error());
+        td_text_destroy(&where);
         return status;
     }
     td_shard_place place = td_shards_place(source->shards, item);
@@ -48,6 +60,10 @@ td_status td_pair_feature(const td_example *example, const char *name, bool requ
 }
 
 void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out) {
+    if (source->table != NULL) {
+        (void)td_pair_table_key(source->table, item, out); /* the caller asks the text's status */
+        return;
+    }
     td_shard_place place = td_shards_place(source->shards, item);
     const char *slash = strrchr(place.path, '/');
     out->size = 0;
@@ -98,6 +114,19 @@ static td_status fetch_record(const td_pair_source *source, int64_t item, td_pai
     return TD_OK;
 }
 
+static td_status fetch_sample(const td_pair_source *source, int64_t item, td_pair *pair) {
+    td_pair_fields fields = {.caption = &pair->caption,
+                             .label = &pair->label,
+                             .key = &pair->key,
+                             .buffer = &pair->record};
+    TD_TRY(td_pair_table_read(source->table, item, &fields));
+    pair->encoded = fields.image;
+    pair->vector = NULL;
+    pair->n_vector = 0;
+    pair->tower = (td_span){NULL, 0};
+    return TD_OK;
+}
+
 static td_status fetch_procedural(const td_pair_source *source, int64_t item, td_pair *pair) {
     char *caption = NULL, *label = NULL;
     TD_TRY(td_synth_caption(source->seed, item, &caption, &label));
@@ -116,8 +145,9 @@ td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pai
         return TD_OK;
     }
     pair->item = -1;
-    TD_TRY(source->shards == NULL ? fetch_procedural(source, item, pair)
-                                  : fetch_record(source, item, pair));
+    TD_TRY(source->shards != NULL  ? fetch_record(source, item, pair)
+           : source->table != NULL ? fetch_sample(source, item, pair)
+                                   : fetch_procedural(source, item, pair));
     TD_TRY(td_text_status(&pair->caption));
     TD_TRY(td_text_status(&pair->label));
     TD_TRY(td_text_status(&pair->key));
@@ -141,7 +171,7 @@ td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int6
                       td_fail(TD_EINPUT, "no image, only the features that a tower made of it"));
     }
     td_image whole = {0};
-    td_status status = source->shards == NULL
+    td_status status = td_pair_is_procedural(source)
                            ? draw(source, pair->item, &whole)
                            : td_image_decode(pair->encoded.data, pair->encoded.size, &whole);
     if (status == TD_OK) {

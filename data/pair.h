@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "data/example.h"
 #include "data/image.h"
+#include "data/pair_table.h"
 #include "data/shards.h"
 
 #define TD_PAIR_IMAGE   "image/encoded"  /* a PNG or JPEG file */
@@ -22,9 +23,11 @@
 #define TD_PAIR_KEY                                                                                \
     "key" /* names the pair for ever; may be absent, then file name and record number do */
 
-/* Where pairs come from: shards, or with shards NULL the procedural set of a seed. */
+/* Where pairs come from: shards, or a table of files, or with neither the procedural set of a seed.
+ */
 typedef struct td_pair_source {
     td_shards *shards;
+    td_pair_table *table;
     uint64_t seed;
     int64_t count;
 } td_pair_source;
@@ -33,7 +36,7 @@ typedef struct td_pair_source {
 typedef struct td_pair {
     int64_t item; /* what is here; -1: nothing */
     td_text caption, label, key;
-    td_span encoded; /* from shards: points into record; empty when vector is there */
+    td_span encoded; /* from files: points into record; empty when vector is there */
     td_span tower;
     const float *vector; /* (n_vector), or NULL: points into example */
     int64_t n_vector;
@@ -67,8 +70,10 @@ td_status td_pair_encode_vector(const float *vector, int64_t n, const char *towe
                                 const char *caption, const char *label, const char *key,
                                 td_text *out);
 
-/* The key of a record that has none: its file's name and its number there. */
+/* The key of a pair that cannot be read: its own in a table, else its file's name and its number
+ * there. */
 void td_pair_place_key(const td_pair_source *source, int64_t item, td_text *out);
+bool td_pair_is_procedural(const td_pair_source *source);
 
 /* The key of a procedural pair, the same whether it is made in memory or read from shards. */
 void td_pair_synthetic_key(uint64_t seed, int64_t index, td_text *out);

@@ -52,8 +52,16 @@ static td_status choose_items(td_pairs *pairs, const td_pairs_options *options) 
 static td_status open_source(const td_pairs_options *options, td_pair_source *out) {
     *out = (td_pair_source){.seed = options->seed};
     if (options->path != NULL) {
-        TD_TRY(td_shards_open(options->path, &out->shards));
-        out->count = td_shards_count(out->shards);
+        td_file_list files;
+        TD_TRY(td_file_list_find(options->path, &files));
+        bool table = td_pair_table_is(files.paths[0]);
+        td_status status = table ? td_pair_table_open(&files, &out->table) : TD_OK;
+        td_file_list_destroy(&files);
+        TD_TRY(status);
+        if (!table) {
+            TD_TRY(td_shards_open(options->path, &out->shards));
+        }
+        out->count = table ? td_pair_table_count(out->table) : td_shards_count(out->shards);
     } else {
         out->count = options->n_synthetic;
     }
@@ -105,6 +113,7 @@ void td_pairs_close(td_pairs *pairs) {
         return;
     }
     td_shards_close(pairs->source.shards);
+    td_pair_table_close(pairs->source.table);
     td_free(pairs->items);
     td_free((void *)pairs->noted);
     cache_free(atomic_load_explicit(&pairs->cache, memory_order_relaxed));
@@ -121,6 +130,9 @@ td_status td_pairs_fetch(td_pairs *pairs, int64_t index, td_pair *pair) {
 }
 
 td_status td_pairs_source_key(const td_pair_source *source, int64_t item, td_pair *pair) {
+    if (source->table != NULL) {
+        return td_pair_table_key(source->table, item, &pair->key);
+    }
     if (source->shards == NULL) { /* known without drawing the picture */
         pair->key.size = 0;
         td_pair_synthetic_key(source->seed, item, &pair->key);

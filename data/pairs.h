@@ -11,13 +11,12 @@
 #include "base/status.h"
 #include "data/tokenizer.h"
 
-/* A data set of pairs: TFRecord shards under a directory or glob, or the embedded procedural set
- * when path is NULL. */
+/* A data set of pairs: TFRecord shards or WebDataset tar files under a directory or glob, a .tar or
+ * .tsv file (data/pair_table.h), or the embedded procedural set when path is NULL. */
 typedef struct td_pairs td_pairs;
 
 typedef struct td_pairs_options {
-    const char *
-        path; /* directory with *.tfrecord shards, a glob, or NULL: procedural, n_synthetic pairs */
+    const char *path; /* as above; NULL: procedural, n_synthetic pairs */
     int64_t n_synthetic;
     uint64_t seed;
     double holdout; /* share of pairs kept for eval, chosen by a hash of the pair's key: [0, 1) */

@@ -83,17 +83,17 @@ static td_status list_glob(const char *pattern, td_file_list *out) {
 
 /* A pattern that matches every shard in a directory, whatever characters its name has; what else it
  * matches (an index) has no suffix that find_suffix knows. */
-static void directory_pattern(td_text *out, const char *directory) {
+static void directory_pattern(td_text *out, const char *directory, const char *ending) {
     for (const char *at = directory; *at != '\0'; at++) {
         td_text_printf(out, strchr("*?[\\", *at) != NULL ? "\\%c" : "%c", *at);
     }
-    td_text_printf(out, "/*%s*", suffix);
+    td_text_printf(out, "/*%s", ending);
 }
 
 static td_status list_directory(const char *directory, td_file_list *out) {
     td_text pattern = {0};
     td_file_list list = {0};
-    directory_pattern(&pattern, directory);
+    directory_pattern(&pattern, directory, ".tfrecord*");
     td_status status = td_text_status(&pattern);
     if (status == TD_OK) {
         status = list_glob(pattern.data, &list);
@@ -115,6 +115,19 @@ static td_status list_directory(const char *directory, td_file_list *out) {
     }
     *out = list;
     return TD_OK;
+}
+
+static td_status list_tars(const char *directory, td_file_list *out) {
+    td_text pattern = {0};
+    directory_pattern(&pattern, directory, ".tar");
+    td_status status = td_text_status(&pattern);
+    if (status == TD_OK) {
+        status = list_glob(pattern.data, out);
+    }
+    td_text_destroy(&pattern);
+    return status != TD_EIO
+               ? status
+               : td_fail(TD_EIO, "%s: no *%s or *.tar file in this directory", directory, suffix);
 }
 
 static bool is_directory(const char *path) {
@@ -189,7 +202,7 @@ td_status td_file_list_find(const char *path, td_file_list *out) {
     td_file_list list = {0};
     td_status status = list_directory(path, &list);
     if (status == TD_EIO) {
-        status = td_fail(TD_EIO, "%s: no *%s file in this directory", path, suffix);
+        status = list_tars(path, &list);
     }
     if (status == TD_OK) {
         status = check_sets(&list);

@@ -43,8 +43,9 @@ td_status td_shard_writer_commit(td_shard_writer *writer);
 void td_shard_writer_abort(td_shard_writer *writer);
 
 /* The files that a path means, in order of their names: the *.tfrecord files of a directory
- * (compressed ones too, *.tfrecord.gz and so on), the matches of a glob pattern, or the one file.
- * TD_EIO when there are none. In a directory, a set with a shard missing is TD_EINPUT. */
+ * (compressed ones too, *.tfrecord.gz and so on; without any, its *.tar files), the matches of a
+ * glob pattern, or the one file. TD_EIO when there are none. In a directory, a set with a shard
+ * missing is TD_EINPUT. */
 typedef struct td_file_list {
     char **paths;
     int64_t count;

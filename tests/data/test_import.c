@@ -224,14 +224,14 @@ Test(import, tables) {
                      "images/b.png\ta blue\x01 bird\n"
                      "images/b.png\ta blue bird");
     snprintf(path, sizeof path, "%s/pairs.tsv", root);
-    cr_assert_eq(td_import_tsv(path, collect, &out, &stats), TD_OK, "%s", td_error());
+    cr_assert_eq(td_import_table(path, collect, &out, &stats), TD_OK, "%s", td_error());
     cr_expect_str_eq(out.data,
                      "images/a.jpg [fruit] a red apple = A\nimages/b.png [] a blue bird = B\n");
     cr_expect_eq(stats.pairs, 2);
     cr_expect_eq(stats.bad_lines, 4);
     cr_expect_eq(stats.unreadable, 1);
     td_text_destroy(&out);
-    cr_expect_eq(td_import_tsv("/nonexistent.tsv", collect, &out, &stats), TD_EIO);
+    cr_expect_eq(td_import_table("/nonexistent.tsv", collect, &out, &stats), TD_EIO);
 }
 
 static td_status count_openclipart(void *arg, const td_import_pair *pair) {

@@ -9,6 +9,8 @@
 #include <criterion/criterion.h>
 
 #include "base/memory.h"
+#include "base/text.h"
+#include "data/image.h"
 #include "data/pair.h"
 #include "data/shards.h"
 #include "tests/data/pair_files.h"
@@ -161,4 +163,187 @@ Test(pairs, odd_options) {
     cr_expect_eq(td_pairs_open(&(td_pairs_options){.path = "/nonexistent/dir"}, &pairs), TD_EIO);
     cr_expect_eq(td_pairs_open(&(td_pairs_options){.n_synthetic = 5, .held_out = true}, &pairs),
                  TD_EINPUT);
+}
+
+/* ---- sets that are read where they lie ---- */
+
+static void put_octal(char *field, size_t n, uint64_t value) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%023llo", (unsigned long long)value);
+    memcpy(field, digits + 24 - n, n);
+}
+
+/* A member of a tar file; type '0' a file, 'L' a long name, 'x' a pax header. */
+static void put_member(td_text *tar, const char *name, char type, const void *bytes, size_t size) {
+    char header[512] = {0};
+    snprintf(header, 100, "%s", name);
+    put_octal(header + 124, 12, size);
+    header[156] = type;
+    memcpy(header + 257, "ustar\00000", 8);
+    memset(header + 148, ' ', 8);
+    unsigned sum = 0;
+    for (int i = 0; i < 512; i++) {
+        sum += (unsigned char)header[i];
+    }
+    put_octal(header + 148, 7, sum);
+    td_text_append(tar, header, sizeof header);
+    td_text_append(tar, bytes, size);
+    while (tar->size % 512 != 0) {
+        td_text_append(tar, "", 1);
+    }
+}
+
+static void put_text(td_text *tar, const char *name, const char *text) {
+    put_member(tar, name, '0', text, strlen(text));
+}
+
+static void picture(int level, void **png, size_t *size) {
+    td_image image = {0};
+    cr_assert_eq(td_image_create(16, 16, &image), TD_OK);
+    memset(image.pixels, level, 3 * 16 * 16);
+    cr_assert_eq(td_image_encode_png(&image, png, size), TD_OK);
+    td_image_destroy(&image);
+}
+
+static char tar_path[96];
+
+static void write_tar(const td_text *tar, size_t size) {
+    snprintf(tar_path, sizeof tar_path, "%s/set.tar", pair_directory());
+    cr_assert_eq(td_make_directory(pair_directory()), TD_OK);
+    cr_assert_eq(td_file_write(tar_path, tar->data, size), TD_OK, "%s", td_error());
+}
+
+static td_pairs *open_set(const char *path) {
+    td_pairs *pairs;
+    cr_assert_eq(td_pairs_open(&(td_pairs_options){.path = path}, &pairs), TD_OK, "%s", td_error());
+    return pairs;
+}
+
+static void expect_pair(td_pairs *pairs, int64_t index, const char *key, const char *caption,
+                        const char *label, int level) {
+    char *got_caption, *got_label, *got_key;
+    float pixels[3 * 8 * 8];
+    cr_assert_eq(td_pairs_text(pairs, index, &got_caption, &got_label), TD_OK, "%s", td_error());
+    cr_assert_eq(td_pairs_key(pairs, index, &got_key), TD_OK);
+    cr_expect_str_eq(got_caption, caption);
+    cr_expect_str_eq(got_label, label);
+    cr_expect_str_eq(got_key, key);
+    cr_assert_eq(td_pairs_image(pairs, index, 8, pixels), TD_OK, "%s", td_error());
+    cr_expect_float_eq(pixels[0] * 0.26862954F + 0.48145466F, (float)level / 255, 1e-5);
+    td_free(got_caption);
+    td_free(got_label);
+    td_free(got_key);
+}
+
+/* Members in any order, texts as .txt or .json, names longer than a header holds, and samples that
+ * lack something: those are bad pairs, not a bad set. */
+static void make_tar(td_text *tar) {
+    void *png[3];
+    size_t size[3];
+    char longer[300], pax[400];
+    for (int i = 0; i < 3; i++) {
+        picture(40 + 60 * i, &png[i], &size[i]);
+    }
+    memset(longer, 'n', 280);
+    snprintf(longer + 280, 20, ".png");
+    put_member(tar, "./", '5', "", 0);
+    put_member(tar, "a/001.png", '0', png[0], size[0]);
+    put_text(tar, "a/001.txt", "first caption\n");
+    put_text(tar, "a/001.cls", "7");
+    put_text(tar, "a/002.json", "{\"caption\": \"second \\u00e9\", \"x\": 1}");
+    put_member(tar, "a/002.seg.png", '0', png[1], size[1]);
+    put_member(tar, "x", 'L', longer, strlen(longer) + 1);
+    put_member(tar, "cut", '0', png[2], size[2]);
+    snprintf(pax, sizeof pax, "%zu path=%.280s.txt\n", (size_t)294, longer);
+    put_member(tar, "x", 'x', pax, strlen(pax));
+    put_text(tar, "cut", "third");
+    put_text(tar, "a/004.txt", "no image");
+    put_text(tar, "a/005.png", "no picture");
+    put_text(tar, "a/005.txt", "not an image");
+    td_text_append(tar, (const char[1024]){0}, 1024);
+    for (int i = 0; i < 3; i++) {
+        td_free(png[i]);
+    }
+}
+
+Test(pairs, tar_files_are_read_in_place) {
+    td_text tar = {0};
+    char longer[300];
+    float pixels[3 * 8 * 8];
+    make_tar(&tar);
+    write_tar(&tar, tar.size);
+    memset(longer, 'n', 280);
+    longer[280] = '\0';
+    const char *const ways[] = {tar_path, pair_directory()};
+    for (int i = 0; i < 2; i++) {
+        td_pairs *pairs = open_set(ways[i]);
+        cr_assert_eq(td_pairs_count(pairs), 5);
+        expect_pair(pairs, 0, "a/001", "first caption", "7", 40);
+        expect_pair(pairs, 1, "a/002", "second \xc3\xa9", "", 100);
+        expect_pair(pairs, 2, longer, "third", "", 160);
+        cr_expect_eq(td_pairs_image(pairs, 3, 8, pixels), TD_EINPUT);
+        cr_expect_not_null(strstr(td_error(), "sample 3 (a/004): no image"), "%s", td_error());
+        cr_expect_eq(td_pairs_image(pairs, 4, 8, pixels), TD_EINPUT);
+        cr_expect_not_null(strstr(td_error(), "sample 4 (a/005)"), "%s", td_error());
+        td_pairs_close(pairs);
+    }
+    td_text_destroy(&tar);
+}
+
+/* Cut anywhere, or with any header byte changed: an error that names the file, or fewer pairs. */
+Test(pairs, damaged_tar_files_are_named) {
+    td_text tar = {0};
+    td_pairs *pairs;
+    make_tar(&tar);
+    int refused = 0, read = 0;
+    for (size_t cut = 1; cut < tar.size - 1024; cut += 61) {
+        write_tar(&tar, cut);
+        td_status status = td_pairs_open(&(td_pairs_options){.path = tar_path}, &pairs);
+        if (status == TD_OK) { /* cut in the padding behind a member, or between two */
+            cr_assert_leq(td_pairs_count(pairs), 5);
+            read++;
+            td_pairs_close(pairs);
+        } else {
+            cr_assert_eq(status, TD_EINPUT, "cut at %zu", cut);
+            cr_assert_not_null(strstr(td_error(), tar_path), "%s", td_error());
+            refused++;
+        }
+    }
+    cr_expect_gt(refused, 5 * read / 4);
+    cr_expect_gt(read, 0);
+    for (size_t at = 512; at < 1024; at++) {
+        tar.data[at] = (char)(tar.data[at] ^ 4);
+        write_tar(&tar, tar.size);
+        td_status status = td_pairs_open(&(td_pairs_options){.path = tar_path}, &pairs);
+        if (at != 512 + 155) { /* behind the end of the checksum: nothing covers it */
+            cr_assert_eq(status, TD_EINPUT, "byte %zu", at);
+        } else if (status == TD_OK) {
+            td_pairs_close(pairs);
+        }
+        tar.data[at] = (char)(tar.data[at] ^ 4);
+    }
+    td_text_destroy(&tar);
+}
+
+Test(pairs, tables_are_read_in_place) {
+    void *png;
+    size_t size;
+    char path[128], table[128];
+    float pixels[3 * 8 * 8];
+    static const char lines[] = "path\tcaption\tlabel\none.png\ta drawing\tart\nbad line\n"
+                                "none.png\tnot there\none.png\tagain\r\n";
+    cr_assert_eq(td_make_directory(pair_directory()), TD_OK);
+    picture(90, &png, &size);
+    snprintf(path, sizeof path, "%s/one.png", pair_directory());
+    snprintf(table, sizeof table, "%s/set.tsv", pair_directory());
+    cr_assert_eq(td_file_write(path, png, size), TD_OK);
+    cr_assert_eq(td_file_write(table, lines, sizeof lines - 1), TD_OK);
+    td_pairs *pairs = open_set(table);
+    cr_assert_eq(td_pairs_count(pairs), 3);
+    expect_pair(pairs, 0, "one.png", "a drawing", "art", 90);
+    expect_pair(pairs, 2, "one.png", "again", "", 90);
+    cr_expect_eq(td_pairs_image(pairs, 1, 8, pixels), TD_EINPUT, "a missing file is a bad pair");
+    cr_expect_not_null(strstr(td_error(), "set.tsv line 4"), "%s", td_error());
+    td_pairs_close(pairs);
+    td_free(png);
 }

@@ -12,6 +12,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "bench/run_layout.h"
+#include "bench/training_run.h"
 #include "models/wide_deep.h"
 
 typedef struct table_cli {
@@ -69,16 +70,6 @@ static const td_verb_help verb_help = {
     "  tandem data tabulate shards --out rows\n"
     "  tandem table --columns examples/openclipart.json --data rows --save w.safetensors\n"};
 
-/* What rank 0 leaves for the process that started it, at the start of its segment. */
-typedef struct table_result {
-    int64_t steps_done;
-    td_status check; /* a failed check is a result, not a failed rank */
-    bool interrupted, saved;
-    char sha256[TD_SHA256_HEX];
-    char message[512];
-} table_result;
-_Static_assert(sizeof(table_result) <= TD_TRAIN_RESULT, "results fit the reserved bytes");
-
 /* Shared by all ranks, set before they start. */
 typedef struct table_job {
     const table_cli *cli;
@@ -96,7 +87,7 @@ typedef struct table_run {
     td_wide_deep *model;
     FILE *log;
     int64_t log_start_ns, log_input_ns, log_steps;
-    table_result *result;
+    td_training_result *result;
 } table_run;
 
 static void print_header(const table_run *run) {
@@ -252,45 +243,15 @@ static td_status train_in_rank(table_run *run) {
     return train_loop(run);
 }
 
-/* A failed check is reported through the result, so that it ends as such and not as a lost rank;
- * every rank finds the same. */
 static td_status rank_main(td_rank *rank, void *arg) {
-    table_run run = {.job = arg, .rank = rank, .result = (table_result *)(void *)rank->segment};
-    td_status status = train_in_rank(&run);
-    if (status == TD_ECHECK) {
-        run.result->check = status;
-        snprintf(run.result->message, sizeof(run.result->message), "%s", td_error());
-        status = TD_OK;
-    }
+    table_run run = {.job = arg, .rank = rank, .result = td_training_result_of(rank)};
+    td_status status = td_training_keep_check(run.result, train_in_rank(&run));
     if (run.log != NULL) {
         fclose(run.log);
     }
     td_wide_deep_destroy(run.model);
     td_table_close(run.table);
     return status;
-}
-
-static td_status report(const table_job *job, const table_result *result) {
-    const char *save = job->cli->save;
-    if (result->check != TD_OK) {
-        return td_fail(result->check, "%s", result->message);
-    }
-    if (result->saved) {
-        printf("saved %s after %" PRId64 " steps\n", save, result->steps_done);
-    }
-    printf("weights_sha256 %s\n", result->sha256);
-    fflush(stdout);
-    if (!result->interrupted) {
-        return TD_OK;
-    }
-    return result->saved
-               ? td_fail(TD_EINTERRUPTED,
-                         "interrupted after %" PRId64
-                         " steps; repeat the command with --resume %s to go on",
-                         result->steps_done, save)
-               : td_fail(TD_EINTERRUPTED,
-                         "interrupted after %" PRId64 " steps; nothing was saved (no --save)",
-                         result->steps_done);
 }
 
 static td_wide_deep_options make_options(const table_cli *cli, const td_table_spec *spec) {
@@ -320,16 +281,7 @@ static td_status run_job(table_job *job) {
     if (cli->out != NULL) {
         TD_TRY(td_make_directory(cli->out));
     }
-    td_interrupt_install();
-    (void)td_tsc_hz(); /* calibrated once here, not in every rank */
-    fflush(stdout);
-    /* Two minutes: reading a large table, or writing its model, keeps other ranks waiting. */
-    td_group_options group = {.layout = job->layout,
-                              .segment_bytes = (size_t)job->needs.segment_bytes,
-                              .deadline_ns = INT64_C(120000000000)};
-    table_result result = {0};
-    TD_TRY(td_group_run_result(&group, rank_main, job, &result, sizeof(result)));
-    return report(job, &result);
+    return td_training_run(&job->layout, job->needs.segment_bytes, rank_main, job, cli->save);
 }
 
 td_status td_verb_table(int argc, char **argv) {

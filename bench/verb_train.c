@@ -16,6 +16,7 @@
 #include "bench/ceiling.h"
 #include "bench/row_choice.h"
 #include "bench/run_layout.h"
+#include "bench/training_run.h"
 #include "data/pairs.h"
 #include "models/checkpoint.h"
 #include "models/encoder.h"
@@ -128,16 +129,6 @@ static const td_verb_help verb_help = {
     "  tandem train --model vit-s-32-alt --loss sigmoid --data shards --save w.safetensors\n"
     "  tandem train --verify DIR --layout p2xt1:process\n"};
 
-/* What a rank leaves for the process that started it, at the start of segment 0. */
-typedef struct train_result {
-    int64_t steps_done;
-    td_status check; /* a failed check is a result, not a failed rank */
-    bool interrupted, saved;
-    char sha256[TD_SHA256_HEX];
-    char message[512];
-} train_result;
-_Static_assert(sizeof(train_result) <= TD_TRAIN_RESULT, "results fit the reserved bytes");
-
 /* Shared by all ranks, set before they start. */
 typedef struct train_job {
     const train_cli *cli;
@@ -160,7 +151,7 @@ typedef struct train_run {
     td_loader *loader;
     FILE *log;
     int64_t log_start_ns, log_wait_ns, log_steps;
-    train_result *result;
+    td_training_result *result;
 } train_run;
 
 static const char *loss_name(td_loss loss) {
@@ -404,16 +395,10 @@ static td_status verify_in_rank(train_run *run) {
     return td_train_sha256(run->train, run->result->sha256);
 }
 
-/* A failed check is reported through the result, so that it ends as such and not as a lost rank;
- * every rank finds the same. */
 static td_status rank_main(td_rank *rank, void *arg) {
-    train_run run = {.job = arg, .rank = rank, .result = (train_result *)(void *)rank->segment};
-    td_status status = run.job->cli->verify ? verify_in_rank(&run) : train_in_rank(&run);
-    if (status == TD_ECHECK) {
-        run.result->check = status;
-        snprintf(run.result->message, sizeof(run.result->message), "%s", td_error());
-        status = TD_OK;
-    }
+    train_run run = {.job = arg, .rank = rank, .result = td_training_result_of(rank)};
+    td_status status = td_training_keep_check(
+        run.result, run.job->cli->verify ? verify_in_rank(&run) : train_in_rank(&run));
     if (run.log != NULL) {
         fclose(run.log);
     }
@@ -520,29 +505,6 @@ static td_status check_tokenizer(const train_job *job) {
     return TD_OK;
 }
 
-static td_status report(const train_job *job, const train_result *result) {
-    if (result->check != TD_OK) {
-        return td_fail(result->check, "%s", result->message);
-    }
-    if (result->saved) {
-        printf("saved %s after %" PRId64 " steps\n", job->save, result->steps_done);
-    }
-    printf("weights_sha256 %s\n", result->sha256);
-    fflush(stdout);
-    if (!result->interrupted) {
-        return TD_OK;
-    }
-    if (!result->saved) {
-        return td_fail(TD_EINTERRUPTED,
-                       "interrupted after %" PRId64 " steps; nothing was saved (no --save)",
-                       result->steps_done);
-    }
-    return td_fail(TD_EINTERRUPTED,
-                   "interrupted after %" PRId64
-                   " steps; repeat the command with --resume %s to go on",
-                   result->steps_done, job->save);
-}
-
 static void print_plan_row(const char *what, int64_t image, int64_t text) {
     printf("%-22s %15" PRId64 " %15" PRId64 "\n", what, image, text);
 }
@@ -598,16 +560,7 @@ static td_status run_job(train_job *job) {
         job->peak_gflops =
             td_ceiling_gflops(job->options.precision, job->layout.ranks * job->layout.workers);
     }
-    td_interrupt_install();
-    (void)td_tsc_hz(); /* calibrated once here, not in every rank */
-    fflush(stdout);
-    /* Two minutes: writing a large checkpoint keeps the other ranks waiting. */
-    td_group_options group = {.layout = job->layout,
-                              .segment_bytes = (size_t)job->needs.segment_bytes,
-                              .deadline_ns = INT64_C(120000000000)};
-    train_result result = {0};
-    TD_TRY(td_group_run_result(&group, rank_main, job, &result, sizeof(result)));
-    return report(job, &result);
+    return td_training_run(&job->layout, job->needs.segment_bytes, rank_main, job, job->save);
 }
 
 td_status td_verb_train(int argc, char **argv) {

@@ -67,8 +67,8 @@ typedef struct td_cost {
     double items;        /* of one step */
     double bus_factor, roof_bytes;
     double clock_ghz; /* measured beside, for cycles */
-    char mix[16];    /* of loads and stores, when its rate was measured beside the case */
-    double mix_gbps; /* of the fastest pass */
+    char mix[16];     /* of loads and stores, when its rate was measured beside the case */
+    double mix_gbps;  /* of the fastest pass */
     char unit[16];
     int isa; /* td_isa of the code: chooses the peak of arithmetic, with the next */
     td_precision precision;
@@ -145,7 +145,7 @@ typedef struct td_outcome {
     int64_t n_parts;
     td_outcome_part parts[TD_OUTCOME_PARTS];
     int64_t n_phases;
-    double barrier_ns; /* of one phase; 0: not measured */
+    double barrier_ns;       /* of one phase; 0: not measured */
     _Atomic int64_t n_spans; /* of all ranks; those beyond TD_OUTCOME_SPANS are not kept */
     td_outcome_span spans[TD_OUTCOME_SPANS];
     int n_companions;
@@ -221,6 +221,9 @@ struct td_workload {
     void (*finish)(td_bench *bench);                   /* just after; may be NULL */
     void (*teardown)(td_bench *bench);
 };
+
+/* `fits` of what one rank does, with any number of workers. */
+bool td_case_fits_one_rank(const td_case *subject, const td_layout *layout);
 
 #define TD_WORKLOAD(name, doc) extern const td_workload td_workload_##name;
 #include "bench/workloads.inc"

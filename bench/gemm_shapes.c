@@ -183,6 +183,22 @@ const char *td_gemm_block_model(int model) {
     return model < N_MODELS ? batches[model].model : NULL;
 }
 
+td_gemm_f32_args td_gemm_shape_args(const td_gemm_shape *shape, const float *a, const float *b,
+                                    float *c) {
+    return (td_gemm_f32_args){.m = shape->m,
+                              .n = shape->n,
+                              .k = shape->k,
+                              .a = a,
+                              .lda = shape->a_trans ? shape->m : shape->k,
+                              .a_trans = shape->a_trans,
+                              .b = b,
+                              .ldb = shape->b_trans ? shape->k : shape->n,
+                              .b_trans = shape->b_trans,
+                              .c = c,
+                              .ldc = shape->n,
+                              .k_blocks = shape->k_blocks};
+}
+
 void td_gemm_fill(float *x, int64_t n, uint64_t stream) {
     td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
     for (int64_t i = 0; i < n; i++) {

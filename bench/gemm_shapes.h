@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels/args.h"
+
 enum { TD_GEMM_SHAPE_NAME = 72 };
 
 typedef struct td_gemm_shape {
@@ -25,6 +27,10 @@ bool td_gemm_shape_at(int64_t index, td_gemm_shape *out);
  * a training step asks for them. */
 const char *td_gemm_block_model(int model);
 bool td_gemm_block_shape_at(int model, int64_t index, td_gemm_shape *out);
+
+/* The product of such a shape: a and b as it says they are stored, without gaps, and c (m, n). */
+td_gemm_f32_args td_gemm_shape_args(const td_gemm_shape *shape, const float *a, const float *b,
+                                    float *c);
 
 /* An operand: uniform in [-1, 1), with full significands. */
 void td_gemm_fill(float *x, int64_t n, uint64_t stream);

@@ -55,11 +55,6 @@ static td_status list_bf16(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 /* Uniform in [-1, 1), rounded: the same numbers as bf16 and as f32. */
 static void fill(float *x, uint16_t *stored, int64_t n, uint64_t stream) {
     td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
@@ -91,18 +86,7 @@ static td_status open_operands(bf16_state *s) {
     }
     fill(a, a_bf16, h->m * h->k, 1);
     fill(b, b_bf16, h->n * h->k, 2);
-    s->f32 = (td_gemm_f32_args){.m = h->m,
-                                .n = h->n,
-                                .k = h->k,
-                                .a = a,
-                                .lda = h->a_trans ? h->m : h->k,
-                                .a_trans = h->a_trans,
-                                .b = b,
-                                .ldb = h->b_trans ? h->k : h->n,
-                                .b_trans = h->b_trans,
-                                .c = c,
-                                .ldc = h->n,
-                                .k_blocks = h->k_blocks};
+    s->f32 = td_gemm_shape_args(h, a, b, c);
     s->stored = s->f32;
     s->stored.a = s->stored.b = NULL;
     s->stored.a_bf16 = a_bf16;
@@ -307,7 +291,7 @@ static void finish_bf16(td_bench *bench) {
 const td_workload td_workload_bf16 = {
     .name = "bf16",
     .list = list_bf16,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_bf16,
     .verify = verify_bf16,
     .region = run_share,

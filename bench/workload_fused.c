@@ -58,11 +58,6 @@ static td_status list_fused(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 static void fill(float *x, int64_t n, double size, uint64_t stream) {
     td_rng rng = td_rng_make(1, TD_PURPOSE_TEST, stream);
     for (int64_t i = 0; i < n; i++) {
@@ -297,7 +292,7 @@ static void finish_fused(td_bench *bench) {
 const td_workload td_workload_fused = {
     .name = "fused",
     .list = list_fused,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_fused,
     .verify = verify_fused,
     .region = run_fused,

@@ -59,11 +59,6 @@ static td_status list_gemm(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 static td_status open_operands(gemm_state *s) {
     const td_gemm_shape *h = &s->shape;
     td_plan plan = {0};
@@ -86,18 +81,7 @@ static td_status open_operands(gemm_state *s) {
     td_gemm_fill(b, h->n * h->k, 2);
     td_gemm_fill(s->fit[0], FIT_SIZE * FIT_SIZE, 3);
     td_gemm_fill(s->fit[1], FIT_SIZE * FIT_SIZE, 4);
-    s->args = (td_gemm_f32_args){.m = h->m,
-                                 .n = h->n,
-                                 .k = h->k,
-                                 .a = a,
-                                 .lda = h->a_trans ? h->m : h->k,
-                                 .a_trans = h->a_trans,
-                                 .b = b,
-                                 .ldb = h->b_trans ? h->k : h->n,
-                                 .b_trans = h->b_trans,
-                                 .c = c,
-                                 .ldc = h->n,
-                                 .k_blocks = h->k_blocks};
+    s->args = td_gemm_shape_args(h, a, b, c);
     s->chain = s->args;
     s->chain.k_blocks = 1;
     return TD_OK;
@@ -414,7 +398,7 @@ static void finish_gemm(td_bench *bench) {
 const td_workload td_workload_gemm = {
     .name = "gemm",
     .list = list_gemm,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_gemm,
     .verify = verify_gemm,
     .region = run_share,

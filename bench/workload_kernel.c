@@ -115,11 +115,6 @@ static td_status list_kernels(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 /* From memory the roof runs beside the kernel, on its own buffers: what in-place loops leave there
  * is what was there, and what others overwrite has been checked. */
 static void open_roof(td_bench *bench, kernel_state *s) {
@@ -335,7 +330,7 @@ static void cost_kernel(const td_bench *bench, td_cost *out) {
 const td_workload td_workload_kernel = {
     .name = "kernel",
     .list = list_kernels,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_kernel,
     .verify = verify_kernel,
     .region = run_share,

@@ -38,26 +38,10 @@ static td_status list_order(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 /* Products share their operands' memory, which no cache holds between two of them. */
 static void add_product(order_state *s, const td_gemm_shape *h) {
     const int64_t i = s->n++;
-    s->blocks[i] = (td_gemm_f32_args){.m = h->m,
-                                      .n = h->n,
-                                      .k = h->k,
-                                      .k_blocks = h->k_blocks,
-                                      .a = s->a,
-                                      .lda = h->a_trans ? h->m : h->k,
-                                      .a_trans = h->a_trans,
-                                      .b = s->b,
-                                      .ldb = h->b_trans ? h->k : h->n,
-                                      .b_trans = h->b_trans,
-                                      .c = s->c,
-                                      .ldc = h->n};
+    s->blocks[i] = td_gemm_shape_args(h, s->a, s->b, s->c);
     s->chain[i] = s->blocks[i];
     s->chain[i].k_blocks = 1;
     s->block_ops[i] = (td_way_op){TD_OP_gemm_f32, &s->blocks[i]};
@@ -202,7 +186,7 @@ static void finish_order(td_bench *bench) {
 const td_workload td_workload_order = {
     .name = "order",
     .list = list_order,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_order,
     .verify = verify_order,
     .region = run_order,

@@ -61,11 +61,6 @@ static td_status list_packed(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 /* One weight's three operations; b and packed are its own, a and c shared. */
 static void add_weight(packed_state *s, int64_t i, const float *a, float *b, float *packed) {
     const packed_row *r = s->row;
@@ -278,7 +273,7 @@ static void finish_packed(td_bench *bench) {
 const td_workload td_workload_packed = {
     .name = "packed",
     .list = list_packed,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_packed,
     .verify = verify_packed,
     .region = run_packed,

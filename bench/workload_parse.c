@@ -167,15 +167,10 @@ static td_status list_parse(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 const td_workload td_workload_parse = {
     .name = "parse",
     .list = list_parse,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_parse,
     .verify = verify_parse,
     .step = step_parse,

@@ -74,11 +74,6 @@ static td_status list_tiles(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_rank(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1;
-}
-
 static td_status setup_tile(td_bench *bench) {
     const int64_t *param = bench->subject->param;
     tile_state *s = bench->state = td_alloc_zero(sizeof *s);
@@ -203,7 +198,7 @@ static void finish_tile(td_bench *bench) {
 const td_workload td_workload_tile = {
     .name = "tile",
     .list = list_tiles,
-    .fits = fits_one_rank,
+    .fits = td_case_fits_one_rank,
     .setup = setup_tile,
     .verify = verify_tile,
     .region = run_tile,

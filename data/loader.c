@@ -31,7 +31,8 @@ typedef struct hand {
     td_loader *loader;
     pthread_t thread;
     td_pair pair;
-    float *image; /* for filling the cache only */
+    td_text caption; /* as the tokenizer cleans it */
+    float *image;    /* for filling the cache only */
     int32_t *tokens;
 } hand;
 
@@ -88,7 +89,9 @@ static td_status load_tokens(hand *by, int64_t item, int32_t *tokens) {
         return TD_OK;
     }
     TD_TRY(td_pairs_fetch(options->pairs, item, &by->pair));
-    td_tokenize(options->tokenizer, by->pair.caption.data, tokens, options->context);
+    int64_t count;
+    TD_TRY(td_tokenize_with(options->tokenizer, by->pair.caption.data, &by->caption, tokens,
+                            options->context, &count));
     unsigned char unknown = TOKENS_UNKNOWN;
     if (kept != NULL &&
         atomic_compare_exchange_strong_explicit(state, &unknown, TOKENS_CLAIMED,
@@ -345,6 +348,7 @@ void td_loader_destroy(td_loader *loader) {
     for (int i = 0; i < loader->n_started; i++) {
         pthread_join(loader->hands[i].thread, NULL);
         td_pair_destroy(&loader->hands[i].pair);
+        td_text_destroy(&loader->hands[i].caption);
     }
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->lock);
@@ -357,7 +361,7 @@ void td_loader_destroy(td_loader *loader) {
 static void choose_depth(td_loader *loader, const slot *from, int64_t now_ns, int64_t waited_ns) {
     int64_t between_ns = now_ns - loader->last_ns;
     if (loader->options.prefetch == 0 && loader->last_ns > 0 && loader->depth < DEPTH_MOST &&
-        waited_ns * 100 > between_ns && from->decode_ns / loader->n_hands < between_ns) {
+        waited_ns * 100 > between_ns && from->decode_ns / loader->n_hands * 10 < between_ns * 9) {
         loader->depth++;
         pthread_cond_broadcast(&loader->changed);
     }

@@ -23,39 +23,45 @@ td_status td_record_file_compression(const char *path, td_compression *out) {
     struct stat info;
     uint8_t first[TD_DETECT_BYTES];
     bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    ssize_t got = -1;
-    do {
-        got = regular ? pread(fd, first, sizeof first, 0) : 0;
-    } while (got < 0 && errno == EINTR);
+    size_t have = 0;
+    ssize_t got = regular ? 1 : 0;
+    while (got != 0 && have < sizeof first) {
+        got = pread(fd, first + have, sizeof first - have, (off_t)have);
+        if (got < 0 && errno != EINTR) {
+            break;
+        }
+        have += got > 0 ? (size_t)got : 0;
+    }
     int wrong = errno;
     close(fd);
     if (!regular || got < 0) {
         return td_fail(TD_EIO, "open %s: %s", path,
                        regular ? strerror(wrong) : "not a regular file");
     }
-    *out = td_compression_detect(first, (size_t)got);
+    *out = td_compression_detect(first, have);
     return TD_OK;
 }
 
-static bool is_stream(const char *path, td_compression *compression) {
+/* TD_COMPRESSION_COUNT: a pipe or the like, whose first bytes can be looked at only once. */
+static td_status find_way(const char *path, td_compression *out) {
     struct stat info;
-    *compression = TD_COMPRESSION_COUNT;
     if (strcmp(path, "-") == 0 || (stat(path, &info) == 0 && !S_ISREG(info.st_mode))) {
-        return true;
+        *out = TD_COMPRESSION_COUNT;
+        return TD_OK;
     }
-    return td_record_file_compression(path, compression) == TD_OK &&
-           *compression != TD_COMPRESSION_NONE;
+    return td_record_file_compression(path, out);
 }
 
 td_status td_record_file_open(const char *path, const td_tfrecord_options *options,
                               td_record_file **out) {
+    td_compression compression;
+    TD_TRY(find_way(path, &compression));
     td_record_file *file = td_alloc_zero(sizeof *file);
     if (file == NULL) {
         return td_fail(TD_ENOMEM, "no memory to read %s", path);
     }
-    td_compression compression;
     td_status status;
-    if (is_stream(path, &compression)) {
+    if (compression != TD_COMPRESSION_NONE) {
         status = td_record_stream_open(path, compression, TD_STREAM_STRICT, &file->stream);
         if (status == TD_OK && options->policy == TD_TFRECORD_SKIP) {
             td_record_stream_skip(file->stream, options->on_damage, options->arg);

@@ -241,23 +241,32 @@ static int64_t append_word(const td_tokenizer *t, const td_word *word, int32_t *
     return n;
 }
 
-int64_t td_tokenize(const td_tokenizer *tokenizer, const char *text, int32_t *ids,
-                    int64_t context) {
+td_status td_tokenize_with(const td_tokenizer *tokenizer, const char *text, td_text *scratch,
+                           int32_t *ids, int64_t context, int64_t *count) {
     TD_ASSERT(context >= 2);
-    td_text clean = {0};
-    td_status status = td_caption_clean(text, &clean);
-    TD_ASSERT(status == TD_OK); /* the only way to fail is that 64 KiB cannot be had */
+    scratch->size = 0;
+    TD_TRY(td_caption_clean(text, scratch));
     int32_t start = TD_BYTE_SYMBOLS + tokenizer->n_merges;
     int64_t n = 0;
     size_t at = 0;
     td_word word;
     ids[n++] = start;
-    while (n < context - 1 && td_caption_word(clean.data, clean.size, &at, &word)) {
+    while (n < context - 1 && td_caption_word(scratch->data, scratch->size, &at, &word)) {
         n = append_word(tokenizer, &word, ids, n, context - 1);
     }
     ids[n++] = start + 1;
     memset(ids + n, 0, (size_t)(context - n) * sizeof *ids);
-    td_text_destroy(&clean);
+    *count = n;
+    return TD_OK;
+}
+
+int64_t td_tokenize(const td_tokenizer *tokenizer, const char *text, int32_t *ids,
+                    int64_t context) {
+    td_text scratch = {0};
+    int64_t n = 0;
+    td_status status = td_tokenize_with(tokenizer, text, &scratch, ids, context, &n);
+    td_text_destroy(&scratch);
+    TD_ASSERT(status == TD_OK); /* the only way to fail is that 64 KiB cannot be had */
     return n;
 }
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/text.h"
 
 typedef struct td_tokenizer td_tokenizer;
 
@@ -30,6 +31,11 @@ int32_t td_tokenizer_vocab(const td_tokenizer *tokenizer);
 /* [start] ids [end] then zeros, context entries; too long: cut, last entry = end. Returns the
  * number of ids before padding. Thread-safe. */
 int64_t td_tokenize(const td_tokenizer *tokenizer, const char *text, int32_t *ids, int64_t context);
+
+/* The same with memory that is kept from call to call; TD_ENOMEM when it cannot be had, where
+ * td_tokenize ends the program. */
+td_status td_tokenize_with(const td_tokenizer *tokenizer, const char *text, td_text *scratch,
+                           int32_t *ids, int64_t context, int64_t *count);
 
 /* The text of ids, for people; freed with td_free. */
 char *td_detokenize(const td_tokenizer *tokenizer, const int32_t *ids, int64_t n);

@@ -14,10 +14,11 @@
 #include "kernels/attention/attention_plan.h"
 #include "kernels/provider.h"
 
-enum { MAX_PROVIDERS = TD_COMPANIONS - 1, PEAK_ITERATIONS = 100000 };
+enum { MAX_PROVIDERS = TD_COMPANIONS - 1 };
 
 struct td_attention_peer {
     td_isa isa;
+    td_peak_kind peak;
     double flops;
     const td_attention_f32_args *forward;
     const td_provider *providers[MAX_PROVIDERS]; /* by companion */
@@ -25,7 +26,7 @@ struct td_attention_peer {
     float *q, *o; /* queries, times 1 / sqrt(head) as a product's factor would do it, and results;
                      both in the layout of forward's o */
     int64_t o_floats, repeat, start_ns, end_ns;
-    const td_provider *running; /* NULL: the peak's loop */
+    const td_provider *running;
     const td_kernel *softmax;
     _Atomic int left; /* the library left a product to another one */
 };
@@ -87,13 +88,14 @@ static td_status open_libraries(td_bench *bench, td_attention_peer *peer) {
     return TD_OK;
 }
 
-td_status td_attention_peer_create(td_bench *bench, td_isa isa, double flops,
+td_status td_attention_peer_create(td_bench *bench, const td_kernel *row, double flops,
                                    const td_attention_f32_args *forward, td_attention_peer **out) {
     td_attention_peer *peer = *out = td_alloc_zero(sizeof *peer);
     if (peer == NULL) {
         return td_fail(TD_ENOMEM, "what attention is timed beside");
     }
-    peer->isa = isa;
+    peer->isa = row->isa;
+    peer->peak = td_peak_of_code(row->isa, td_precision_of_op(row->op));
     peer->flops = flops;
     peer->forward = forward;
     if (forward != NULL) {
@@ -177,19 +179,13 @@ static void run_once(td_attention_peer *peer, td_worker *worker) {
 
 static void time_region(void *arg, td_worker *worker) {
     td_attention_peer *peer = arg;
-    if (peer->running != NULL) {
-        td_provider_set_threads(peer->running, 1); /* of this worker's own calls */
-    }
+    td_provider_set_threads(peer->running, 1); /* of this worker's own calls */
     td_team_barrier(worker);
     if (worker->id == 0) {
         peer->start_ns = td_now_ns();
     }
     for (int64_t i = 0; i < peer->repeat; i++) {
-        if (peer->running != NULL) {
-            run_once(peer, worker);
-        } else {
-            td_peak_fma(peer->isa, PEAK_ITERATIONS);
-        }
+        run_once(peer, worker);
         td_team_barrier(worker);
     }
     if (worker->id == 0) {
@@ -199,16 +195,13 @@ static void time_region(void *arg, td_worker *worker) {
 
 double td_attention_peer_time(td_bench *bench, td_attention_peer *peer, int companion,
                               int64_t repeat) {
-    bool roof = companion == peer->roof;
-    peer->running = roof ? NULL : peer->providers[companion];
-    peer->repeat = roof ? 1 : repeat;
-    td_team_run(bench->team, time_region, peer);
-    double ns = (double)(peer->end_ns - peer->start_ns) / (double)peer->repeat;
-    if (roof) { /* as many FLOPs at the peak, all workers at it */
-        double each = (double)td_peak_loop_find(peer->isa)->flops * PEAK_ITERATIONS;
-        ns = peer->flops * ns / (each * bench->rank->workers);
+    if (companion == peer->roof) {
+        return td_roof_time(bench->team, peer->peak, peer->isa, bench->rank->workers, peer->flops);
     }
-    return ns;
+    peer->running = peer->providers[companion];
+    peer->repeat = repeat;
+    td_team_run(bench->team, time_region, peer);
+    return (double)(peer->end_ns - peer->start_ns) / (double)repeat;
 }
 
 /* The largest norm of a row of one head. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What attention is timed beside: the FMA peak, and, forward, the same composed of a library's
- * products and our vectorised softmax, one head after the other by every worker.
+ * What attention is timed beside: its peak of arithmetic, and, forward, the same composed of a
+ * library's products and our vectorised softmax, one head after the other by every worker.
  */
 #ifndef TD_BENCH_ATTENTION_PEER_H
 #define TD_BENCH_ATTENTION_PEER_H
@@ -12,7 +12,7 @@ typedef struct td_attention_peer td_attention_peer; /* opaque */
 
 /* Adds the companions to a case. forward: what is to be composed, or NULL; its buffers must live as
  * long. Raises the workers' scratch where the composition needs more. */
-td_status td_attention_peer_create(td_bench *bench, td_isa isa, double flops,
+td_status td_attention_peer_create(td_bench *bench, const td_kernel *row, double flops,
                                    const td_attention_f32_args *forward, td_attention_peer **out);
 void td_attention_peer_destroy(td_attention_peer *peer);
 
@@ -24,7 +24,8 @@ td_status td_attention_peer_verify(td_bench *bench, td_attention_peer *peer);
 double td_attention_peer_time(td_bench *bench, td_attention_peer *peer, int companion,
                               int64_t repeat);
 
-/* share_beside: of the FMA peak; times_best: how many times faster than the fastest composition. */
+/* share_beside: of the peak of the row's arithmetic; times_best: how many times faster than the
+ * fastest composition. */
 void td_attention_peer_finish(td_bench *bench, const td_attention_peer *peer);
 
 #endif

@@ -93,10 +93,7 @@ static void compute(job *j, const td_worker *worker) {
     own->chain_ticks[0] = chain_ticks(&good);
     for (int slice = 0; slice < SLICES; slice++) {
         uint64_t start = td_tsc();
-        good = (peak->kind == TD_PEAK_AMX   ? td_peak_tiles(iterations)
-                : peak->kind == TD_PEAK_DOT ? td_peak_dot(iterations)
-                                            : td_peak_fma(peak->isa, iterations)) &&
-               good;
+        good = td_peak_compute(peak->kind, peak->isa, iterations) && good;
         own->loop_ticks[slice] = (double)(td_tsc() - start);
         own->chain_ticks[slice + 1] = chain_ticks(&good);
     }
@@ -150,16 +147,10 @@ static void sample_region(void *arg, td_worker *worker) {
     }
 }
 
-static const td_peak_loop *loop_of(const td_peak *peak) {
-    return peak->kind == TD_PEAK_AMX   ? td_peak_loop_tiles()
-           : peak->kind == TD_PEAK_DOT ? td_peak_loop_dot()
-                                       : td_peak_loop_find(peak->isa);
-}
-
 static double sample_work(const job *j) {
     const td_peak *peak = j->peak;
     double each = td_peak_computes(peak->kind)
-                      ? (double)loop_of(peak)->flops
+                      ? (double)td_peak_loop_of(peak->kind, peak->isa)->flops
                       : (double)j->part_bytes * td_peak_row_of(peak->kind)->traffic;
     return each * (double)j->repeat * peak->workers;
 }
@@ -194,7 +185,9 @@ static reading read_arithmetic(const job *j) {
     out.ns = peak->shared ? longest : sample_work(j) / rate;
     out.clock_ghz = clock / peak->workers;
     out.per_cycle = sample_work(j) / out.ns / peak->workers / out.clock_ghz;
-    out.good = peak->shared || (out.good && td_peak_rate_fits(loop_of(peak), out.per_cycle));
+    out.good =
+        peak->shared ||
+        (out.good && td_peak_rate_fits(td_peak_loop_of(peak->kind, peak->isa), out.per_cycle));
     return out;
 }
 
@@ -363,6 +356,18 @@ td_peak_kind td_peak_of_code(td_isa isa, td_precision precision) {
                                                                          : TD_PEAK_FMA;
 }
 
+const td_peak_loop *td_peak_loop_of(td_peak_kind kind, td_isa isa) {
+    return kind == TD_PEAK_AMX   ? td_peak_loop_tiles()
+           : kind == TD_PEAK_DOT ? td_peak_loop_dot()
+                                 : td_peak_loop_find(isa);
+}
+
+bool td_peak_compute(td_peak_kind kind, td_isa isa, int64_t iterations) {
+    return kind == TD_PEAK_AMX   ? td_peak_tiles(iterations)
+           : kind == TD_PEAK_DOT ? td_peak_dot(iterations)
+                                 : td_peak_fma(isa, iterations);
+}
+
 /* Of the loop where the kind has one only, else PORTABLE. */
 static td_isa isa_needed(td_peak_kind kind) {
     return kind == TD_PEAK_AMX   ? td_peak_loop_tiles()->isa
@@ -373,7 +378,7 @@ static td_isa isa_needed(td_peak_kind kind) {
 /* Whether two peaks, each measured well, must have the same rate. */
 static bool has_rate_of(const td_peak *a, const td_peak *b) {
     return a->kind == b->kind && a->isa == b->isa && td_peak_computes(a->kind) && a->ok &&
-           !a->disturbed && !a->shared && !loop_of(a)->mixed;
+           !a->disturbed && !a->shared && !td_peak_loop_of(a->kind, a->isa)->mixed;
 }
 
 /* A core that has once done an operation at some rate has the pipes for it. A whole number of fewer

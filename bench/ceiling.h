@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "base/status.h"
+#include "bench/peak.h"
 #include "models/config.h"
 
 /* The kinds of ceiling, and of bandwidth the mixes of loads and stores, because memory serves them
@@ -71,6 +72,11 @@ typedef struct td_peak {
 /* The peak of arithmetic for code of an ISA: that of bf16 products without their instruction is
  * f32 FMAs. */
 td_peak_kind td_peak_of_code(td_isa isa, td_precision precision);
+
+/* The loop of a kind that computes; isa: of FMAs. And so many iterations of it; false when a lane
+ * of the result is wrong. */
+const td_peak_loop *td_peak_loop_of(td_peak_kind kind, td_isa isa);
+bool td_peak_compute(td_peak_kind kind, td_isa isa, int64_t iterations);
 
 /* Measures, or gives what an earlier call of this process measured. workers beyond the usable PUs
  * share them. remeasure: again, keeping the better of both; one that was disturbed is measured

@@ -85,12 +85,13 @@ double td_way_time(td_team *team, const td_way *way, int64_t repeat) {
     return (double)(t.end_ns - t.start_ns) / (double)repeat;
 }
 
-enum { ROOF_ITERATIONS = 100000, MIN_KEPT = 5 };
+enum { ROOF_FLOPS = 300000000, MIN_KEPT = 5 }; /* of a worker */
 static const double UNDISTURBED = 0.05;
 
 typedef struct roof_timing {
+    td_peak_kind kind;
     td_isa isa;
-    int64_t start_ns, end_ns;
+    int64_t iterations, start_ns, end_ns;
 } roof_timing;
 
 static void roof_region(void *arg, td_worker *worker) {
@@ -99,17 +100,18 @@ static void roof_region(void *arg, td_worker *worker) {
     if (worker->id == 0) {
         t->start_ns = td_now_ns();
     }
-    td_peak_fma(t->isa, ROOF_ITERATIONS);
+    td_peak_compute(t->kind, t->isa, t->iterations);
     td_team_barrier(worker);
     if (worker->id == 0) {
         t->end_ns = td_now_ns();
     }
 }
 
-double td_roof_time(td_team *team, td_isa isa, int workers, double flops) {
-    roof_timing t = {.isa = isa};
+double td_roof_time(td_team *team, td_peak_kind kind, td_isa isa, int workers, double flops) {
+    int64_t each = td_peak_loop_of(kind, isa)->flops;
+    roof_timing t = {.kind = kind, .isa = isa, .iterations = ROOF_FLOPS / each + 1};
     td_team_run(team, roof_region, &t);
-    double done = (double)td_peak_loop_find(isa)->flops * ROOF_ITERATIONS * workers;
+    double done = (double)(each * t.iterations) * workers;
     return (double)(t.end_ns - t.start_ns) * flops / done;
 }
 

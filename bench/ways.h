@@ -7,6 +7,7 @@
 #define TD_BENCH_WAYS_H
 
 #include "bench/case.h"
+#include "bench/ceiling.h"
 #include "kernels/kernel.h"
 
 typedef struct td_way_op {
@@ -34,8 +35,8 @@ void td_way_region(const td_way *way, td_worker *worker);
 /* Nanoseconds of one of `repeat` runs. */
 double td_way_time(td_team *team, const td_way *way, int64_t repeat);
 
-/* Nanoseconds of so many operations at the FMA peak of an ISA, all workers of the team at it. */
-double td_roof_time(td_team *team, td_isa isa, int workers, double flops);
+/* Nanoseconds of so many operations at a peak of arithmetic, all workers of the team at it. */
+double td_roof_time(td_team *team, td_peak_kind kind, td_isa isa, int workers, double flops);
 
 /* share_beside of the record: the median share of the FMA peak, a companion, over the samples
  * beside which nothing disturbed it: before and behind within 5 % of its fastest; over all samples

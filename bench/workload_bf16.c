@@ -28,7 +28,6 @@ typedef struct bf16_state {
     td_way_op f32_op;
     td_way f32_way;
     const td_provider *libraries[TD_COMPANIONS]; /* by companion */
-    int64_t iterations, start_ns, end_ns;        /* of the peak's loop */
 } bf16_state;
 
 /* The rows in use, and those that have an instruction of their own for it. */
@@ -159,45 +158,11 @@ static void run_once(void *arg, td_worker *worker) {
     run_share(arg, worker);
 }
 
-static const td_peak_loop *loop_of(const bf16_state *s) {
-    return s->peak == TD_PEAK_AMX   ? td_peak_loop_tiles()
-           : s->peak == TD_PEAK_DOT ? td_peak_loop_dot()
-                                    : td_peak_loop_find(s->row->isa);
-}
-
-static void roof_region(void *arg, td_worker *worker) {
-    bf16_state *s = ((td_bench *)arg)->state;
-    td_team_barrier(worker);
-    if (worker->id == 0) {
-        s->start_ns = td_now_ns();
-    }
-    if (s->peak == TD_PEAK_AMX) {
-        td_peak_tiles(s->iterations);
-    } else if (s->peak == TD_PEAK_DOT) {
-        td_peak_dot(s->iterations);
-    } else {
-        td_peak_fma(s->row->isa, s->iterations);
-    }
-    td_team_barrier(worker);
-    if (worker->id == 0) {
-        s->end_ns = td_now_ns();
-    }
-}
-
-/* The product's operations at the peak, all workers at it, from some 0.3 GFLOP of each. */
-static double time_roof(td_bench *bench) {
-    bf16_state *s = bench->state;
-    const double each = (double)loop_of(s)->flops;
-    s->iterations = (int64_t)(3e8 / each) + 1;
-    td_team_run(bench->team, roof_region, bench);
-    double done = each * (double)s->iterations * bench->rank->workers;
-    return (double)(s->end_ns - s->start_ns) * td_gemm_f32_flops(&s->stored) / done;
-}
-
 static td_status beside_bf16(td_bench *bench, int companion, int64_t repeat, double *ns) {
     bf16_state *s = bench->state;
     if (companion == ROOF) {
-        *ns = time_roof(bench);
+        *ns = td_roof_time(bench->team, s->peak, s->row->isa, bench->rank->workers,
+                           td_gemm_f32_flops(&s->stored));
         return TD_OK;
     }
     if (companion == F32) {

@@ -187,7 +187,7 @@ static void timed_region(void *arg, td_worker *worker) {
 
 static double time_roof(const td_bench *bench) {
     const gemm_state *s = bench->state;
-    return td_roof_time(bench->team, s->row->isa, bench->rank->workers,
+    return td_roof_time(bench->team, TD_PEAK_FMA, s->row->isa, bench->rank->workers,
                         td_gemm_f32_flops(&s->args));
 }
 

@@ -151,7 +151,7 @@ static td_status open_example(td_bench *bench, kernel_state *s) {
         return TD_OK;
     }
     const td_attention_f32_args *forward = s->row->op == TD_OP_attention_f32 ? s->args : NULL;
-    return td_attention_peer_create(bench, s->row->isa, td_ops[s->row->op].flops(s->args), forward,
+    return td_attention_peer_create(bench, s->row, td_ops[s->row->op].flops(s->args), forward,
                                     &s->peer);
 }
 

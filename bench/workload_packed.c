@@ -180,7 +180,7 @@ static bool run_library(const packed_state *s, int companion) {
 static td_status beside_packed(td_bench *bench, int companion, int64_t repeat, double *ns) {
     const packed_state *s = bench->state;
     if (companion == ROOF) {
-        *ns = td_roof_time(bench->team, td_kernel_selected(TD_OP_gemm_f32)->isa,
+        *ns = td_roof_time(bench->team, TD_PEAK_FMA, td_kernel_selected(TD_OP_gemm_f32)->isa,
                            bench->rank->workers, td_way_flops(&s->way));
         return TD_OK;
     }

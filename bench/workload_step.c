@@ -254,14 +254,10 @@ typedef struct peak_run {
 static void run_peak(void *arg, td_worker *worker) {
     peak_run *run = arg;
     const int64_t flops = 1500000000;
-    const td_peak_loop *loop = run->kind == TD_PEAK_AMX   ? td_peak_loop_tiles()
-                               : run->kind == TD_PEAK_DOT ? td_peak_loop_dot()
-                                                          : td_peak_loop_find(run->isa);
+    const td_peak_loop *loop = td_peak_loop_of(run->kind, run->isa);
     int64_t iterations = flops / loop->flops;
     uint64_t start = td_tsc();
-    bool good = run->kind == TD_PEAK_AMX   ? td_peak_tiles(iterations)
-                : run->kind == TD_PEAK_DOT ? td_peak_dot(iterations)
-                                           : td_peak_fma(run->isa, iterations);
+    bool good = td_peak_compute(run->kind, run->isa, iterations);
     TD_ASSERT(good);
     run->ns[worker->id] = (double)(td_tsc() - start) / td_tsc_hz() * 1e9;
     run->flops[worker->id] = (double)(iterations * loop->flops);

@@ -182,7 +182,7 @@ static td_status beside_tile(td_bench *bench, int companion, int64_t repeat, dou
     const tile_state *s = bench->state;
     (void)companion;
     (void)repeat;
-    *ns = td_roof_time(bench->team, s->isa, bench->rank->workers, step_flops(bench));
+    *ns = td_roof_time(bench->team, TD_PEAK_FMA, s->isa, bench->rank->workers, step_flops(bench));
     return TD_OK;
 }
 

@@ -26,7 +26,8 @@ typedef struct card {
     const char *peer_name;
 } card;
 
-/* The proved own record of a family (and name prefix) with the highest score. */
+/* The proved own record of a family (and name prefix) with the highest score. An operation whose
+ * algorithm is chosen is one that has a record by its name too. */
 static const td_fact *best_of(const td_facts *facts, const char *family, const char *name,
                               double (*score)(const td_fact *)) {
     const td_fact *best = NULL;
@@ -34,7 +35,7 @@ static const td_fact *best_of(const td_facts *facts, const char *family, const c
         const td_fact *fact = &facts->rows[i];
         if (td_fact_is(fact, family) && fact->ok && fact->own &&
             strncmp(fact->part[1], name, strlen(name)) == 0 &&
-            (best == NULL || score(fact) > score(best))) {
+            strcmp(fact->part[2], "chosen") != 0 && (best == NULL || score(fact) > score(best))) {
             best = fact;
         }
     }

@@ -38,49 +38,87 @@ static void finish_ahead(gemm_ahead *ahead) {
 }
 
 /* Rows of floats that are read in place, some lines of them while a tile takes GEMM_CHUNK steps. */
-static gemm_ahead lines_of(const float *at, int64_t rows, int64_t cols, int64_t ld, int64_t lines) {
+static gemm_stream lines_of(const float *at, int64_t rows, int64_t cols, int64_t ld,
+                            int64_t lines) {
     const int64_t size = (int64_t)sizeof(float);
-    return (gemm_ahead){.line = (const char *)at,
-                        .row = (const char *)at,
-                        .row_end = (const char *)(at + cols),
-                        .row_bytes = cols * size,
-                        .row_stride = ld * size,
-                        .rows = rows,
-                        .lines_a_chunk = lines};
+    return (gemm_stream){.line = (const char *)at,
+                         .row = (const char *)at,
+                         .row_end = (const char *)(at + cols),
+                         .row_bytes = cols * size,
+                         .row_stride = ld * size,
+                         .rows = rows,
+                         .lines_a_chunk = lines};
 }
 
-/* A panel's share of the part of packed B after this one: deeper in the same columns, or the next
- * ones. A is small and stays in L2. */
-static gemm_ahead weights_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel) {
+/* The part of B after this pass: deeper in the same columns, or where this worker goes on. */
+typedef struct gemm_part {
+    int64_t k, count, col, cols; /* cols 0: there is none */
+} gemm_part;
+
+static gemm_part part_after(const gemm_block *block, const td_gemm_pass *pass) {
+    const int64_t k = pass->last ? 0 : pass->first + pass->count;
+    const int64_t col = pass->last ? block->next_col : block->col;
+    const int64_t left = block->args->k - k, cols = block->args->n - col;
+    return (gemm_part){.k = k,
+                       .count = left < pass->count ? left : pass->count,
+                       .col = col,
+                       .cols = col < 0 ? 0 : cols < block->cols ? cols : block->cols};
+}
+
+/* A panel's share of the lines of `rows` rows, `cols` floats of each. */
+static gemm_stream share_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
+                            const float *at, int64_t rows, int64_t cols, int64_t ld) {
+    const int64_t first = rows * panel / block->panels_m;
+    const int64_t last = rows * (panel + 1) / block->panels_m;
+    const int64_t lines = (last - first) * (cols / TD_LANES + 1);
+    const int64_t chunks = block->panels_n * td_gemm_ceil_div(pass->count, GEMM_CHUNK);
+    return lines_of(at + first * ld, last - first, cols, ld, td_gemm_ceil_div(lines, chunks));
+}
+
+/* Packed B: panels of 16 columns, a part of the k of each. */
+static gemm_stream weights_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel) {
     const td_gemm_f32_args *args = block->args;
-    int64_t k = pass->first + pass->count, left = args->k - k, col = block->col;
-    if (pass->last) {
-        k = 0;
-        left = args->k;
-        col += block->cols;
-    }
-    const int64_t count = left < pass->count ? left : pass->count;
-    const int64_t first = count * panel / block->panels_m;
-    const int64_t last = count * (panel + 1) / block->panels_m;
-    const int64_t cols = args->n - col < block->cols ? args->n - col : block->cols;
-    const int64_t panels = td_gemm_ceil_div(cols, TD_GEMM_PANEL);
+    const gemm_part part = part_after(block, pass);
+    const int64_t first = part.count * panel / block->panels_m;
+    const int64_t last = part.count * (panel + 1) / block->panels_m;
+    const int64_t panels = td_gemm_ceil_div(part.cols, TD_GEMM_PANEL);
     const int64_t lines = td_gemm_ceil_div(panels * GEMM_CHUNK, block->panels_m * block->panels_n);
-    return lines_of(args->packed + col * args->k + (k + first) * TD_LANES,
+    return lines_of(args->packed + part.col * args->k + (part.k + first) * TD_LANES,
                     last > first ? panels : 0, (last - first) * TD_LANES, args->k * TD_LANES,
                     lines);
+}
+
+/* B as it is stored, from memory into L2, while this part is multiplied: packing does not wait. */
+static gemm_stream stored_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel) {
+    const td_gemm_f32_args *args = block->args;
+    const gemm_part part = part_after(block, pass);
+    if (part.cols == 0) {
+        return (gemm_stream){.rows = 0};
+    }
+    if (args->b_trans) {
+        return share_of(block, pass, panel, args->b + part.col * args->ldb + part.k, part.cols,
+                        part.count, args->ldb);
+    }
+    return share_of(block, pass, panel, args->b + part.k * args->ldb + part.col, part.count,
+                    part.cols, args->ldb);
 }
 
 static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
                        gemm_ahead *ahead) {
     const td_gemm_f32_args *args = block->args;
-    if (td_gemm_is_few(args) && !args->a_trans) {
-        *ahead = weights_of(block, pass, panel);
-    } else if (panel + 1 < block->panels_m && args->a_trans) {
+    if (panel + 1 < block->panels_m && args->a_trans) {
         *ahead = copy_of(block, pass, panel + 1);
-    } else if (panel + 1 < block->panels_m) {
+    } else if (panel + 1 < block->panels_m && !td_gemm_is_few(args)) {
         const int64_t row = panel_start(block, panel + 1);
-        *ahead = lines_of(args->a + (block->row + row) * args->lda + pass->first,
-                          panel_start(block, panel + 2) - row, pass->count, args->lda, 1);
+        const int64_t rows = panel_start(block, panel + 2) - row;
+        ahead->a = lines_of(args->a + (block->row + row) * args->lda + pass->first, rows,
+                            pass->count, args->lda,
+                            td_gemm_ceil_div(rows * GEMM_CHUNK, TD_LANES * block->panels_n));
+    }
+    if (args->packed == NULL) {
+        ahead->b = stored_of(block, pass, panel);
+    } else if (td_gemm_is_few(args)) {
+        ahead->b = weights_of(block, pass, panel);
     }
 }
 

@@ -21,7 +21,8 @@ typedef struct gemm_block {
     td_gemm_layout layout;
     int64_t row, rows, col, cols; /* of C */
     int64_t panels_m, panels_n;
-    int64_t depth; /* of a pass */
+    int64_t depth;    /* of a pass */
+    int64_t next_col; /* of B, packed after the last pass; -1: nothing is */
     bool plain;
     const float *b;  /* its part of a pass */
     int64_t b_depth; /* steps from one panel of B to the next */
@@ -216,14 +217,16 @@ static void run_block(gemm_block *block) {
     }
 }
 
-/* Rows [row, row + rows) of one cut of a strip, in blocks whose partials fit in scratch. */
-static void run_cut(gemm_block *block, int64_t row, int64_t rows) {
+/* Rows [row, row + rows) of one cut of a strip, in blocks whose partials fit in scratch; next_col:
+ * where the cut after it begins. */
+static void run_cut(gemm_block *block, int64_t row, int64_t rows, int64_t next_col) {
     int64_t blocks = block->layout.kept_slots > 0 ? td_gemm_ceil_div(rows, TD_GEMM_BLOCK_ROWS) : 1;
     block->panels_n = td_gemm_ceil_div(block->cols, GEMM_NR);
     for (int64_t i = 0; i < blocks; i++) {
         block->row = row + rows * i / blocks;
         block->rows = row + rows * (i + 1) / blocks - block->row;
         block->panels_m = td_gemm_ceil_div(block->rows, GEMM_MR);
+        block->next_col = i + 1 < blocks ? block->col : next_col;
         run_block(block);
     }
 }
@@ -247,11 +250,12 @@ static void run_tiles(const td_gemm_f32_args *args, const td_gemm_f32_args *plan
         stop = stop < args->m ? stop : args->m;
         int64_t strip_end = (strip + 1) * grid.strip_cols;
         strip_end = strip_end < args->n ? strip_end : args->n;
+        first = strip * grid.rows + end;
         for (block.col = strip * grid.strip_cols; block.col < strip_end; block.col += cut.cols) {
             block.cols = strip_end - block.col < cut.cols ? strip_end - block.col : cut.cols;
-            run_cut(&block, row, stop - row);
+            int64_t next = block.col + block.cols;
+            run_cut(&block, row, stop - row, next < strip_end || first < last ? next : -1);
         }
-        first = strip * grid.rows + end;
     }
 }
 

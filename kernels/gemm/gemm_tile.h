@@ -55,17 +55,23 @@ typedef struct gemm_lines {
 /* C and what the epilogue reads beside it, or partials: at most so many places of a tile. */
 enum { GEMM_PLACES = 6 };
 
-/* What a tile does beside multiplying, a little every GEMM_CHUNK steps of k, where ports and fill
- * buffers are idle: it asks for the rows of C (or of partials) that the next tile will want, and
- * for lines of the next panel of A, or copies rows of that panel where A is packed. Tiles that wait
- * for their first lines lose 3 to 4 %; panels packed on their own lost 8 %. */
-typedef struct gemm_ahead {
-    gemm_lines soon[GEMM_PLACES + 1]; /* ends with no rows */
-    int next;                         /* of soon */
-    /* What is read in place: `rows` rows of row_bytes bytes, row_stride apart. */
+/* Rows of row_bytes bytes each, row_stride apart, that are asked for from `line` on, lines_a_chunk
+ * lines at a time. */
+typedef struct gemm_stream {
     const char *line, *row, *row_end;
     int64_t row_bytes, row_stride, rows;
     int64_t lines_a_chunk;
+} gemm_stream;
+
+/* What a tile does beside multiplying, a little every GEMM_CHUNK steps of k, where ports and fill
+ * buffers are idle: it asks for the rows of C (or of partials) that the next tile will want, for
+ * lines of the next panel of A, or copies rows of that panel where A is packed, and for lines of
+ * the part of B that is packed next. Tiles that wait for their first lines lose 3 to 4 %; panels
+ * packed on their own lost 8 %. */
+typedef struct gemm_ahead {
+    gemm_lines soon[GEMM_PLACES + 1]; /* ends with no rows */
+    int next;                         /* of soon */
+    gemm_stream a, b;
     /* A packed: `copies` rows of k, `lanes` floats each, from `from` to `to`. */
     const float *from;
     float *to;
@@ -87,6 +93,18 @@ TD_SIMD void gemm_copy_row(gemm_ahead *ahead) {
     ahead->copies--;
 }
 
+TD_SIMD void gemm_ask(gemm_stream *stream) {
+    for (int64_t i = stream->lines_a_chunk; i > 0 && stream->rows > 0; i--) {
+        __builtin_prefetch(stream->line, 0, 2);
+        stream->line += 64;
+        if (stream->line >= stream->row_end && --stream->rows > 0) {
+            stream->row += stream->row_stride;
+            stream->line = stream->row;
+            stream->row_end = stream->row + stream->row_bytes;
+        }
+    }
+}
+
 TD_SIMD void gemm_look_ahead(gemm_ahead *ahead) {
     gemm_lines *soon = &ahead->soon[ahead->next];
     if (soon->rows > 0) {
@@ -97,15 +115,8 @@ TD_SIMD void gemm_look_ahead(gemm_ahead *ahead) {
         soon->at += soon->stride;
         ahead->next += --soon->rows == 0;
     }
-    for (int64_t i = ahead->lines_a_chunk; i > 0 && ahead->rows > 0; i--) {
-        __builtin_prefetch(ahead->line, 0, 2);
-        ahead->line += 64;
-        if (ahead->line >= ahead->row_end && --ahead->rows > 0) {
-            ahead->row += ahead->row_stride;
-            ahead->line = ahead->row;
-            ahead->row_end = ahead->row + ahead->row_bytes;
-        }
-    }
+    gemm_ask(&ahead->a);
+    gemm_ask(&ahead->b);
     for (int64_t i = ahead->copies_a_chunk; i > 0 && ahead->copies > 0; i--) {
         gemm_copy_row(ahead);
     }

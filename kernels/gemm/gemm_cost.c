@@ -20,10 +20,24 @@ double td_gemm_f32_bytes(const td_gemm_f32_args *args) {
     return 4.0 * (m * k + k * n + c_passes * m * n + (args->bias != NULL ? n : 0.0));
 }
 
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static int64_t layout_bytes(const td_gemm_f32_args *args) {
+    return larger(td_gemm_layout_of(args, td_gemm_f32_cut_of(args, TD_GEMM_DEPTH_AVX512)).bytes,
+                  td_gemm_layout_of(args, td_gemm_f32_cut_of(args, TD_GEMM_DEPTH_AVX2)).bytes);
+}
+
+/* For so many rows or fewer: products whose rows differ from step to step plan for the most. */
 int64_t td_gemm_f32_scratch(const td_gemm_f32_args *args) {
-    int64_t deep = td_gemm_layout_of(args, TD_GEMM_DEPTH_AVX512).bytes;
-    int64_t flat = td_gemm_layout_of(args, TD_GEMM_DEPTH_AVX2).bytes;
-    return deep > flat ? deep : flat;
+    td_gemm_f32_args few = *args;
+    few.m = args->m < TD_GEMM_IN_PLACE_ROWS ? args->m : TD_GEMM_IN_PLACE_ROWS;
+    const td_gemm_f32_args turned = td_gemm_turned(&few);
+    int64_t bytes = larger(layout_bytes(args), layout_bytes(&few));
+    return args->b_trans
+               ? larger(bytes, td_gemm_layout_of(&turned, td_gemm_turned_cut_of(&turned)).bytes)
+               : bytes;
 }
 
 int64_t td_gemm_pack_f32_tiles(const td_gemm_pack_f32_args *args) {

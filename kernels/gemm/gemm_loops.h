@@ -21,11 +21,12 @@ typedef struct gemm_block {
     td_gemm_layout layout;
     int64_t row, rows, col, cols; /* of C */
     int64_t panels_m, panels_n;
-    int64_t depth;    /* of a pass */
-    int64_t next_col; /* of B, packed after the last pass; -1: nothing is */
-    bool plain;
-    const float *b;  /* its part of a pass */
-    int64_t b_depth; /* steps from one panel of B to the next */
+    td_gemm_cut cut;
+    int64_t next_col;                /* of B, packed after the last pass; -1: nothing is */
+    bool plain, in_place;            /* in_place: B is not packed */
+    const td_gemm_f32_args *turned;  /* whose C is what args compute, turned; or NULL */
+    const float *b;                  /* its part of a pass */
+    int64_t b_apart, b_next, b_step; /* floats between vectors of columns, tiles and steps */
 } gemm_block;
 
 /* One register tile during one pass. */
@@ -61,6 +62,25 @@ static gemm_place old_values(const gemm_block *block, const gemm_spot *spot, gem
     return edge;
 }
 
+/* Rows and columns of a spot of turned sums change place. */
+static gemm_spot turned_spot(const gemm_spot *spot) {
+    return (gemm_spot){spot->col, spot->cols, spot->row, spot->rows, spot->index};
+}
+
+/* A finished tile, from scratch to C. */
+static void finish_spot(const gemm_block *block, const gemm_spot *spot, gemm_place edge) {
+    if (block->turned == NULL) {
+        gemm_finish(block->args, edge, spot->row, spot->col, spot->rows, spot->cols);
+        return;
+    }
+    _Alignas(64) float square[GEMM_NR * TD_LANES];
+    for (int64_t j = 0; j < spot->cols; j += TD_LANES) {
+        td_transpose16(square + j * TD_LANES, TD_LANES, edge.p + j, edge.ld);
+    }
+    const gemm_spot to = turned_spot(spot);
+    gemm_finish(block->turned, (gemm_place){square, TD_LANES}, to.row, to.col, to.rows, to.cols);
+}
+
 /* All segments of a pass on one register tile. */
 static void run_spot(const gemm_block *block, const td_gemm_pass *pass, const gemm_spot *spot,
                      gemm_tile_fn *tile, gemm_work *work, int64_t a_step) {
@@ -71,7 +91,7 @@ static void run_spot(const gemm_block *block, const td_gemm_pass *pass, const ge
         const td_gemm_segment *s = &pass->segments[i];
         work->k = s->count;
         work->a = a + (s->first - pass->first) * a_step;
-        work->b = b + (s->first - pass->first) * GEMM_B_STEP;
+        work->b = b + (s->first - pass->first) * block->b_step;
         work->from = (gemm_place){NULL, 0};
         if (s->from >= 0) {
             work->from = slot_place(block, spot, s->from, false);
@@ -83,13 +103,13 @@ static void run_spot(const gemm_block *block, const td_gemm_pass *pass, const ge
             int slot = s->top - 1 - t;
             work->older[t] = slot_place(block, spot, slot, (s->older_local >> slot & 1) != 0);
         }
-        bool direct = block->plain && spot->cols == GEMM_NR;
+        bool direct = block->plain && spot->cols == GEMM_NR && block->turned == NULL;
         work->to = s->to >= 0 ? slot_place(block, spot, s->to, s->to_local)
                    : direct   ? (gemm_place){args->c + spot->row * args->ldc + spot->col, args->ldc}
                               : edge;
         tile(work);
         if (s->to < 0 && !direct) {
-            gemm_finish(args, edge, spot->row, spot->col, spot->rows, spot->cols);
+            finish_spot(block, spot, edge);
         }
     }
 }
@@ -135,7 +155,8 @@ static void add_place(gemm_ahead *ahead, int *n, const float *at, int64_t ld,
 /* Where the tile at `spot` will write, and read besides A and B. */
 static void expect_tile(const gemm_block *block, const td_gemm_pass *pass, const gemm_spot *spot,
                         gemm_ahead *ahead) {
-    const td_gemm_f32_args *args = block->args;
+    const td_gemm_f32_args *args = block->turned != NULL ? block->turned : block->args;
+    const gemm_spot of_c = block->turned != NULL ? turned_spot(spot) : *spot;
     const int64_t row_bytes = GEMM_NR * (int64_t)sizeof(float);
     int n = 0;
     for (int slot = 0; slot < pass->n_kept && slot < 2; slot++) {
@@ -143,11 +164,11 @@ static void expect_tile(const gemm_block *block, const td_gemm_pass *pass, const
         ahead->soon[n++] = (gemm_lines){(const char *)kept.p, row_bytes, spot->rows};
     }
     if (pass->last) {
-        add_place(ahead, &n, args->c, args->ldc, spot);
-        add_place(ahead, &n, args->preact, args->ldpreact, spot);
-        add_place(ahead, &n, args->act_grad_of, args->ldact_grad_of, spot);
+        add_place(ahead, &n, args->c, args->ldc, &of_c);
+        add_place(ahead, &n, args->preact, args->ldpreact, &of_c);
+        add_place(ahead, &n, args->act_grad_of, args->ldact_grad_of, &of_c);
         add_place(ahead, &n, args->residual != args->c ? args->residual : NULL, args->ldresidual,
-                  spot);
+                  &of_c);
     }
     ahead->soon[n].rows = 0;
     ahead->next = 0;
@@ -166,10 +187,10 @@ static gemm_spot spot_at(const gemm_block *block, int64_t panel, int64_t j) {
 static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const gemm_group *group,
                       int64_t panel) {
     const gemm_panel at = find_panel(block, pass, group, panel);
-    const bool whole = (int64_t)GEMM_B_STEP == GEMM_NR; /* panels of B are as wide as tiles */
-    const int64_t apart = whole ? TD_LANES : TD_LANES * block->b_depth;
+    const int reads = block->in_place ? GEMM_B_IN_PLACE : at.packed ? GEMM_A_PACKED : GEMM_A_ROWS;
     gemm_ahead ahead = {.next = 0};
-    gemm_work work = {.lda = at.ld, .ahead = &ahead, .b_apart = apart};
+    gemm_work work = {
+        .lda = at.ld, .ahead = &ahead, .b_apart = block->b_apart, .b_step = block->b_step};
     gemm_spot spot = spot_at(block, panel, 0);
     plan_ahead(block, pass, panel, &ahead);
     for (int64_t j = 0; j < block->panels_n; j++) {
@@ -181,28 +202,43 @@ static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const g
         }
         int64_t vectors = td_gemm_ceil_div(spot.cols, TD_LANES);
         work.a = at.a;
-        work.b = block->b + j * GEMM_NR * block->b_depth;
-        run_spot(block, pass, &spot, gemm_tiles[at.packed][vectors - 1][spot.rows], &work,
+        work.b = block->b + j * block->b_next;
+        run_spot(block, pass, &spot, gemm_tiles[reads][vectors - 1][spot.rows], &work,
                  at.packed ? spot.rows : 1);
         spot = next;
     }
     finish_ahead(&ahead);
 }
 
-static void run_block(gemm_block *block) {
+/* Where B's part of a pass lies for the tiles. */
+static void place_b(gemm_block *block, const td_gemm_pass *pass) {
     const td_gemm_f32_args *args = block->args;
     float *packed_b = block->scratch + block->layout.packed_b;
+    if (block->in_place) {
+        block->b = args->b + pass->first * args->ldb + block->col;
+        block->b_apart = TD_LANES;
+        block->b_next = GEMM_NR;
+        block->b_step = args->ldb;
+        return;
+    }
+    const bool whole = (int64_t)GEMM_B_STEP == GEMM_NR; /* panels of B are as wide as tiles */
+    const int64_t depth = args->packed != NULL ? args->k : pass->count;
+    block->b_apart = whole ? TD_LANES : TD_LANES * depth;
+    block->b_next = GEMM_NR * depth;
+    block->b_step = GEMM_B_STEP;
+    block->b = packed_b;
+    if (args->packed != NULL) {
+        block->b = args->packed + block->col * args->k + pass->first * GEMM_B_STEP;
+    } else {
+        prepare_b(block, pass, packed_b);
+    }
+}
+
+static void run_block(gemm_block *block) {
     td_gemm_walk walk = {0};
     td_gemm_pass pass;
-    while (td_gemm_next_pass(block->plan, block->depth, &walk, &pass)) {
-        if (args->packed != NULL) {
-            block->b = args->packed + block->col * args->k + pass.first * GEMM_B_STEP;
-            block->b_depth = args->k;
-        } else {
-            block->b = packed_b;
-            block->b_depth = pass.count;
-            prepare_b(block, &pass, packed_b);
-        }
+    while (td_gemm_next_pass(block->plan, block->cut.depth, &walk, &pass)) {
+        place_b(block, &pass);
         gemm_group group = {.stride = GEMM_MR * (pass.count + TD_GEMM_PANEL_PAD),
                             .packed = block->scratch + block->layout.panels_a};
         while (group.last < block->panels_m) {
@@ -231,18 +267,23 @@ static void run_cut(gemm_block *block, int64_t row, int64_t rows, int64_t next_c
     }
 }
 
-/* Tiles [first, last); plan: args with k and its blocks in steps. */
-static void run_tiles(const td_gemm_f32_args *args, const td_gemm_f32_args *plan, int64_t first,
-                      int64_t last, void *scratch) {
+/* plan: args with k and its blocks in steps. */
+static gemm_block block_of(const td_gemm_f32_args *args, const td_gemm_f32_args *plan,
+                           td_gemm_cut cut, void *scratch) {
     TD_ASSERT(args->k_blocks >= 1 && (!args->accumulate || args->k_blocks == 1));
-    td_gemm_grid grid = td_gemm_grid_of(args);
-    td_gemm_cut cut = td_gemm_cut_of(plan, GEMM_DEPTH);
-    gemm_block block = {.args = args,
+    return (gemm_block){.args = args,
                         .plan = plan,
                         .scratch = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63),
-                        .layout = td_gemm_layout_of(plan, GEMM_DEPTH),
-                        .depth = cut.depth,
+                        .layout = td_gemm_layout_of(plan, cut),
+                        .cut = cut,
                         .plain = gemm_is_plain(args)};
+}
+
+/* Tiles [first, last). */
+static void run_tiles(gemm_block *block, int64_t first, int64_t last) {
+    const td_gemm_f32_args *args = block->args;
+    const int64_t step = block->cut.cols;
+    td_gemm_grid grid = td_gemm_grid_of(args);
     while (first < last) {
         int64_t strip = first / grid.rows, tile = first % grid.rows;
         int64_t end = last < (strip + 1) * grid.rows ? last - strip * grid.rows : grid.rows;
@@ -251,10 +292,10 @@ static void run_tiles(const td_gemm_f32_args *args, const td_gemm_f32_args *plan
         int64_t strip_end = (strip + 1) * grid.strip_cols;
         strip_end = strip_end < args->n ? strip_end : args->n;
         first = strip * grid.rows + end;
-        for (block.col = strip * grid.strip_cols; block.col < strip_end; block.col += cut.cols) {
-            block.cols = strip_end - block.col < cut.cols ? strip_end - block.col : cut.cols;
-            int64_t next = block.col + block.cols;
-            run_cut(&block, row, stop - row, next < strip_end || first < last ? next : -1);
+        for (block->col = strip * grid.strip_cols; block->col < strip_end; block->col += step) {
+            const int64_t left = strip_end - block->col, next = block->col + step;
+            block->cols = left < step ? left : step;
+            run_cut(block, row, stop - row, left > step ? next : first < last ? strip_end : -1);
         }
     }
 }

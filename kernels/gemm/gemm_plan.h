@@ -62,6 +62,38 @@ static inline bool td_gemm_is_few(const td_gemm_f32_args *args) {
     return args->packed != NULL && args->m <= TD_GEMM_FEW_ROWS;
 }
 
+/* Few rows times B as it is stored: every element of B is used so seldom that packing it would take
+ * as long as the product. Stored (k, n) it is read in place. Stored (n, k) it changes place with A:
+ * its rows are read in place, A is packed, and tiles of C are turned before they are stored; the
+ * lanes of a vector are then rows of C, a quarter of which may stay empty. Not more rows than a
+ * tile has. */
+enum { TD_GEMM_IN_PLACE_ROWS = 64, TD_GEMM_IN_PLACE_DEPTH = 768 };
+
+static inline bool td_gemm_is_in_place(const td_gemm_f32_args *args) {
+    return args->packed == NULL && args->m <= TD_GEMM_IN_PLACE_ROWS && !args->a_trans &&
+           !args->b_trans && args->n % TD_GEMM_PANEL == 0;
+}
+
+static inline bool td_gemm_is_turned(const td_gemm_f32_args *args) {
+    const int64_t lanes = (args->m + TD_GEMM_PANEL - 1) / TD_GEMM_PANEL * TD_GEMM_PANEL;
+    return args->packed == NULL && args->m <= TD_GEMM_IN_PLACE_ROWS && 4 * args->m >= 3 * lanes &&
+           !args->a_trans && args->b_trans && !args->accumulate;
+}
+
+/* The sums of C turned, which are the same chains: no epilogue. */
+static inline td_gemm_f32_args td_gemm_turned(const td_gemm_f32_args *args) {
+    return (td_gemm_f32_args){.m = args->n,
+                              .n = args->m,
+                              .k = args->k,
+                              .a = args->b,
+                              .lda = args->ldb,
+                              .b = args->a,
+                              .ldb = args->lda,
+                              .b_trans = true,
+                              .k_blocks = args->k_blocks,
+                              .k_starts = args->k_starts};
+}
+
 typedef struct td_gemm_grid {
     int64_t rows, strips, strip_cols; /* tiles in a strip, strips, columns of all but the last */
 } td_gemm_grid;
@@ -246,6 +278,17 @@ static inline td_gemm_cut td_gemm_cut_of(const td_gemm_f32_args *args, int64_t d
     return cut;
 }
 
+/* The same in f32, where B may be read in place. */
+static inline td_gemm_cut td_gemm_f32_cut_of(const td_gemm_f32_args *args, int64_t depth) {
+    return td_gemm_is_in_place(args) ? (td_gemm_cut){TD_GEMM_FEW_COLS, TD_GEMM_IN_PLACE_DEPTH}
+                                     : td_gemm_cut_of(args, depth);
+}
+
+static inline td_gemm_cut td_gemm_turned_cut_of(const td_gemm_f32_args *turned) {
+    const int64_t steps = td_gemm_ceil_div(turned->n, TD_GEMM_STRIP_STEP);
+    return (td_gemm_cut){steps * TD_GEMM_STRIP_STEP, TD_GEMM_IN_PLACE_DEPTH};
+}
+
 /* Scratch of one worker, as offsets in floats from a 64-byte boundary. */
 typedef struct td_gemm_layout {
     int64_t packed_b, panels_a, edge, local, kept;
@@ -253,10 +296,8 @@ typedef struct td_gemm_layout {
     int64_t bytes;                   /* all of it, alignment included */
 } td_gemm_layout;
 
-/* depth: of the ISA, before it is doubled. */
-static inline td_gemm_layout td_gemm_layout_of(const td_gemm_f32_args *args, int64_t depth) {
+static inline td_gemm_layout td_gemm_layout_of(const td_gemm_f32_args *args, td_gemm_cut cut) {
     const int64_t tile = TD_GEMM_MAX_MR * TD_GEMM_MAX_NR;
-    td_gemm_cut cut = td_gemm_cut_of(args, depth);
     int64_t panel = TD_GEMM_MAX_MR * (cut.depth + TD_GEMM_PANEL_PAD);
     int64_t rows = args->m < TD_GEMM_BLOCK_ROWS ? args->m : TD_GEMM_BLOCK_ROWS;
     td_gemm_layout layout = {0};

@@ -8,7 +8,8 @@
  *
  * GEMM_STEP(a, b, acc) is defined by whoever includes this: acc after one step along k, a and b
  * being what A and B hold for it, in lanes of 32 bits. So is GEMM_B_STEP: floats of B from one step
- * to the next, TD_LANES where each vector of columns is a panel of its own, else GEMM_NR.
+ * to the next, TD_LANES where each vector of columns is a panel of its own, else GEMM_NR. With
+ * GEMM_IN_PLACE there are tiles that read B as it is stored, too.
  */
 #ifndef TD_KERNELS_GEMM_TILE_H
 #define TD_KERNELS_GEMM_TILE_H
@@ -79,7 +80,8 @@ typedef struct gemm_ahead {
     int64_t copies_a_chunk;
 } gemm_ahead;
 
-enum { GEMM_CHUNK = 8, GEMM_COPY_AHEAD = 8 };
+/* GEMM_FAR: rows of B in place ahead of which a tile asks for its next ones. */
+enum { GEMM_CHUNK = 8, GEMM_COPY_AHEAD = 8, GEMM_FAR = 10 };
 
 /* One row of k; a whole vector is written, and what is too much overwritten by the next row. */
 TD_SIMD void gemm_copy_row(gemm_ahead *ahead) {
@@ -129,6 +131,7 @@ typedef struct gemm_work {
     int64_t lda;     /* rows of A; not used when packed */
     const float *b;
     int64_t b_apart; /* floats from one vector of columns to the next */
+    int64_t b_step;  /* floats from one step to the next where B is read in place */
     gemm_place from; /* the chain's partial; p NULL: the chain starts at zero */
     gemm_place to;
     int n_older;
@@ -177,9 +180,15 @@ typedef void gemm_tile_fn(const gemm_work *work);
 
 #define GEMM_ONE_STEP                                                                              \
     td_v16 b0 = td_v16_load(b), b1 = nv > 1 ? td_v16_load(more) : b0;                              \
+    if (in_place) {                                                                                \
+        __builtin_prefetch(b + far_step, 0, 3);                                                    \
+        if (nv > 1) {                                                                              \
+            __builtin_prefetch(more + far_step, 0, 3);                                             \
+        }                                                                                          \
+    }                                                                                              \
     GEMM_EACH_ROW(GEMM_FMA)                                                                        \
-    b += GEMM_B_STEP;                                                                              \
-    more += GEMM_B_STEP;                                                                           \
+    b += in_place ? b_step : GEMM_B_STEP;                                                          \
+    more += in_place ? b_step : GEMM_B_STEP;                                                       \
     a += mr;                                                                                       \
     base[0]++;                                                                                     \
     base[1]++;                                                                                     \
@@ -187,12 +196,13 @@ typedef void gemm_tile_fn(const gemm_work *work);
     base[3]++;                                                                                     \
     base[4]++;
 
-/* The template of every tile; mr, nv and packed are constants at each use. A in place is read
- * through a pointer per three rows, so that the rows' addresses fit in registers. */
-TD_SIMD_INLINE void gemm_tile(const gemm_work *w, const int mr, const int nv, const bool packed) {
+/* The template of every tile; mr, nv, packed (A) and in_place (B) are constants at each use. A in
+ * place is read through a pointer per three rows, so that the rows' addresses fit in registers. */
+TD_SIMD_INLINE void gemm_tile(const gemm_work *w, const int mr, const int nv, const bool packed,
+                              const bool in_place) {
     td_v16 acc[14][GEMM_NV];
     const float *a = w->a, *b = w->b, *more = w->b + w->b_apart;
-    const int64_t lda = w->lda;
+    const int64_t lda = w->lda, b_step = w->b_step, far_step = GEMM_FAR * b_step;
     const float *base[5] = {a, mr > 3 ? a + 3 * lda : a, mr > 6 ? a + 6 * lda : a,
                             mr > 9 ? a + 9 * lda : a, mr > 12 ? a + 12 * lda : a};
     if (w->from.p == NULL) {
@@ -221,26 +231,40 @@ GEMM_UNROLL
     GEMM_EACH_ROW(GEMM_STORE)
 }
 
-#define GEMM_DEFINE(mr, nv, name, packed)                                                          \
+#define GEMM_DEFINE(mr, nv, name, packed, in_place)                                                \
     static void gemm_##name##_##nv##_##mr(const gemm_work *work) {                                 \
-        gemm_tile(work, mr, nv, packed);                                                           \
+        gemm_tile(work, mr, nv, packed, in_place);                                                 \
     }
-GEMM_HEIGHTS(GEMM_DEFINE, 1, rows, false)
-GEMM_HEIGHTS(GEMM_DEFINE, 1, packed, true)
+GEMM_HEIGHTS(GEMM_DEFINE, 1, rows, false, false)
+GEMM_HEIGHTS(GEMM_DEFINE, 1, packed, true, false)
 #if defined(TD_TILES_OF_AVX512)
-GEMM_HEIGHTS(GEMM_DEFINE, 2, rows, false)
-GEMM_HEIGHTS(GEMM_DEFINE, 2, packed, true)
+GEMM_HEIGHTS(GEMM_DEFINE, 2, rows, false, false)
+GEMM_HEIGHTS(GEMM_DEFINE, 2, packed, true, false)
 #endif
 
-/* gemm_tiles[A is packed][vectors - 1][rows] */
-#define GEMM_ROW(mr, nv, name) [mr] = gemm_##name##_##nv##_##mr,
-static gemm_tile_fn *const gemm_tiles[2][GEMM_NV][GEMM_MR + 1] = {
+#if defined(GEMM_IN_PLACE)
+GEMM_HEIGHTS(GEMM_DEFINE, 1, in_place, false, true)
 #if defined(TD_TILES_OF_AVX512)
-    {{GEMM_HEIGHTS(GEMM_ROW, 1, rows)}, {GEMM_HEIGHTS(GEMM_ROW, 2, rows)}},
-    {{GEMM_HEIGHTS(GEMM_ROW, 1, packed)}, {GEMM_HEIGHTS(GEMM_ROW, 2, packed)}},
+GEMM_HEIGHTS(GEMM_DEFINE, 2, in_place, false, true)
+#endif
+#endif
+
+/* A table of tiles: [vectors - 1][rows]. */
+#define GEMM_ROW(mr, nv, name) [mr] = gemm_##name##_##nv##_##mr,
+#if defined(TD_TILES_OF_AVX512)
+#define GEMM_TABLE(name) {{GEMM_HEIGHTS(GEMM_ROW, 1, name)}, {GEMM_HEIGHTS(GEMM_ROW, 2, name)}}
 #else
-    {{GEMM_HEIGHTS(GEMM_ROW, 1, rows)}},
-    {{GEMM_HEIGHTS(GEMM_ROW, 1, packed)}},
+#define GEMM_TABLE(name) {{GEMM_HEIGHTS(GEMM_ROW, 1, name)}}
+#endif
+
+/* How a tile reads A and B: A in place, A packed, both in place. */
+enum { GEMM_A_ROWS, GEMM_A_PACKED, GEMM_B_IN_PLACE, GEMM_N_READS };
+
+static gemm_tile_fn *const gemm_tiles[GEMM_N_READS][GEMM_NV][GEMM_MR + 1] = {
+    [GEMM_A_ROWS] = GEMM_TABLE(rows),
+    [GEMM_A_PACKED] = GEMM_TABLE(packed),
+#if defined(GEMM_IN_PLACE)
+    [GEMM_B_IN_PLACE] = GEMM_TABLE(in_place),
 #endif
 };
 

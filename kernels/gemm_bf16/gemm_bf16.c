@@ -129,6 +129,8 @@ void TD_FN(gemm_bf16)(const td_gemm_bf16_args *args, int64_t first, int64_t last
         }
         plan.k = starts[args->k_blocks];
     }
-    run_tiles(args, &plan, first, last, starts + args->k_blocks + 1);
+    gemm_block block = block_of(args, &plan, td_gemm_cut_of(&plan, GEMM_DEPTH),
+                                starts + args->k_blocks + 1);
+    run_tiles(&block, first, last);
     _mm_setcsr(mxcsr);
 }

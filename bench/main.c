@@ -7,6 +7,7 @@
 #include "bench/build_info.h"
 #include "bench/fingerprint.h"
 #include "bench/verbs.h"
+#include "threads/mpi_ranks.h"
 
 typedef struct verb_row {
     const char *name, *summary;
@@ -64,13 +65,22 @@ static td_status dispatch(int argc, char **argv) {
     return unknown_verb(argv[1]);
 }
 
+/* Of ranks that mpirun has started, rank 0 speaks. What the others have to say about usage or about
+ * each other, it says as well. */
+static bool is_heard(td_status status) {
+    return !td_mpi_is_follower() || status == TD_EIO || status == TD_ESYS || status == TD_ENOMEM;
+}
+
 int main(int argc, char **argv) {
+    if (td_mpi_is_follower() && freopen("/dev/null", "w", stdout) == NULL) {
+        return td_exit_code(TD_EIO);
+    }
     td_status status = dispatch(argc, argv);
     if (fflush(stdout) != 0 && status == TD_OK) {
         status = td_fail(TD_EIO, "standard output cannot be written");
     }
-    if (status != TD_OK) {
+    if (status != TD_OK && is_heard(status)) {
         fprintf(stderr, "tandem: %s\n", td_error());
     }
-    return td_exit_code(status);
+    return td_mpi_end(status);
 }

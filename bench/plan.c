@@ -6,10 +6,16 @@
 
 #include "base/memory.h"
 #include "threads/layout_foreign.h"
+#include "threads/mpi_ranks.h"
 
 enum { MAX_LAYOUTS = 64, LAYOUTS_BYTES = 1024 };
 
 void td_default_layouts(const td_topology *topology, char *text, size_t bytes) {
+    int rank, launched;
+    if (td_mpi_launched(&rank, &launched)) {
+        snprintf(text, bytes, "p%dxt1:mpi", launched);
+        return;
+    }
     int n = td_topology_get_info(topology)->effective_cpus;
     int cores = td_topology_get_info(topology)->cores;
     n = cores > 0 && cores < n ? cores : n;
@@ -53,8 +59,11 @@ static td_status parse_layouts(const char *list, const td_topology *topology, td
             return td_fail(TD_EUSAGE, "--layouts: more than %d", MAX_LAYOUTS);
         }
         TD_TRY(td_layout_read(word, topology, &out[*count]));
-        /* Resolved here only to refuse what does not fit before anything is measured. */
-        TD_TRY(td_layout_resolve(&out[*count], topology, pu));
+        /* Resolved here only to refuse what does not fit before anything is measured. Under MPI a
+         * rank sees its own machine only, and the CPUs it was bound to. */
+        if (out[*count].kind != TD_RANK_MPI) {
+            TD_TRY(td_layout_resolve(&out[*count], topology, pu));
+        }
         ++*count;
     }
     return TD_OK;

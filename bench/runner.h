@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The runner: one case on one layout, in a process of its own. It proves the case first and times
- * nothing that fails; then warms up, samples until the budget is used, and tells what disturbed it.
+ * The runner: one case on one layout, in a process of its own, or, when MPI has started the ranks,
+ * in all of them, where each calls td_runner_run and rank 0 has the outcome. It proves the case
+ * first and times nothing that fails; then warms up, samples until the budget is used, and tells
+ * what disturbed it.
  */
 #ifndef TD_BENCH_RUNNER_H
 #define TD_BENCH_RUNNER_H

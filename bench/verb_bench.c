@@ -30,6 +30,7 @@
 #include "collectives/schedule.h"
 #include "kernels/kernel.h"
 #include "reports/coll_tables.h"
+#include "threads/mpi_ranks.h"
 
 typedef struct bench_options {
     const char *suite, *layouts, *out, *data, *mpi, *format, *inject, *select;
@@ -41,7 +42,8 @@ static const td_option options_table[] = {
     {"suite", TD_OPTION_CHOICE, offsetof(bench_options, suite), 0, 0, "quick|full", "NAME",
      "which cases: quick (about 6 minutes on 2 cores) or full"},
     {"layouts", TD_OPTION_TEXT, offsetof(bench_options, layouts), 0, 0, NULL, "LIST",
-     "comma-separated; default: one worker, all workers, as many ranks (threads, processes)"},
+     "comma-separated; default: one worker, all workers, as many ranks (threads, processes); under "
+     "mpirun -n P: pPxt1:mpi"},
     {"out", TD_OPTION_TEXT, offsetof(bench_options, out), 0, 0, NULL, "DIR",
      "where records.jsonl and report.html go; default out/<date>-<time>"},
     {"data", TD_OPTION_TEXT, offsetof(bench_options, data), 0, 0, NULL, "DIR",
@@ -79,6 +81,7 @@ static const td_verb_help verb_help = {
     "  tandem bench 'kernel/gemm_f32/*' --layouts p1xt1,p1xt2\n"
     "  tandem bench step/clip/vit-s-32-alt/b32-f32 --layouts p2xt1:process --data shards\n"
     "  tandem bench 'coll/allreduce/ring/*' --explain\n"
+    "  mpirun -n 2 tandem bench 'coll/allreduce/ring/*' --layouts p2xt1:mpi,p2xt1:process\n"
     "  tandem bench 'coll/allreduce/tree/*' --mpi build/peers/mpi --format nccl\n"
     "  tandem bench 'step/clip/vit-b-32/*' --suite full --profile --out profile\n"};
 
@@ -288,6 +291,10 @@ static td_status measure_item(run *r, const td_item *item) {
     r->runner.inject = faulty ? r->inject : (td_inject){.kind = TD_INJECT_NONE};
     r->current = item;
     r->item_start_ns = td_now_ns();
+    if (td_mpi_started() && item->layout.kind == TD_RANK_MPI) {
+        int64_t which = item - r->plan.items;
+        TD_TRY(td_mpi_tell(&which, sizeof which));
+    }
     TD_TRY(td_runner_run(subject, &item->layout, &r->runner, answer, show_progress, r, r->outcome));
     r->seconds_done += subject->seconds;
     if (r->outcome->state == TD_OUTCOME_NONE) {
@@ -318,6 +325,31 @@ static td_status measure_item(run *r, const td_item *item) {
         summarise(r, item);
     }
     return TD_OK;
+}
+
+/* A rank that MPI has started beside rank 0: it runs what rank 0 runs, and has no say. */
+static td_status follow(run *r) {
+    td_interrupt_install();
+    TD_TRY(td_runner_outcome_create(&r->outcome));
+    for (;;) {
+        int64_t which;
+        TD_TRY(td_mpi_hear(&which, sizeof which));
+        if (which < 0) {
+            return TD_OK;
+        }
+        const td_item *item = &r->plan.items[which];
+        TD_TRY(td_runner_run(item->subject, &item->layout, &r->runner, "", NULL, NULL, r->outcome));
+    }
+}
+
+static td_status dismiss_followers(td_status status) {
+    const int64_t none = -1;
+    char message[TD_OUTCOME_TEXT];
+    snprintf(message, sizeof message, "%s", td_error());
+    if (td_mpi_started()) {
+        TD_TRY(td_mpi_tell(&none, sizeof none));
+    }
+    return status == TD_OK ? TD_OK : td_fail(status, "%s", message);
 }
 
 /* What Google Benchmark calls: first to learn what its filter matches, then to run it. */
@@ -623,11 +655,16 @@ static td_status run_selected(run *r, int argc, char **argv) {
         r->status = TD_ESYS;
         snprintf(r->error, sizeof r->error, "Google Benchmark failed");
     }
-    return conclude(r);
+    return dismiss_followers(conclude(r));
 }
 
 static td_status run_plan(run *r, int argc, char **argv) {
     size_t items = (size_t)r->plan.n_items;
+    if (td_mpi_started() && td_mpi_is_follower()) {
+        td_status followed = follow(r);
+        td_runner_outcome_destroy(r->outcome);
+        return followed;
+    }
     registered *all = td_alloc(items * sizeof *all);
     r->rows = td_alloc((items * (1 + TD_COMPANIONS) + MAX_PEAKS) * sizeof *r->rows);
     r->answers = td_alloc_zero((size_t)r->plan.cases.count * sizeof *r->answers);
@@ -654,6 +691,24 @@ static td_status run_plan(run *r, int argc, char **argv) {
     return status;
 }
 
+/* Under mpirun, or when nothing but ranks of MPI is asked for: then what is missing is said at
+ * once, and not row by row. */
+static td_status start_mpi(const char *layouts) {
+    int rank, launched, all = 1, of_mpi = 0;
+    for (const char *at = layouts; at != NULL && *at != '\0'; at++) {
+        all += *at == ',';
+        of_mpi += strncmp(at, ":mpi", 4) == 0;
+    }
+    bool under = td_mpi_launched(&rank, &launched);
+    if (under && layouts != NULL && of_mpi == 0) {
+        return td_fail(TD_EUSAGE,
+                       "--layouts %s: %d ranks were started by mpirun, and each would measure the "
+                       "same; expected p%dxT:mpi among the layouts",
+                       layouts, launched, launched);
+    }
+    return under || of_mpi == all ? td_mpi_start() : TD_OK;
+}
+
 static td_status prepare(run *r, const char *glob) {
     const bench_options *options = r->options;
     td_isa isa;
@@ -667,6 +722,7 @@ static td_status prepare(run *r, const char *glob) {
             td_note(NULL, "%s", rows);
         }
     }
+    TD_TRY(start_mpi(options->layouts));
     TD_TRY(td_topology_create_here(&r->topology));
     bool full = options->suite && strcmp(options->suite, "full") == 0;
     int64_t min_time_ms = options->min_time_ms ? options->min_time_ms : full ? 1000 : 150;

@@ -35,14 +35,16 @@ td_status td_comm_create(td_rank *rank, void *staging, int64_t staging_bytes, td
     if (comm == NULL) {
         return td_fail(TD_ENOMEM, "a communicator of %d ranks", rank->count);
     }
+    td_status status = rank->kind == TD_RANK_MPI ? td_messages_create(&comm->messages) : TD_OK;
     comm->rank = rank;
     comm->shared = staging;
     comm->staging_bytes = staging_bytes;
     comm->barrier = td_barrier_row();
     memset(comm->shared, 0, sizeof *comm->shared);
     /* Nobody looks at flags that somebody still clears. */
-    td_status status = td_rank_barrier(rank);
+    status = status == TD_OK ? td_rank_barrier(rank) : status;
     if (status != TD_OK) {
+        td_messages_destroy(comm->messages);
         td_free(comm);
         return status;
     }
@@ -53,6 +55,10 @@ td_status td_comm_create(td_rank *rank, void *staging, int64_t staging_bytes, td
 void td_comm_destroy(td_comm *comm) {
     for (int i = 0; comm != NULL && i < TD_COMM_PLANS; i++) {
         td_linked_destroy(&comm->plans[i].linked);
+        td_free(comm->plans[i].moves);
+    }
+    if (comm != NULL) {
+        td_messages_destroy(comm->messages);
     }
     td_free(comm);
 }
@@ -63,8 +69,7 @@ int td_comm_size(const td_comm *comm) {
     return comm->rank->count;
 }
 
-/* The first failure of a worker of this rank stands. */
-static void keep(td_comm *comm, td_status status) {
+void td_comm_keep(td_comm *comm, td_status status) {
     if (status != TD_OK && !atomic_exchange(&comm->failed, true)) {
         snprintf(comm->text, sizeof comm->text, "%s", td_error());
         comm->status = status;
@@ -202,13 +207,21 @@ static td_status make_plan(td_comm *comm, const td_collective *row, int root, in
     td_moves schedule;
     TD_TRY(td_collective_schedule(row, comm->rank->count, root, segments, aliases.in_place,
                                   &schedule));
-    td_linked linked;
+    td_linked linked = {0};
     td_status status = td_schedule_link(&schedule, aliases, comm->rank->rank, &linked);
+    td_comm_plan plan = {
+        .row = row, .root = root, .segments = segments, .aliases = aliases, .linked = linked};
+    if (status == TD_OK && comm->messages != NULL) {
+        status = td_messages_plan(&schedule, aliases, comm->rank->rank, &plan);
+        if (status != TD_OK) {
+            td_linked_destroy(&plan.linked);
+        }
+    }
     td_schedule_destroy(&schedule);
     TD_TRY(status);
     td_linked_destroy(&oldest->linked);
-    *oldest = (td_comm_plan){
-        .row = row, .root = root, .segments = segments, .aliases = aliases, .linked = linked};
+    td_free(oldest->moves);
+    *oldest = plan;
     *out = oldest;
     return TD_OK;
 }
@@ -270,7 +283,7 @@ td_status td_comm_announce(td_comm *comm, td_worker *worker, const td_collective
                            const td_call *call, td_comm_turn *out) {
     td_team_barrier(worker);
     if (worker->id == 0 && comm->status == TD_OK) {
-        keep(comm, prepare(comm, row, call));
+        td_comm_keep(comm, prepare(comm, row, call));
     }
     td_team_barrier(worker);
     if (comm->status != TD_OK) {
@@ -310,16 +323,13 @@ static int describe(const td_comm_call *call, char *text, size_t size) {
                     (long long)call->out);
 }
 
-/* A peer that is ahead has compared with mine already. */
-static td_status compare_call(td_comm *comm, int peer) {
-    const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
+td_status td_comm_compare(td_comm *comm, int peer, const td_comm_call *theirs) {
     const td_comm_call *mine = &comm->shared->calls[comm->sequence % TD_COMM_LOG];
-    const td_comm_call *theirs = &shared->calls[comm->sequence % TD_COMM_LOG];
     bool same = theirs->sequence == mine->sequence && theirs->row == mine->row &&
                 theirs->dtype == mine->dtype && theirs->reduce == mine->reduce &&
                 theirs->root == mine->root && theirs->counts == mine->counts &&
                 theirs->count == mine->count && theirs->in == mine->in && theirs->out == mine->out;
-    if (same || (int32_t)(theirs->sequence - mine->sequence) > 0) {
+    if (same) {
         return TD_OK;
     }
     char here[256], there[256];
@@ -329,8 +339,15 @@ static td_status compare_call(td_comm *comm, int peer) {
                          td_fail(TD_EPEER, "calls %s; rank %d calls %s", here, peer, there));
 }
 
-/* The rank that keeps the others waiting: from whom I wait for, along those who wait themselves. */
-static int find_late(const td_comm *comm, int worker, int peer) {
+/* In the peer's log. One that is ahead has compared with mine already. */
+static td_status compare_logged(td_comm *comm, int peer) {
+    const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
+    const td_comm_call *theirs = &shared->calls[comm->sequence % TD_COMM_LOG];
+    return (int32_t)(theirs->sequence - comm->sequence) > 0 ? TD_OK
+                                                            : td_comm_compare(comm, peer, theirs);
+}
+
+int td_comm_find_late(const td_comm *comm, int worker, int peer) {
     for (int i = 0; i < comm->rank->count; i++) {
         const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
         int next = atomic_load_explicit(&shared->waits_for[worker], memory_order_relaxed) - 1;
@@ -346,8 +363,7 @@ static int find_late(const td_comm *comm, int worker, int peer) {
 enum { POLLS = 200 };
 
 /* event: the peer's. */
-static td_status await_event(const td_comm_turn *turn, int peer, td_event *event,
-                             uint32_t target) {
+static td_status await_event(const td_comm_turn *turn, int peer, td_event *event, uint32_t target) {
     td_comm *comm = turn->comm;
     int worker = turn->worker->id;
     for (int i = 0; i < POLLS; i++) {
@@ -363,7 +379,7 @@ static td_status await_event(const td_comm_turn *turn, int peer, td_event *event
         const td_comm_call *call = &comm->shared->calls[comm->sequence % TD_COMM_LOG];
         const td_collective *row = &td_collectives(&n)[call->row];
         status = td_fail(TD_ETIMEDOUT, "rank %d made no progress in %s/%s",
-                         find_late(comm, worker, peer), row->operation, row->algorithm);
+                         td_comm_find_late(comm, worker, peer), row->operation, row->algorithm);
         td_comm_dump(comm, stderr);
         td_rank_abort(comm->rank, status);
     }
@@ -379,7 +395,7 @@ static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target
 td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target) {
     td_comm_shared *theirs = td_comm_peer(turn->comm, peer, turn->comm->shared);
     td_status status = await_event(turn, peer, &theirs->offered, target);
-    keep(turn->comm, status);
+    td_comm_keep(turn->comm, status);
     return status;
 }
 
@@ -390,13 +406,13 @@ td_status td_comm_await(td_comm_turn *turn, int peer, int round) {
         turn->met |= UINT64_C(1) << peer;
         status = await_value(turn, peer, comm->base + 1);
         if (status == TD_OK) {
-            status = compare_call(comm, peer);
+            status = compare_logged(comm, peer);
         }
     }
     if (status == TD_OK && round > TD_ROUND_ENTERED) {
         status = await_value(turn, peer, comm->base + 2 + (uint32_t)round);
     }
-    keep(comm, status);
+    td_comm_keep(comm, status);
     return status;
 }
 
@@ -452,7 +468,7 @@ td_status td_collective_run(const td_collective *row, td_comm *comm, td_worker *
     }
     td_comm_turn turn;
     TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
-    td_comm_execute(&turn, call);
+    (comm->messages != NULL ? td_messages_execute : td_comm_execute)(&turn, call);
     return td_comm_end(&turn);
 }
 

@@ -47,6 +47,8 @@ typedef struct td_comm_plan {
     int root, segments;
     td_aliases aliases;
     td_linked linked;
+    td_move *moves; /* over messages, instead: those in which this rank is one side, by round */
+    int n_moves;
     uint64_t used; /* when last, in uses of all plans; 0: never made */
 } td_comm_plan;
 
@@ -62,6 +64,7 @@ struct td_comm {
     td_comm_plan plans[TD_COMM_PLANS];
     uint64_t plan_uses;
     const td_collective *barrier;
+    struct td_messages *messages; /* of ranks that MPI has started; NULL: of others */
     uint32_t handed_over; /* messages that went through the slots */
     uint32_t offers;      /* pieces of all calls of overlap.h before the next; equal in all ranks */
     /* Written by the first worker that fails, read by all after the barrier of the team. */
@@ -106,6 +109,24 @@ td_status td_comm_end(td_comm_turn *turn);
 
 /* Runs the plan of the call. */
 void td_comm_execute(td_comm_turn *turn, const td_call *call);
+
+/* The same over messages (execute_messages.c). plan: adds to out what a rank needs of a linked
+ * schedule. */
+typedef struct td_messages td_messages;
+td_status td_messages_create(td_messages **out);
+void td_messages_destroy(td_messages *messages);
+td_status td_messages_plan(const td_moves *s, td_aliases aliases, int me, td_comm_plan *out);
+void td_messages_execute(td_comm_turn *turn, const td_call *call);
+
+/* The rank that keeps the others waiting: from `peer`, whom I wait for, along those who wait
+ * themselves. */
+int td_comm_find_late(const td_comm *comm, int worker, int peer);
+
+/* TD_EPEER, recorded for all, when a peer's call is another one. */
+td_status td_comm_compare(td_comm *comm, int peer, const td_comm_call *theirs);
+
+/* The first failure of a worker of this rank stands, and is the status of the call. */
+void td_comm_keep(td_comm *comm, td_status status);
 
 /* The part of elements [first, last) that this worker handles: whole cache lines of the buffer, so
  * that no two workers write to one. */

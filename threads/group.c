@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "threads/bind.h"
 #include "threads/group_state.h"
+#include "threads/mpi_ranks.h"
 #include "threads/numa.h"
 
 #define DEFAULT_DEADLINE_NS INT64_C(30000000000)
@@ -127,6 +128,10 @@ void *td_rank_peer(const td_rank *rank, int peer, const void *mine) {
 
 bool td_rank_failed(const td_rank *rank) {
     return td_group_failed(rank->group);
+}
+
+int64_t td_rank_deadline_ns(const td_rank *rank) {
+    return rank->group->deadline_ns;
 }
 
 const td_wait_rule *td_rank_wait_rule(const td_rank *rank) {
@@ -296,7 +301,7 @@ td_status td_group_run_rank(td_rank *rank) {
 
 /* Sizes the heap and gives every rank its part. The control block comes first, in huge pages of its
  * own. */
-static td_status lay_out(td_group *group, const td_group_options *options, bool between_processes) {
+static td_status lay_out(td_group *group, const td_group_options *options) {
     const td_layout *layout = &options->layout;
     size_t align = TD_HEAP_ALIGN;
     size_t control_bytes = (sizeof(td_group_control) + align - 1) / align * align;
@@ -305,7 +310,10 @@ static td_status lay_out(td_group *group, const td_group_options *options, bool 
     if (segment_bytes < options->segment_bytes || segment_bytes > (SIZE_MAX / 2) / ranks) {
         return td_fail(TD_ENOMEM, "%zu segments of %zu bytes", ranks, options->segment_bytes);
     }
-    TD_TRY(td_heap_create(control_bytes + ranks * segment_bytes, between_processes, &group->heap));
+    size_t bytes = control_bytes + ranks * segment_bytes;
+    td_rank_kind kind = group->ranks[0].kind;
+    TD_TRY(kind == TD_RANK_MPI ? td_group_share_heap(bytes, &group->heap)
+                               : td_heap_create(bytes, kind == TD_RANK_PROCESS, &group->heap));
     group->control = (td_group_control *)group->heap.base;
     for (int i = 0; i < layout->ranks; i++) {
         group->ranks[i].segment = group->heap.base + control_bytes + (size_t)i * segment_bytes;
@@ -365,8 +373,15 @@ static td_status create_group(const td_group_options *options, td_rank_fn *fn, v
         return td_fail(TD_EUSAGE, "%d ranks of %d workers; expected 1 to %d and 1 to %d", ranks,
                        workers, TD_MAX_RANKS, TD_MAX_WORKERS);
     }
-    if (layout->kind == TD_RANK_MPI) {
-        return td_fail(TD_ESKIP, "this build starts ranks as threads and processes, not under MPI");
+    bool mpi = layout->kind == TD_RANK_MPI && ranks > 1;
+    int rank, launched;
+    if (mpi) {
+        TD_TRY(td_group_check_mpi(layout));
+    } else if (!td_mpi_started() && td_mpi_launched(&rank, &launched)) {
+        return td_fail(TD_EUSAGE,
+                       "%d ranks were started by mpirun, and this layout would run in each of "
+                       "them; expected p%dxT:mpi",
+                       launched, launched);
     }
     td_group *group = td_alloc_zero(sizeof *group);
     int *pu = td_alloc_zero((size_t)ranks * (size_t)workers * sizeof *pu);
@@ -377,7 +392,6 @@ static td_status create_group(const td_group_options *options, td_rank_fn *fn, v
         td_free(list);
         return td_fail(TD_ENOMEM, "a group of %d ranks", ranks);
     }
-    bool processes = layout->kind == TD_RANK_PROCESS && ranks > 1;
     *group = (td_group){
         .deadline_ns = options->deadline_ns > 0 ? options->deadline_ns : DEFAULT_DEADLINE_NS,
         .fn = fn,
@@ -387,15 +401,16 @@ static td_status create_group(const td_group_options *options, td_rank_fn *fn, v
         .pu = pu,
         .ranks = list,
     };
-    td_status status = place(group, options);
+    td_status status = mpi ? td_group_place_mpi(group, layout) : place(group, options);
     if (status == TD_OK) {
-        status = lay_out(group, options, processes);
+        status = lay_out(group, options);
     }
     if (status != TD_OK) {
         destroy_group(group);
         return status;
     }
-    group->rule = td_wait_rule_make(group->ranks[0].shares_cpus, processes);
+    group->rule =
+        td_wait_rule_make(group->ranks[0].shares_cpus, group->ranks[0].kind != TD_RANK_THREAD);
     *out = group;
     return TD_OK;
 }
@@ -425,8 +440,10 @@ td_status td_group_run_result(const td_group_options *options, td_rank_fn *fn, v
     if (group->count == 1) {
         status = run_alone(group);
     } else {
-        status = group->ranks[0].kind == TD_RANK_PROCESS ? td_group_run_processes(group)
-                                                         : td_group_run_threads(group);
+        td_rank_kind kind = group->ranks[0].kind;
+        status = kind == TD_RANK_PROCESS ? td_group_run_processes(group)
+                 : kind == TD_RANK_MPI   ? td_group_run_mpi(group)
+                                         : td_group_run_threads(group);
         if (status == TD_OK) {
             status = outcome(group);
         }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A group: the ranks of a layout, as threads of this process or as forked processes, over one
- * symmetric heap in a memfd (nothing in /dev/shm to leave behind). Every rank owns a segment of
- * equal size, mapped at the same address in all ranks, so an object at some offset of my segment
- * has its twin at the same offset of every other.
+ * A group: the ranks of a layout, as threads of this process, as forked processes, or as processes
+ * that mpirun has started (mpi_ranks.h), over one symmetric heap in a memfd (nothing in /dev/shm to
+ * leave behind). Every rank owns a segment of equal size, so an object at some offset of my segment
+ * has its twin at the same offset of every other. Threads and forked processes have them at the
+ * same addresses; in the heap there are offsets, no pointers.
  *
  * A rank that dies, returns an error or does not reach a barrier within the deadline ends the
  * others. td_group_run returns TD_EPEER when a rank died or left the others waiting, TD_ETIMEDOUT
@@ -33,6 +34,8 @@ typedef struct td_rank {
     size_t segment_bytes;
 } td_rank;
 
+/* Under MPI td_group_run is called by all ranks alike, and each runs fn once, in its main thread.
+ * Ranks must be on one machine then: they have the heap in common, and pass messages besides. */
 typedef td_status td_rank_fn(td_rank *rank, void *arg);
 
 typedef struct td_group_options {
@@ -77,6 +80,9 @@ td_status td_rank_wait_for(td_rank *rank, int peer, td_event *event, uint32_t ta
 
 /* How ranks of this group wait for each other; for td_event_advance. */
 const td_wait_rule *td_rank_wait_rule(const td_rank *rank);
+
+/* How long a rank may wait for another. */
+int64_t td_rank_deadline_ns(const td_rank *rank);
 
 /* True when another rank has failed; cheap, for long loops. */
 bool td_rank_failed(const td_rank *rank);

@@ -85,6 +85,13 @@ void td_group_name_ranks(const bool *named, int count, char *text, size_t text_b
  * The outcome is in the control block. */
 td_status td_group_run_threads(td_group *group);
 td_status td_group_run_processes(td_group *group);
+td_status td_group_run_mpi(td_group *group);
+
+/* For ranks that mpirun has started, in each of them: whether the layout is theirs, where they run,
+ * and the heap they have in common. TD_ESKIP says what is missing. */
+td_status td_group_check_mpi(const td_layout *layout);
+td_status td_group_place_mpi(td_group *group, const td_layout *layout);
+td_status td_group_share_heap(size_t bytes, td_heap *out);
 
 /* Records TD_ETIMEDOUT when some ranks have ended and others did not within the deadline.
  * *waited_ns and *last_ns are the supervisor's own clock, zero at first. */

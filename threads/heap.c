@@ -24,12 +24,24 @@ static int make_file(size_t bytes) {
     return fd;
 }
 
-td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out) {
+/* Rounded up to whole huge pages; 0: too many. */
+static size_t size_of(size_t bytes) {
     size_t size = (bytes + TD_HEAP_ALIGN - 1) / TD_HEAP_ALIGN * TD_HEAP_ALIGN;
-    int fd = -1;
-    if (size < bytes || (between_processes && (fd = make_file(size)) < 0)) {
-        return td_fail(TD_ENOMEM, "a heap of %zu bytes: %s", bytes,
-                       strerror(size < bytes ? EOVERFLOW : errno));
+    return size < bytes ? 0 : size;
+}
+
+td_status td_heap_file(size_t bytes, int *fd) {
+    size_t size = size_of(bytes);
+    *fd = size == 0 ? -1 : make_file(size);
+    return *fd >= 0 ? TD_OK
+                    : td_fail(TD_ENOMEM, "a heap of %zu bytes: %s", bytes,
+                              strerror(size == 0 ? EOVERFLOW : errno));
+}
+
+td_status td_heap_map(int fd, size_t bytes, td_heap *out) {
+    size_t size = size_of(bytes);
+    if (size == 0) {
+        return td_fail(TD_ENOMEM, "a heap of %zu bytes: %s", bytes, strerror(EOVERFLOW));
     }
     /* Address space first, with room to align it; then the heap in its place. */
     size_t span = size + TD_HEAP_ALIGN;
@@ -38,8 +50,8 @@ td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out) {
         mmap(NULL, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw != MAP_FAILED) {
         size_t lead = (TD_HEAP_ALIGN - (uintptr_t)raw % TD_HEAP_ALIGN) % TD_HEAP_ALIGN;
-        int flags = MAP_FIXED | MAP_NORESERVE |
-                    (between_processes ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
+        int flags =
+            MAP_FIXED | MAP_NORESERVE | (fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
         base = mmap(raw + lead, size, PROT_READ | PROT_WRITE, flags, fd, 0);
         int error = errno;
         if (base == MAP_FAILED) {
@@ -54,16 +66,24 @@ td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out) {
         }
         errno = error;
     }
-    int error = errno;
-    if (fd >= 0) {
-        close(fd); /* the mapping keeps it */
-    }
     if (base == MAP_FAILED) {
-        return td_fail(TD_ENOMEM, "map a heap of %zu bytes: %s", bytes, strerror(error));
+        return td_fail(TD_ENOMEM, "map a heap of %zu bytes: %s", bytes, strerror(errno));
     }
     madvise(base, size, MADV_HUGEPAGE); /* advice: without it the heap is slower, not wrong */
     *out = (td_heap){base, size};
     return TD_OK;
+}
+
+td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out) {
+    int fd = -1;
+    if (between_processes) {
+        TD_TRY(td_heap_file(bytes, &fd));
+    }
+    td_status status = td_heap_map(fd, bytes, out);
+    if (fd >= 0) {
+        close(fd); /* the mapping keeps it */
+    }
+    return status;
 }
 
 void td_heap_destroy(td_heap *heap) {

@@ -20,6 +20,11 @@ typedef struct td_heap {
 
 /* bytes is rounded up to TD_HEAP_ALIGN. TD_ENOMEM names the size. */
 td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out);
+
+/* The same in two steps, for processes that do not descend from each other: one makes the file, all
+ * map it. The caller closes fd. */
+td_status td_heap_file(size_t bytes, int *fd);
+td_status td_heap_map(int fd, size_t bytes, td_heap *out);
 void td_heap_destroy(td_heap *heap);
 
 #endif

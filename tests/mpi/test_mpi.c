@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Ranks that mpirun starts, with every MPI library that this build has a module for: the bits of
+ * thread and process ranks, and what becomes of a rank that errs, stops or dies. Without MPI there
+ * is nothing to test, and the tests say so.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "threads/mpi_ranks.h"
+#include "trials.h"
+
+enum { OUTPUT = 16384 };
+
+static const char *const libraries[] = {"openmpi", "mpich"};
+enum { LIBRARIES = 2 };
+
+static bool is_here(const char *library) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/tandem_mpi_%s.so", TD_BUILD_DIRECTORY, library);
+    bool module = access(path, R_OK) == 0;
+    snprintf(path, sizeof path, "command -v mpirun.%s >/dev/null 2>&1", library);
+    return module && system(path) == 0;
+}
+
+/* Runs a command under mpirun and returns its exit code; ranks may outnumber CPUs, and mpirun may
+ * be asked by root. */
+static int start(const char *library, int ranks, const char *command, char *output) {
+    char line[1024];
+    bool open = strcmp(library, "openmpi") == 0;
+    snprintf(line, sizeof line,
+             "env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout -k 5 400 "
+             "mpirun.%s %s -n %d %s 2>&1",
+             library, open ? "--oversubscribe --bind-to none" : "-bind-to none", ranks, command);
+    FILE *pipe = popen(line, "r");
+    cr_assert_not_null(pipe);
+    size_t used = 0;
+    for (size_t n; (n = fread(output + used, 1, OUTPUT - 1 - used, pipe)) > 0;) {
+        used += n;
+    }
+    output[used] = '\0';
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+typedef struct setting {
+    int library, ranks, workers;
+} setting;
+
+static void skip_without(const setting *s) {
+    if (!is_here(libraries[s->library])) {
+        cr_skip_test("no MPI: %s", libraries[s->library]);
+    }
+}
+
+/* MPICH's ranks on shared CPUs take minutes: its polls are long. */
+ParameterizedTestParameters(mpi, the_bits_of_other_ranks) {
+    static setting settings[] = {{0, 2, 1}, {0, 2, 2}, {0, 3, 1}, {0, 4, 1}, {1, 2, 1}};
+    return cr_make_param_array(setting, settings, sizeof settings / sizeof settings[0]);
+}
+
+ParameterizedTest(setting *s, mpi, the_bits_of_other_ranks, .timeout = 900) {
+    char output[OUTPUT], command[512], threads[TD_SHA256_HEX], processes[TD_SHA256_HEX];
+    skip_without(s);
+    td_layout layout = td_trial_layout(TD_RANK_THREAD, s->ranks, s->workers);
+    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, threads), TD_OK, "%s", td_error());
+    layout.kind = TD_RANK_PROCESS;
+    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, processes), TD_OK, "%s", td_error());
+    cr_expect_str_eq(threads, processes);
+    snprintf(command, sizeof command, "%s rows %d", TD_MPI_RUNNER, s->workers);
+    int code = start(libraries[s->library], s->ranks, command, output);
+    cr_assert_eq(code, 0, "%s: %s", libraries[s->library], output);
+    const char *at = strstr(output, "sha256 ");
+    cr_assert_not_null(at, "%s", output);
+    cr_expect_eq(strncmp(at + 7, threads, TD_SHA256_HEX - 1), 0, "%s: %s, threads: %s",
+                 libraries[s->library], at, threads);
+}
+
+/* Processes of the runner that are still there, whoever started them. */
+static int left_behind(void) {
+    int n = 0;
+    DIR *proc = opendir("/proc");
+    cr_assert_not_null(proc);
+    for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
+        char path[300], target[512];
+        snprintf(path, sizeof path, "/proc/%s/exe", entry->d_name);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        n += strcmp(target, TD_MPI_RUNNER) == 0;
+    }
+    closedir(proc);
+    return n;
+}
+
+static void expect_end(const setting *s, const char *what, int code, const char *says) {
+    char output[OUTPUT], command[512];
+    snprintf(command, sizeof command, "%s %s", TD_MPI_RUNNER, what);
+    int found = start(libraries[s->library], s->ranks, command, output);
+    cr_expect(code > 0 ? found == code : found != 0 && found != 124, "%s: exit %d: %s", what, found,
+              output);
+    cr_expect_not_null(strstr(output, says), "%s: \"%s\" is not in: %s", what, says, output);
+}
+
+ParameterizedTestParameters(mpi, a_rank_that_errs_stops_or_dies) {
+    static setting settings[] = {{0, 3, 1}, {1, 3, 1}};
+    return cr_make_param_array(setting, settings, LIBRARIES);
+}
+
+ParameterizedTest(setting *s, mpi, a_rank_that_errs_stops_or_dies, .timeout = 900) {
+    skip_without(s);
+    expect_end(s, "differ", 3, "ring of 2048 f32 sum");
+    expect_end(s, "differ", 3, "ring of 4096 f32 sum");
+    expect_end(s, "stop", 3, "rank 1 made no progress in allreduce/ring within 1.5 s");
+    expect_end(s, "kill", 0, s->library == 0 ? "rank 1" : "signal 9");
+    cr_expect_eq(left_behind(), 0);
+}
+
+/* Without mpirun, and with a module that is none. */
+Test(mpi, what_is_missing_is_said) {
+    unsetenv("OMPI_COMM_WORLD_RANK");
+    unsetenv("PMI_RANK");
+    unsetenv("PMIX_RANK");
+    td_layout layout = td_trial_layout(TD_RANK_MPI, 2, 1);
+    char sha256[TD_SHA256_HEX];
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_ESKIP);
+    cr_expect_not_null(strstr(td_error(), "mpirun -n P"), "%s", td_error());
+    setenv("OMPI_COMM_WORLD_RANK", "0", 1);
+    setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+    setenv("TANDEM_MPI", "/nowhere/module.so", 1);
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_ESKIP);
+    cr_expect_not_null(strstr(td_error(), "/nowhere/module.so: No such file"), "%s", td_error());
+    setenv("TANDEM_MPI", "/proc/self/exe", 1);
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_ESKIP);
+    cr_expect_not_null(strstr(td_error(), "cannot be loaded"), "%s", td_error());
+    /* A layout that each of the ranks would run for itself. */
+    layout.kind = TD_RANK_PROCESS;
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "p2xT:mpi"), "%s", td_error());
+}

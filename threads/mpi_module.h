@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a module of an MPI library offers. mpi_module.c is compiled once for each library and loaded
+ * when ranks of kind mpi are asked for, so that Tandem itself needs none (mpi_ranks.h).
+ * Functions return 0 or the library's error code; all are called by one thread.
+ */
+#ifndef TD_THREADS_MPI_MODULE_H
+#define TD_THREADS_MPI_MODULE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TD_MPI_MODULE_VERSION = 1, TD_MPI_LISTS = 2 };
+
+typedef struct td_mpi_module {
+    int version;
+    int (*start)(int *rank, int *ranks, char *library, size_t library_bytes);
+    int (*finish)(void);
+    void (*abandon)(int code); /* ends all ranks, does not return */
+    /* Post a message on a list, and look whether all of a list are done, which empties it. Those of
+     * one sender, receiver and tag arrive in the order in which they were posted; a receive may
+     * have room for more than comes. */
+    int (*send)(int list, const void *data, int64_t bytes, int to, int tag);
+    int (*receive)(int list, void *data, int64_t bytes, int from, int tag);
+    int (*test)(int list, int *done);
+    int (*late)(int list); /* the peer of one that is not done, -1: there is none */
+    void (*drop)(void);    /* forgets all that is not done */
+    int (*arrived)(int from, int tag, int *yes); /* something to receive; from -1: of anybody */
+    void (*explain)(int error, char *text, size_t text_bytes);
+} td_mpi_module;
+
+extern const td_mpi_module td_mpi_module_table;
+
+#endif

@@ -3,6 +3,7 @@
 
 #include "base/progress.h"
 #include "threads/layout_foreign.h"
+#include "threads/mpi_ranks.h"
 
 td_status td_run_layout_parse(const char *text, td_layout *out) {
     td_topology *topology;
@@ -11,6 +12,10 @@ td_status td_run_layout_parse(const char *text, td_layout *out) {
     int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;
     td_topology_destroy(topology);
     TD_TRY(status);
+    if (out->kind == TD_RANK_MPI && out->ranks > 1) {
+        out->over = true; /* a rank may see the CPUs it was bound to, and no others */
+        return td_mpi_start();
+    }
     if (workers > pus && !out->over) {
         td_note(NULL, "%d workers share %d CPUs here; the answer is the same, the speed is not",
                 workers, pus);

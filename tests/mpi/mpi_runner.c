@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One rank of a test under mpirun.
- *   mpirun -n P mpi_runner rows WORKERS | differ | stop | kill
+ *   mpirun -n P mpi_runner rows WORKERS | differ MARK | stop MARK | kill MARK
  * rows: all rows, judged, and their hash; the others: a rank that calls something else, that stops
- * or that dies. Exit codes are Tandem's.
+ * or that dies; MARK is for who looks for them. Exit codes are Tandem's.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -5,13 +5,14 @@
 #   make build | list | report OUT=out/<timestamp> | test-full | clean
 #   make peers                 torch and open_clip into build/peers, for the scripts of tools/peers only, and MPI libraries
 #                              into build/peers/mpi, for tandem bench --mpi; make peers-mpi: those alone
+#   make peers-data            TensorFlow, tfrecord and crc32c into build/peers/data, for tools/peers/data_peer.py
 SUITE ?= quick
 JOBS ?= $(shell nproc)
 DATA ?= out/data/openclipart
 RELEASE = build/release
 TANDEM = $(RELEASE)/tandem
 
-.PHONY: help build bench test test-full list report peers peers-mpi clean
+.PHONY: help build bench test test-full list report peers peers-mpi peers-data clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -55,6 +56,9 @@ peers: peers-mpi
 peers-mpi:
 	@tools/packages.sh mpi
 	@tools/peers/mpi.sh
+
+peers-data:
+	@tools/peers/setup.sh data
 
 clean:
 	rm -rf build

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The data path on one worker: checksums, checked records, image decoding with resizing, captions.
+ * The data path: checksums (by one worker or shared out), checked records read and written, image
+ * decoding with resizing, captions.
  */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +16,18 @@
 #include "data/image.h"
 #include "data/pairs.h"
 #include "data/resize.h"
-#include "data/tfrecord.h"
+#include "data/record_file.h"
 #include "data/tokenizer.h"
+#include "threads/team.h"
 
 /* Record files of about 64 MB: larger than every cache, small enough for a short run. */
-enum { RECORDS_BYTES = 64000000, IMAGE_SIDE = 256, FIT_SIDE = 224, CAPTIONS = 256 };
+enum {
+    PACKED_BYTES = 8000000,
+    RECORDS_BYTES = 64000000,
+    IMAGE_SIDE = 256,
+    FIT_SIDE = 224,
+    CAPTIONS = 256
+};
 enum { CONTEXT = 77, SEED = 1 };
 
 typedef struct data_state {
@@ -27,7 +36,8 @@ typedef struct data_state {
     size_t size;
     td_crc32c_fn *crc;
     size_t piece;
-    uint32_t sum;
+    td_compression compression;
+    _Atomic uint32_t sum;
     char path[128]; /* records; "" when there is no file */
     void *encoded;  /* image */
     size_t encoded_size;
@@ -47,6 +57,7 @@ typedef struct data_row {
     td_status (*verify)(td_bench *bench, data_state *s);
     td_status (*step)(data_state *s);
     void (*cost)(const data_state *s, td_cost *out);
+    void (*region)(void *state, td_worker *worker); /* instead of step: by every worker */
 } data_row;
 
 static td_status random_bytes(data_state *s, size_t size) {
@@ -116,11 +127,49 @@ static td_status step_crc(data_state *s) {
     return TD_OK;
 }
 
+/* The same buffer cut in pieces, whose checksums the workers of a team share out. */
+static td_status setup_shared_crc(data_state *s, int64_t bytes) {
+    s->piece = 1 << 20;
+    return random_bytes(s, (size_t)bytes);
+}
+
+static void sum_share(void *state, td_worker *worker) {
+    data_state *s = state;
+    int64_t first, last;
+    uint32_t sum = 0;
+    td_worker_share(worker, (int64_t)(s->size / s->piece), &first, &last);
+    for (int64_t i = first; i < last; i++) {
+        sum += td_crc32c(s->bytes + (size_t)i * s->piece, s->piece);
+    }
+    atomic_fetch_add_explicit(&s->sum, sum, memory_order_relaxed);
+}
+
+static td_status verify_shared_crc(td_bench *bench, data_state *s) {
+    snprintf(bench->outcome->method, sizeof bench->outcome->method, "sum equal to portable's");
+    uint32_t wanted = 0;
+    for (size_t at = 0; at < s->size; at += s->piece) {
+        wanted += td_crc32c__portable(s->bytes + at, s->piece);
+    }
+    atomic_store_explicit(&s->sum, 0, memory_order_relaxed);
+    td_team_run(bench->team, sum_share, s);
+    uint32_t found = atomic_load_explicit(&s->sum, memory_order_relaxed);
+    return found == wanted ? TD_OK : td_fail(TD_ECHECK, "sum %08x, not %08x", found, wanted);
+}
+
 /* ---- records ---- */
 
-static td_status write_records(const data_state *s) {
+/* What is written goes to memory where that is possible: committing a file waits for the disk. What
+ * is read is a cached file of a disk, as training reads it. */
+static void make_path(data_state *s, bool in_memory) {
+    const char *directory =
+        in_memory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR");
+    snprintf(s->path, sizeof s->path, "%.80s/tandem-records-%ld.tfrecord",
+             directory ? directory : "/tmp", (long)getpid());
+}
+
+static td_status write_records(data_state *s) {
     td_tfrecord_writer writer;
-    TD_TRY(td_tfrecord_create(s->path, &writer));
+    TD_TRY(td_tfrecord_create_compressed(s->path, s->compression, &writer));
     for (size_t at = 0; at < s->size; at += s->piece) {
         td_status status = td_tfrecord_append(&writer, s->bytes + at, s->piece);
         if (status != TD_OK) {
@@ -133,22 +182,39 @@ static td_status write_records(const data_state *s) {
 
 static td_status setup_records(data_state *s, int64_t piece) {
     s->piece = (size_t)piece;
+    make_path(s, false);
     TD_TRY(random_bytes(s, (size_t)(RECORDS_BYTES / piece * piece)));
-    const char *directory = getenv("TMPDIR");
-    snprintf(s->path, sizeof s->path, "%.80s/tandem-records-%ld.tfrecord",
-             directory ? directory : "/tmp", (long)getpid());
+    return write_records(s);
+}
+
+static td_status setup_written(data_state *s, int64_t piece) {
+    s->piece = (size_t)piece;
+    make_path(s, true);
+    TD_TRY(random_bytes(s, (size_t)(RECORDS_BYTES / piece * piece)));
+    return write_records(s);
+}
+
+/* Compressed files: 8 MB of bytes with 4 bits of news each. */
+static td_status setup_packed(data_state *s, int64_t compression) {
+    s->compression = (td_compression)compression;
+    s->piece = 300;
+    make_path(s, true);
+    TD_TRY(random_bytes(s, PACKED_BYTES / s->piece * s->piece));
+    for (size_t i = 0; i < s->size; i++) {
+        s->bytes[i] = (uint8_t)('a' + s->bytes[i] % 16);
+    }
     return write_records(s);
 }
 
 static td_status read_records(data_state *s, bool compare) {
-    td_tfrecord_reader *reader;
+    td_record_file *file;
     TD_TRY(
-        td_tfrecord_open(s->path, &(td_tfrecord_options){.policy = TD_TFRECORD_STRICT}, &reader));
+        td_record_file_open(s->path, &(td_tfrecord_options){.policy = TD_TFRECORD_STRICT}, &file));
     td_tfrecord record;
     bool end = false;
     td_status status = TD_OK;
     size_t at = 0;
-    while ((status = td_tfrecord_next(reader, &record, &end)) == TD_OK && !end) {
+    while ((status = td_record_file_next(file, &record, &end)) == TD_OK && !end) {
         if (record.size != s->piece || at >= s->size ||
             (compare && memcmp(record.data, s->bytes + at, s->piece) != 0)) {
             status = td_fail(TD_ECHECK, "record %lld differs from what was written",
@@ -157,7 +223,7 @@ static td_status read_records(data_state *s, bool compare) {
         }
         at += s->piece;
     }
-    td_tfrecord_close(reader);
+    td_record_file_close(file);
     return status == TD_OK && at != s->size
                ? td_fail(TD_ECHECK, "%zu bytes of records, expected %zu", at, s->size)
                : status;
@@ -361,10 +427,24 @@ static void cost_captions(const data_state *s, td_cost *out) {
 
 /* clang-format off */
 #define ROW(id, argument, set) \
-    {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set}
+    {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set, NULL}
+#define WRITE(id, argument, set) \
+    {id, argument, true, setup_##set, verify_records, write_records, cost_crc, NULL}
+#define SHARED(id, argument, set, region) \
+    {id, argument, true, setup_##set, verify_##set, NULL, cost_crc, region}
 static const data_row rows[] = {
     ROW("data/tfrecord_read/checked/100KB", 100000, records),
     ROW("data/tfrecord_read/checked/300B",     300, records),
+    WRITE("data/tfrecord_write/none/100KB",  100000, written),
+    WRITE("data/tfrecord_write/none/300B",      300, written),
+    WRITE("data/tfrecord_write/gzip/300B",     TD_COMPRESSION_GZIP, packed),
+    WRITE("data/tfrecord_write/zstd/300B",     TD_COMPRESSION_ZSTD, packed),
+    {"data/tfrecord_read/gzip/300B", TD_COMPRESSION_GZIP, true, setup_packed, verify_records,
+     step_records, cost_records, NULL},
+    {"data/tfrecord_read/zstd/300B", TD_COMPRESSION_ZSTD, true, setup_packed, verify_records,
+     step_records, cost_records, NULL},
+    SHARED("data/crc32c_shared/1MiB/256MiB",  256 << 20, shared_crc, sum_share),
+    SHARED("data/crc32c_shared/1MiB/16MiB",    16 << 20, shared_crc, sum_share),
     ROW("data/image/png_decode_resize/256-224",  0, image),
     ROW("data/image/jpeg_decode_resize/256-224", 1, image),
     ROW("data/image/resize/640x480-224x224",     0, resize),
@@ -373,9 +453,11 @@ static const data_row rows[] = {
     ROW("data/tokenize/builtin/captions",        0, captions),
 };
 #undef ROW
+#undef WRITE
+#undef SHARED
 /* clang-format on */
 
-static const data_row crc_row = {"", 0, true, setup_crc, verify_crc, step_crc, cost_crc};
+static const data_row crc_row = {"", 0, true, setup_crc, verify_crc, step_crc, cost_crc, NULL};
 
 /* param[0] is the row, or -1: a checksum, whose row and size param[1] tells. */
 static const data_row *row_of(const td_bench *bench) {
@@ -402,9 +484,9 @@ static td_status list_data(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_one_worker(const td_case *subject, const td_layout *layout) {
-    (void)subject;
-    return layout->ranks == 1 && layout->workers == 1;
+static bool fits_data(const td_case *subject, const td_layout *layout) {
+    bool shared = subject->param[0] >= 0 && rows[subject->param[0]].region != NULL;
+    return layout->ranks == 1 && (shared || layout->workers == 1);
 }
 
 static td_status setup_data(td_bench *bench) {
@@ -419,7 +501,12 @@ static td_status verify_data(td_bench *bench) {
 }
 
 static td_status step_data(td_bench *bench) {
-    return row_of(bench)->step(bench->state);
+    const data_row *row = row_of(bench);
+    if (row->region != NULL) {
+        td_team_run(bench->team, row->region, bench->state);
+        return TD_OK;
+    }
+    return row->step(bench->state);
 }
 
 static void cost_data(const td_bench *bench, td_cost *out) {
@@ -445,7 +532,7 @@ static void teardown_data(td_bench *bench) {
 const td_workload td_workload_data = {
     .name = "data",
     .list = list_data,
-    .fits = fits_one_worker,
+    .fits = fits_data,
     .setup = setup_data,
     .verify = verify_data,
     .step = step_data,

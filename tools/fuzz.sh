@@ -7,7 +7,7 @@
 set -u
 seconds=${1:-30}
 [ $# -gt 0 ] && shift
-names=${*:-columns example image records sequence stream}
+names=${*:-columns example image records sequence stream table}
 
 command -v clang >/dev/null 2>&1 || {
     echo "tandem: the fuzzers need clang; run: sudo apt-get install --no-install-recommends clang" >&2

@@ -4,10 +4,12 @@
 
 usage: tools/fuzz_seeds.py DIRECTORY
 """
+import io
 import json
 import pathlib
 import struct
 import sys
+import tarfile
 import zlib
 
 WORDS = ["", "GZIP", "ZLIB", "ZSTD", "SNAPPY"]
@@ -21,9 +23,25 @@ def png():
             chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
+def tar(layout, name):
+    """A sample of an image, a caption as JSON and a label, under a name that may need a header of its own."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=layout) as file:
+        for ending, data in ((".png", png()), (".json", b'{"caption": "two pixels"}'), (".cls", b"1")):
+            member = tarfile.TarInfo(name + ending)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
 def seeds(cases):
     """(fuzzer, bytes) of every case that has bytes or columns."""
     yield "image", png()
+    for layout in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        yield "table", b"\0" + tar(layout, "a/1" if layout == tarfile.USTAR_FORMAT else "n" * 150)
+    yield "table", b"\1path\tcaption\none.png\ta picture\tart\r\n"
+    yield "table", b"\2tandem-index 1\nbytes 0\nmtime_ns 0\ncrc32c 00000000\nrecords 0\nend 00000000\n"
+    yield "table", b"\x030 16\n16 20\n"
     for case in cases:
         given, config = case["input"], case["config"]
         for text in given.get("serialized", []):
@@ -35,6 +53,7 @@ def seeds(cases):
                 word = config.get("compression", "")
                 first = WORDS.index(word) if word in WORDS else 0
                 yield "stream", bytes([first]) + bytes.fromhex(text)
+                yield "stream", bytes([0x40 | first]) + bytes.fromhex(text)
                 yield "records", bytes.fromhex(text)
         if "columns" in config:
             yield "columns", json.dumps(config["columns"]).encode()

@@ -6,13 +6,14 @@
 #   make peers                 torch and open_clip into build/peers, for the scripts of tools/peers only, and MPI libraries
 #                              into build/peers/mpi, for tandem bench --mpi; make peers-mpi: those alone
 #   make peers-data            TensorFlow, tfrecord and crc32c into build/peers/data, for tools/peers/data_peer.py
+#   make mpi MPICC=.../mpicc   the module by which ranks run under that MPI (docs/at-scale.md)
 SUITE ?= quick
 JOBS ?= $(shell nproc)
 DATA ?= out/data/openclipart
 RELEASE = build/release
 TANDEM = $(RELEASE)/tandem
 
-.PHONY: help build bench test test-full list report peers peers-mpi peers-data clean
+.PHONY: help build bench test test-full list report peers peers-mpi peers-data mpi clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -59,6 +60,13 @@ peers-mpi:
 
 peers-data:
 	@tools/peers/setup.sh data
+
+# Tandem's module for an MPI library that is not Debian's: TANDEM_MPI=<the file> chooses it.
+MPICC ?= mpicc
+mpi:
+	@mkdir -p $(RELEASE)
+	@$(MPICC) -O2 -fPIC -shared -I. threads/mpi_module.c -o $(RELEASE)/tandem_mpi_own.so
+	@echo "$(CURDIR)/$(RELEASE)/tandem_mpi_own.so"
 
 clean:
 	rm -rf build

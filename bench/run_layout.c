@@ -4,9 +4,11 @@
 #include "base/progress.h"
 #include "threads/layout_foreign.h"
 #include "threads/mpi_ranks.h"
+#include "threads/wait.h"
 
 td_status td_run_layout_parse(const char *text, td_layout *out) {
     td_topology *topology;
+    TD_TRY(td_wait_calibrate());
     TD_TRY(td_topology_create_here(&topology));
     td_status status = td_layout_read(text, topology, out);
     int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;

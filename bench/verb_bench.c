@@ -724,6 +724,7 @@ static td_status prepare(run *r, const char *glob) {
     }
     TD_TRY(start_mpi(options->layouts));
     TD_TRY(td_topology_create_here(&r->topology));
+    TD_TRY(td_wait_calibrate());
     bool full = options->suite && strcmp(options->suite, "full") == 0;
     int64_t min_time_ms = options->min_time_ms ? options->min_time_ms : full ? 1000 : 150;
     /* A directory of shards that is not there yet is no reason to fail a default run. */

@@ -80,6 +80,7 @@ static td_status list_regions(const td_workload *self, td_case_list *list) {
         for (int i = 0; i < n; i++) {
             if (peers[i].open_join) {
                 add(list, self, "open", "bound", scene, peers[i].name, PEERS + 2 * i);
+                add(list, self, "open", "shipped", scene, peers[i].name, PEERS + 2 * i + 1);
             }
         }
     }

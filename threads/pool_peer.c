@@ -6,10 +6,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "threads/tbb_shim.h"
+
 static const td_pool_peer peers[] = {
-    {"libgomp", "libgomp.so.1", false},
-    {"libomp", "libomp.so.5", false},
-    {"pthreadpool", "libpthreadpool.so.0", true},
+    {"libgomp", "libgomp.so.1", TD_POOL_OPENMP, false},
+    {"libomp", "libomp.so.5", TD_POOL_OPENMP, false},
+    {"pthreadpool", "libpthreadpool.so.0", TD_POOL_PTHREADPOOL, true},
+    {"onetbb", TD_TBB_SHIM, TD_POOL_TBB, true},
 };
 
 const td_pool_peer *td_pool_peers(int *count) {
@@ -30,6 +33,7 @@ static struct {
     pool_create_fn *create;
     pool_run_fn *run;
     void *pool;
+    td_pool_tbb_fn *tbb;
 } loaded;
 
 /* ISO C has no conversion from an object pointer to a function pointer; POSIX says this is one. */
@@ -44,11 +48,20 @@ td_status td_pool_peer_load(const td_pool_peer *peer) {
     if (library == NULL) {
         return td_fail(TD_ESKIP, "%s is not installed: %s", peer->name, dlerror());
     }
-    bool found = peer->open_join
-                     ? find(library, "pthreadpool_create", &loaded.create) &&
-                           find(library, "pthreadpool_parallelize_1d", &loaded.run)
-                     : find(library, "GOMP_parallel", &loaded.parallel) &&
-                           find(library, "omp_get_thread_num", &loaded.thread_num);
+    bool found = false;
+    switch (peer->kind) {
+    case TD_POOL_OPENMP:
+        found = find(library, "GOMP_parallel", &loaded.parallel) &&
+                find(library, "omp_get_thread_num", &loaded.thread_num);
+        break;
+    case TD_POOL_PTHREADPOOL:
+        found = find(library, "pthreadpool_create", &loaded.create) &&
+                find(library, "pthreadpool_parallelize_1d", &loaded.run);
+        break;
+    case TD_POOL_TBB:
+        found = find(library, "td_pool_tbb", &loaded.tbb);
+        break;
+    }
     return found ? TD_OK : td_fail(TD_ESKIP, "%s lacks a function", peer->library);
 }
 
@@ -69,7 +82,11 @@ static void pool_body(void *arg, size_t part) {
 
 void td_pool_peer_run(const td_pool_peer *peer, int workers, td_pool_body_fn *body, void *arg) {
     call c = {body, arg};
-    if (!peer->open_join) {
+    if (peer->kind == TD_POOL_TBB) {
+        loaded.tbb(workers, body, arg);
+        return;
+    }
+    if (peer->kind == TD_POOL_OPENMP) {
         loaded.parallel(gomp_body, &c, (unsigned)workers, 0);
         return;
     }

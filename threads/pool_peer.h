@@ -14,10 +14,11 @@ typedef void td_pool_body_fn(void *arg, int part);
 
 typedef struct td_pool_peer {
     const char *name, *library;
+    enum { TD_POOL_OPENMP, TD_POOL_PTHREADPOOL, TD_POOL_TBB } kind;
     bool open_join; /* a worker that comes late may be left out */
 } td_pool_peer;
 
-/* libgomp, libomp, pthreadpool */
+/* libgomp, libomp, pthreadpool, oneTBB (through tbb_shim.cc, where its headers were installed) */
 const td_pool_peer *td_pool_peers(int *count);
 
 /* Loads the library; TD_ESKIP when it is not installed. Once a process and peer. */

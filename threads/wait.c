@@ -13,9 +13,30 @@
 
 /* Spinning as long as parking would cost is at most twice the optimum, whatever the length of the
  * wait. Sleeping and being woken on another CPU takes 45 to 70 us in a virtual machine (the wake-up
- * is an interrupt that leaves the guest) and 5 to 10 us on bare hardware: 100 us favours the
- * former, where the loss would be larger. */
-enum { SPIN_ALONE_NS = 100000, SPIN_SHARED_NS = 1000 };
+ * is an interrupt that leaves the guest) and 5 to 10 us on bare hardware. Until it is measured,
+ * 100 us favours the former, where the loss would be larger; measured values beyond the limits are
+ * those of a disturbed moment. */
+enum { SPIN_UNMEASURED_NS = 100000, SPIN_LEAST_NS = 5000, SPIN_MOST_NS = 200000 };
+enum { SPIN_SHARED_NS = 1000 };
+
+static td_wait_costs calibrated = {.spin_ns = SPIN_UNMEASURED_NS};
+
+td_status td_wait_calibrate(void) {
+    if (!calibrated.measured) {
+        td_wait_costs costs;
+        TD_TRY(td_wait_measure(&costs));
+        int64_t spin = costs.wake_call_ns + costs.wake_ns;
+        costs.spin_ns = spin < SPIN_LEAST_NS  ? SPIN_LEAST_NS
+                        : spin > SPIN_MOST_NS ? SPIN_MOST_NS
+                                              : spin;
+        calibrated = costs;
+    }
+    return TD_OK;
+}
+
+td_wait_costs td_wait_calibrated(void) {
+    return calibrated;
+}
 
 /* When own threads outnumber the CPUs, the one waited for is on this run queue and four yields
  * reach it: measured, 6 us per region against 64 us for sleeping at once. When they do not, whoever
@@ -26,7 +47,8 @@ enum { YIELDS_ALONE = 0, YIELDS_SHARED = 8 };
 td_wait_rule td_wait_rule_make(bool shares_cpus, bool between_processes) {
     double ticks_per_ns = td_tsc_hz() * 1e-9;
     return (td_wait_rule){
-        .spin_ticks = (uint64_t)(ticks_per_ns * (shares_cpus ? SPIN_SHARED_NS : SPIN_ALONE_NS)),
+        .spin_ticks =
+            (uint64_t)(ticks_per_ns * (double)(shares_cpus ? SPIN_SHARED_NS : calibrated.spin_ns)),
         .yields = shares_cpus ? YIELDS_SHARED : YIELDS_ALONE,
         .between_processes = between_processes,
         .ticks_per_us = ticks_per_ns * 1e3,

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
 /* Zero to start. May lie in memory that processes share. Values wrap around: only differences below
  * 2^31 count. */
 typedef struct td_event {
@@ -26,6 +28,24 @@ typedef struct td_wait_rule {
     bool between_processes;
     double ticks_per_us;
 } td_wait_rule;
+
+/* What sleeping costs, in ns, as the median of some wake-ups: the call that wakes, and the time
+ * from it until the sleeper runs on another CPU (on this one where there is no other); a yield that
+ * finds nobody; and how long waiting threads spin because of it. */
+typedef struct td_wait_costs {
+    bool measured;
+    int64_t wake_call_ns, wake_ns, yield_ns, spin_ns;
+} td_wait_costs;
+
+/* Measures with a helper thread, in about 4 ms. The affinity of the caller is as before. */
+td_status td_wait_measure(td_wait_costs *out);
+
+/* Measures once in the life of a program and its children: rules made later spin as long as
+ * sleeping costs here. A program that does not call it has a rule for machines nobody measured. */
+td_status td_wait_calibrate(void);
+
+/* What rules are made by; not `measured` before td_wait_calibrate. */
+td_wait_costs td_wait_calibrated(void);
 
 /* shares_cpus: the thread waited for may need the waiter's CPU, so spinning beyond a microsecond
  * only delays it. */

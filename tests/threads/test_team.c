@@ -405,3 +405,26 @@ Test(numa, first_touch_is_visible_to_the_kernel) {
         td_arena_destroy(&arena);
     }
 }
+
+/* What is measured is a cost, spinning is bounded by it, and nothing is left behind. */
+Test(team, waits_are_calibrated) {
+    td_cpu_mask before, after;
+    td_wait_costs costs = td_wait_calibrated();
+    cr_assert_not(costs.measured);
+    cr_assert_eq(costs.spin_ns, 100000);
+    td_bind_get(&before);
+    cr_assert_eq(td_wait_calibrate(), TD_OK, "%s", td_error());
+    costs = td_wait_calibrated();
+    cr_assert(costs.measured && costs.wake_call_ns > 0 && costs.wake_ns > 0 && costs.yield_ns > 0);
+    int64_t sum = costs.wake_call_ns + costs.wake_ns;
+    int64_t expected = sum < 5000 ? 5000 : sum > 200000 ? 200000 : sum;
+    cr_assert_eq(costs.spin_ns, expected);
+    td_wait_rule rule = td_wait_rule_make(false, false);
+    cr_assert_float_eq((double)rule.spin_ticks / rule.ticks_per_us, (double)expected * 1e-3, 1);
+    rule = td_wait_rule_make(true, false);
+    cr_assert_float_eq((double)rule.spin_ticks / rule.ticks_per_us, 1, 0.1);
+    td_bind_get(&after);
+    cr_assert_eq(memcmp(&before, &after, sizeof before), 0, "the affinity was changed");
+    cr_assert_eq(td_wait_calibrate(), TD_OK);
+    cr_assert_eq(td_wait_calibrated().wake_ns, costs.wake_ns, "it was measured twice");
+}

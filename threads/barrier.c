@@ -38,14 +38,15 @@ bool td_meeting_arrive(td_meeting *meeting, int id, int count) {
     for (int level = 0; count > 1; level++) {
         int group = id / FAN_IN;
         int size = count - group * FAN_IN < FAN_IN ? count - group * FAN_IN : FAN_IN;
-        td_meeting_counter *place = &meeting->level[level][group];
+        _Atomic int *arrived =
+            count == 2 ? &meeting->line.arrived : &meeting->level[level][group].arrived;
         /* acq_rel: releases this thread's writes to the last one of the group, which acquires them
          * all. */
-        if (atomic_fetch_add_explicit(&place->arrived, 1, memory_order_acq_rel) != size - 1) {
+        if (atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel) != size - 1) {
             return false;
         }
         /* Reset before `passed` advances; nobody arrives here again before that. */
-        atomic_store_explicit(&place->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(arrived, 0, memory_order_relaxed);
         id = group;
         count = groups_at(count, 0);
     }
@@ -72,17 +73,17 @@ struct td_barrier {
 
 static void pass_or_wait(td_barrier *b, bool last, uint32_t phase) {
     if (last) {
-        td_event_advance(&b->meeting.passed, &b->rule);
+        td_event_advance(&b->meeting.line.passed, &b->rule);
     } else {
-        td_event_wait(&b->meeting.passed, phase, &b->rule, 0, NULL);
+        td_event_wait(&b->meeting.line.passed, phase, &b->rule, 0, NULL);
     }
 }
 
 static void central_wait(td_barrier *b, int id) {
     uint32_t phase = ++b->seats[id].phase;
     /* acq_rel and the reset: as in td_meeting_arrive. */
-    bool last = atomic_fetch_add_explicit(&b->central.arrived, 1, memory_order_acq_rel) ==
-                b->count - 1;
+    bool last =
+        atomic_fetch_add_explicit(&b->central.arrived, 1, memory_order_acq_rel) == b->count - 1;
     if (last) {
         atomic_store_explicit(&b->central.arrived, 0, memory_order_relaxed);
     }

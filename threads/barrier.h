@@ -20,9 +20,20 @@ typedef struct td_meeting_counter {
     _Alignas(128) _Atomic int arrived;
 } td_meeting_counter;
 
-/* A place where all arrive, again and again. The last to arrive advances `passed`. */
+/* A place where all arrive, again and again. The last to arrive advances `passed`. Two are counted
+ * in the line of `passed`, which the second then has already; more would take it from those who
+ * wait on it. */
+typedef union td_meeting_line {
+    td_event passed;
+    struct {
+        uint64_t of_passed; /* its value and sleepers */
+        _Atomic int arrived;
+    };
+} td_meeting_line;
+_Static_assert(sizeof(td_meeting_line) == sizeof(td_event), "the count fits beside its event");
+
 typedef struct td_meeting {
-    _Alignas(128) td_event passed;
+    _Alignas(128) td_meeting_line line;
     td_meeting_counter *level[TD_MEETING_LEVELS];
 } td_meeting;
 

@@ -19,16 +19,16 @@ static uint64_t ticks_between(uint64_t from, uint64_t to) {
 }
 
 /* The wait between this worker's end of its last region and the end of that region itself. */
-static uint64_t tail_ticks(const td_team *team, const td_member *self) {
-    return self->regions == 0 ? 0 : ticks_between(self->end_tsc, team->closed_tsc);
+static uint64_t tail_ticks(uint64_t closed_tsc, const td_member *self) {
+    return self->regions == 0 ? 0 : ticks_between(self->end_tsc, closed_tsc);
 }
 
 static void run_region(td_team *team, td_member *self) {
-    uint64_t begin = td_tsc(), tail = tail_ticks(team, self);
-    uint64_t late = ticks_between(team->open_tsc, begin);
+    uint64_t begin = td_tsc(), tail = tail_ticks(team->door.closed_before, self);
+    uint64_t late = ticks_between(team->door.open_tsc, begin);
     const td_team *outer = td_team_inside;
     td_team_inside = team;
-    team->fn(team->arg, &self->worker);
+    team->door.fn(team->door.arg, &self->worker);
     td_team_inside = outer;
     self->cpu = sched_getcpu();
     self->regions++;
@@ -64,21 +64,21 @@ static void *worker_main(void *arg) {
     td_team *team = self->worker.team;
     set_up_member(self);
     if (td_meeting_arrive(&team->join, self->worker.id, team->count)) {
-        td_event_advance(&team->join.passed, &team->rule);
+        td_event_advance(&team->join.line.passed, &team->rule);
     }
     for (uint32_t seen = 0;;) {
         /* Counted apart and added inside the region, where the caller does not read them. */
         td_wait_counts waits = {0};
-        td_event_wait(&team->start, seen + 1, &team->rule, 0, &waits);
+        td_event_wait(&team->door.start, seen + 1, &team->rule, 0, &waits);
         /* acquire pairs with the release in td_team_publish: the region is what it says. Perhaps a
          * later one than was waited for: regions of tiles do not wait for late workers. */
-        uint64_t state = atomic_load_explicit(&team->state, memory_order_acquire);
+        uint64_t state = atomic_load_explicit(&team->door.state, memory_order_acquire);
         seen = (uint32_t)(state >> 32);
         if (!(state & TD_TEAM_ALL)) {
             td_team_join_tiles(team, self, state);
             continue;
         }
-        if (team->fn == NULL) {
+        if (team->door.fn == NULL) {
             return NULL;
         }
         self->waits.parks += waits.parks;
@@ -86,7 +86,7 @@ static void *worker_main(void *arg) {
         self->waits.foreign += waits.foreign;
         run_region(team, self);
         if (td_meeting_arrive(&team->join, self->worker.id, team->count)) {
-            td_event_advance(&team->join.passed, &team->rule);
+            td_event_advance(&team->join.line.passed, &team->rule);
         }
     }
 }
@@ -94,17 +94,17 @@ static void *worker_main(void *arg) {
 /* Worker 0's side of the join: the caller alone waits there. */
 static void join_region(td_team *team) {
     td_member *self = &team->members[0];
-    uint32_t target = atomic_load_explicit(&team->join.passed.value, memory_order_relaxed) + 1;
+    uint32_t target = atomic_load_explicit(&team->join.line.passed.value, memory_order_relaxed) + 1;
     if (td_meeting_arrive(&team->join, 0, team->count)) {
-        td_event_advance(&team->join.passed, &team->rule);
+        td_event_advance(&team->join.line.passed, &team->rule);
     } else {
-        td_event_wait(&team->join.passed, target, &team->rule, 0, &self->waits);
+        td_event_wait(&team->join.line.passed, target, &team->rule, 0, &self->waits);
     }
 }
 
 /* Ends workers 1 to created, whatever they have set up, and gives everything back. */
 static void end_team(td_team *team, int created) {
-    team->fn = NULL;
+    team->door.fn = NULL;
     if (team->forks == td_team_forks()) { /* else the threads are not in this process */
         td_team_publish(team, TD_TEAM_ALL, true);
         for (int i = 1; i <= created; i++) {
@@ -249,9 +249,10 @@ const char *td_team_note(const td_team *team) {
 void td_team_run(td_team *team, td_region_fn *fn, void *arg) {
     TD_ASSERT(fn != NULL && !team->running);
     team->running = true;
-    team->fn = fn;
-    team->arg = arg;
-    team->open_tsc = td_tsc();
+    team->door.fn = fn;
+    team->door.arg = arg;
+    team->door.closed_before = team->closed_tsc;
+    team->door.open_tsc = td_tsc();
     if (team->count > 1) {
         TD_ASSERT(team->forks == td_team_forks());
         td_team_publish(team, TD_TEAM_ALL, true);
@@ -269,13 +270,14 @@ void td_team_barrier(td_worker *worker) {
     td_team *team = worker->team;
     td_member *self = &team->members[worker->id];
     self->barriers++;
-    uint32_t target = atomic_load_explicit(&team->barrier.passed.value, memory_order_relaxed) + 1;
+    uint32_t target =
+        atomic_load_explicit(&team->barrier.line.passed.value, memory_order_relaxed) + 1;
     if (td_meeting_arrive(&team->barrier, worker->id, team->count)) {
-        td_event_advance(&team->barrier.passed, &team->rule);
+        td_event_advance(&team->barrier.line.passed, &team->rule);
         return;
     }
     uint64_t begin = td_tsc();
-    td_event_wait(&team->barrier.passed, target, &team->rule, 0, &self->waits);
+    td_event_wait(&team->barrier.line.passed, target, &team->rule, 0, &self->waits);
     self->wait_ticks += ticks_between(begin, td_tsc());
 }
 
@@ -284,7 +286,7 @@ void td_team_stats(td_team *team, td_worker_stats *out, bool reset) {
     double ns_per_tick = 1e9 / team->tsc_hz;
     for (int i = 0; i < team->count; i++) {
         td_member *self = &team->members[i];
-        uint64_t tail = tail_ticks(team, self);
+        uint64_t tail = tail_ticks(team->closed_tsc, self);
         out[i] = (td_worker_stats){
             .regions = self->regions,
             .barriers = self->barriers,

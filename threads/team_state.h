@@ -43,18 +43,30 @@ typedef struct td_member {
     pthread_t thread;
 } td_member;
 
+/* All that a worker needs to enter a region, in the one line it waits on: every further line is
+ * another trip between the cores, and there are two in a whole region. Published before `start`
+ * advances, read by workers after; all have left before the next one is published. */
+typedef union td_door {
+    td_event start;
+    struct {
+        uint64_t of_start; /* its value and sleepers */
+        /* generation << 32 | flags | workers that joined; see team_tiles.c. */
+        _Atomic uint64_t state;
+        td_region_fn *fn;
+        void *arg;
+        uint64_t open_tsc;      /* when this region was published */
+        uint64_t closed_before; /* when the one before it ended */
+    };
+} td_door;
+_Static_assert(sizeof(td_door) == sizeof(td_event), "the description fits beside its event");
+
 struct td_team {
-    /* Published before `start` advances, read by workers after; all have left before the next one
-     * is published. */
-    _Alignas(128) td_region_fn *fn;
-    void *arg;
-    td_tiles tiles;
-    /* generation << 32 | flags | workers that joined; see team_tiles.c. */
-    _Alignas(128) _Atomic uint64_t state;
-    uint64_t open_tsc, closed_tsc;
+    _Alignas(128) td_door door;
+    _Alignas(128) td_tiles tiles;
+    uint64_t closed_tsc; /* when the last region ended */
     bool running;
 
-    td_event start, left;
+    td_event left;
     td_meeting join, barrier;
 
     int count;
@@ -69,7 +81,7 @@ struct td_team {
 };
 
 /* Flags of td_team.state. */
-#define TD_TEAM_ALL (UINT64_C(1) << 31)    /* every worker must run this region */
+#define TD_TEAM_ALL    (UINT64_C(1) << 31) /* every worker must run this region */
 #define TD_TEAM_CLOSED (UINT64_C(1) << 30) /* nobody may join any more */
 #define TD_TEAM_JOINED (TD_TEAM_CLOSED - 1)
 

@@ -66,12 +66,12 @@ void td_worker_tiles(td_worker *worker, int64_t tiles, int64_t grain, td_share_f
 }
 
 void td_team_publish(td_team *team, uint64_t flags, bool wake) {
-    uint32_t next = atomic_load_explicit(&team->start.value, memory_order_relaxed) + 1;
-    atomic_store_explicit(&team->state, (uint64_t)next << 32 | flags, memory_order_release);
+    uint32_t next = atomic_load_explicit(&team->door.start.value, memory_order_relaxed) + 1;
+    atomic_store_explicit(&team->door.state, (uint64_t)next << 32 | flags, memory_order_release);
     if (wake) {
-        td_event_advance(&team->start, &team->rule);
+        td_event_advance(&team->door.start, &team->rule);
     } else {
-        td_event_advance_quietly(&team->start);
+        td_event_advance_quietly(&team->door.start);
     }
 }
 
@@ -104,7 +104,7 @@ void td_team_join_tiles(td_team *team, td_member *self, uint64_t state) {
         }
         /* acq_rel: the description is read after this, and was written before the state that it
          * replaces. */
-    } while (!atomic_compare_exchange_weak_explicit(&team->state, &state, state + 1,
+    } while (!atomic_compare_exchange_weak_explicit(&team->door.state, &state, state + 1,
                                                     memory_order_acq_rel, memory_order_acquire));
     self->joined++;
     run_tiles(team, self);
@@ -123,7 +123,7 @@ static double measure_wake(td_team *team) {
     double least = 0;
     for (int round = 0; round < ROUNDS; round++) {
         int64_t limit = td_now_ns() + 2000000;
-        while ((int)atomic_load_explicit(&team->start.parked, memory_order_relaxed) <
+        while ((int)atomic_load_explicit(&team->door.start.parked, memory_order_relaxed) <
                    team->count - 1 &&
                td_now_ns() < limit) {
             sched_yield();
@@ -152,14 +152,13 @@ static td_status first_failure(td_team *team) {
     const td_member *lowest = NULL;
     for (int i = 0; i < team->count; i++) {
         td_member *self = &team->members[i];
-        if (self->failed_tile >= 0 &&
-            (lowest == NULL || self->failed_tile < lowest->failed_tile)) {
+        if (self->failed_tile >= 0 && (lowest == NULL || self->failed_tile < lowest->failed_tile)) {
             lowest = self;
         }
     }
     return lowest == NULL ? TD_OK
-                          : td_fail(lowest->status, "tile %lld: %s",
-                                    (long long)lowest->failed_tile, lowest->message);
+                          : td_fail(lowest->status, "tile %lld: %s", (long long)lowest->failed_tile,
+                                    lowest->message);
 }
 
 /* In the calling thread alone: a nested call, a forked copy, or a team of one. */
@@ -184,8 +183,8 @@ static void learn(td_site *site, int64_t tiles, int64_t busy_ns) {
     site->runs++;
 }
 
-td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chunk,
-                        td_tile_fn *fn, void *arg) {
+td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chunk, td_tile_fn *fn,
+                        void *arg) {
     TD_ASSERT(tiles >= 0 && chunk > 0);
     if (team->count == 1 || tiles <= chunk || td_team_inside == team ||
         team->forks != td_team_forks()) {
@@ -209,7 +208,7 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
     }
     /* acq_rel: whoever joins after this sees it closed. */
     uint64_t state =
-        atomic_fetch_or_explicit(&team->state, TD_TEAM_CLOSED, memory_order_acq_rel);
+        atomic_fetch_or_explicit(&team->door.state, TD_TEAM_CLOSED, memory_order_acq_rel);
     uint32_t joined = (uint32_t)(state & TD_TEAM_JOINED);
     if (joined > 0) {
         td_event_wait(&team->left, left + joined, &team->rule, 0, &self->waits);

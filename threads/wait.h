@@ -47,8 +47,7 @@ td_status td_wait_calibrate(void);
 /* What rules are made by; not `measured` before td_wait_calibrate. */
 td_wait_costs td_wait_calibrated(void);
 
-/* shares_cpus: the thread waited for may need the waiter's CPU, so spinning beyond a microsecond
- * only delays it. */
+/* shares_cpus: the thread waited for may need the waiter's CPU, so spinning only delays it. */
 td_wait_rule td_wait_rule_make(bool shares_cpus, bool between_processes);
 
 typedef struct td_wait_counts {

@@ -41,9 +41,10 @@ td_wait_costs td_wait_calibrated(void) {
 /* When own threads outnumber the CPUs, the one waited for is on this run queue and a few yields
  * reach it: a region of 4 workers on 2 CPUs takes 2.4 us so, and 64 us with sleeping at once.
  * Spinning only delays the first yield: 1 us of it made 4.0 us of the 2.4. Sixteen yields pass the
- * run queue of eight workers on two CPUs; with eight they slept too often (5.1 us against 4.3). When
- * own threads do not outnumber the CPUs, whoever else is on this CPU is a stranger: yielding hands
- * it a whole slice (0.47 of the fair share was left), sleeping earns credit for the wake-up (0.80).
+ * run queue of eight workers on two CPUs; with eight they slept too often (5.1 us against 4.3).
+ * When own threads do not outnumber the CPUs, whoever else is on this CPU is a stranger: yielding
+ * hands it a whole slice (0.47 of the fair share was left), sleeping earns credit for the wake-up
+ * (0.80).
  */
 enum { YIELDS_ALONE = 0, YIELDS_SHARED = 16 };
 

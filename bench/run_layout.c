@@ -11,9 +11,10 @@ td_status td_run_layout_parse(const char *text, td_layout *out) {
     TD_TRY(td_wait_calibrate());
     TD_TRY(td_topology_create_here(&topology));
     td_status status = td_layout_read(text, topology, out);
-    int pus = td_topology_get_info(topology)->pus, workers = out->ranks * out->workers;
+    int pus = td_topology_get_info(topology)->pus;
     td_topology_destroy(topology);
     TD_TRY(status);
+    int workers = out->ranks * out->workers;
     if (out->kind == TD_RANK_MPI && out->ranks > 1) {
         out->over = true; /* a rank may see the CPUs it was bound to, and no others */
         return td_mpi_start();

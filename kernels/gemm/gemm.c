@@ -7,6 +7,7 @@
 #include "kernels/gemm/gemm_loops.h"
 #include "kernels/gemm/gemm_micro.h"
 #include "kernels/gemm/gemm_pack.h"
+#include "kernels/gemm/gemm_short.h"
 #include "kernels/kernel.h"
 
 static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *to) {
@@ -171,7 +172,7 @@ void TD_FN(gemm_f32)(const td_gemm_f32_args *args, int64_t first, int64_t last, 
     }
     gemm_block block = block_of(args, args, td_gemm_f32_cut_of(args, GEMM_DEPTH), scratch);
     block.in_place = td_gemm_is_in_place(args);
-    run_tiles(&block, first, last);
+    run_tiles(&block, td_gemm_is_short(args) ? short_strip : run_strip, first, last);
 }
 
 void TD_FN(gemm_pack_f32)(const td_gemm_pack_f32_args *args, int64_t first, int64_t last,

@@ -279,11 +279,23 @@ static gemm_block block_of(const td_gemm_f32_args *args, const td_gemm_f32_args 
                         .plain = gemm_is_plain(args)};
 }
 
-/* Tiles [first, last). */
-static void run_tiles(gemm_block *block, int64_t first, int64_t last) {
-    const td_gemm_f32_args *args = block->args;
+/* Rows [row, stop) of the strip from block->col to strip_end; more: another strip follows. */
+typedef void gemm_strip_fn(gemm_block *block, int64_t row, int64_t stop, int64_t strip_end,
+                           bool more);
+
+static void run_strip(gemm_block *block, int64_t row, int64_t stop, int64_t strip_end, bool more) {
     const int64_t step = block->cut.cols;
-    td_gemm_grid grid = td_gemm_grid_of(args);
+    for (; block->col < strip_end; block->col += step) {
+        const int64_t left = strip_end - block->col;
+        block->cols = left < step ? left : step;
+        run_cut(block, row, stop - row, left > step || more ? block->col + block->cols : -1);
+    }
+}
+
+/* Tiles [first, last). */
+static void run_tiles(gemm_block *block, gemm_strip_fn *strip_fn, int64_t first, int64_t last) {
+    const td_gemm_f32_args *args = block->args;
+    const td_gemm_grid grid = td_gemm_grid_of(args);
     while (first < last) {
         int64_t strip = first / grid.rows, tile = first % grid.rows;
         int64_t end = last < (strip + 1) * grid.rows ? last - strip * grid.rows : grid.rows;
@@ -292,11 +304,8 @@ static void run_tiles(gemm_block *block, int64_t first, int64_t last) {
         int64_t strip_end = (strip + 1) * grid.strip_cols;
         strip_end = strip_end < args->n ? strip_end : args->n;
         first = strip * grid.rows + end;
-        for (block->col = strip * grid.strip_cols; block->col < strip_end; block->col += step) {
-            const int64_t left = strip_end - block->col, next = block->col + step;
-            block->cols = left < step ? left : step;
-            run_cut(block, row, stop - row, left > step ? next : first < last ? strip_end : -1);
-        }
+        block->col = strip * grid.strip_cols;
+        strip_fn(block, row, stop, strip_end, first < last);
     }
 }
 

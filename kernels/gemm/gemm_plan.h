@@ -94,6 +94,17 @@ static inline td_gemm_f32_args td_gemm_turned(const td_gemm_f32_args *args) {
                               .k_starts = args->k_starts};
 }
 
+/* Weight gradients over so few rows, in whole trees of blocks, that a tile keeps all partials in
+ * registers. */
+enum { TD_GEMM_SHORT_K = 64, TD_GEMM_SHORT_BLOCKS = 8 };
+
+static inline bool td_gemm_is_short(const td_gemm_f32_args *args) {
+    const int64_t blocks = args->k_blocks;
+    return args->a_trans && !args->b_trans && args->packed == NULL && args->k > 0 &&
+           args->k <= TD_GEMM_SHORT_K && args->n % TD_GEMM_PANEL == 0 &&
+           (blocks == 2 || blocks == 4 || blocks == TD_GEMM_SHORT_BLOCKS);
+}
+
 typedef struct td_gemm_grid {
     int64_t rows, strips, strip_cols; /* tiles in a strip, strips, columns of all but the last */
 } td_gemm_grid;

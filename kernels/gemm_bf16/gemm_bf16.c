@@ -131,6 +131,6 @@ void TD_FN(gemm_bf16)(const td_gemm_bf16_args *args, int64_t first, int64_t last
     }
     gemm_block block = block_of(args, &plan, td_gemm_cut_of(&plan, GEMM_DEPTH),
                                 starts + args->k_blocks + 1);
-    run_tiles(&block, first, last);
+    run_tiles(&block, run_strip, first, last);
     _mm_setcsr(mxcsr);
 }

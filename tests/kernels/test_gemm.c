@@ -482,13 +482,14 @@ ParameterizedTestParameters(gemm, epilogues) {
 }
 
 ParameterizedTest(int *with, gemm, epilogues) {
-    static const shape some[] = {{29, 47, 33}, {15, 64, 400}, {65, 17, 20}, {3, 401, 9}};
+    static const shape some[] = {
+        {29, 47, 33}, {15, 64, 400}, {65, 17, 20}, {3, 401, 9}, {70, 48, 21}};
     const td_kernel *rows[MAX_ROWS];
     int n_rows = gemm_rows(rows);
     for (int act = TD_ACT_NONE; act <= TD_ACT_GELU_QUICK; act++) {
-        for (int i = 0; i < 4; i++) {
-            int form = (act + i) % 3;
-            int64_t blocks = i == 1 ? 3 : 1;
+        for (int i = 0; i < 5; i++) {
+            int form = i == 4 ? 2 : (act + i) % 3; /* the last: a tree of short blocks */
+            int64_t blocks = i == 1 ? 3 : i == 4 ? 8 : 1;
             bool accumulate = i == 3 && !(*with & WITH_ACT_GRAD_C);
             problem p = problem_make(some[i].m, some[i].n, some[i].k, form, blocks, accumulate,
                                      *with, (td_act)act, i % 2);

@@ -627,9 +627,12 @@ static void cost_coll(const td_bench *bench, td_cost *out) {
         *out = (td_cost){.value = TD_VALUE_TIME};
         return;
     }
+    /* In place, the block of pairs that a rank has for itself is not touched. */
+    bool stays = operation->blocks == TD_BLOCKS_PAIRS && !s->how.apart;
+    double touched = stays ? (ranks - 1) * bytes : ranks * bytes;
     *out = (td_cost){.value = TD_VALUE_BUS,
                      .bytes = bytes,
-                     .working_set = ranks * bytes * (s->how.apart ? 2 : 1),
+                     .working_set = touched * (s->how.apart ? 2 : 1),
                      .bus_factor = operation->busbw_factor(ranks),
                      .roof_bytes = operation->least_traffic(ranks) * bytes};
     td_outcome_number(bench->outcome, "message_bytes", bytes);

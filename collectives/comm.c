@@ -153,6 +153,12 @@ static td_status check_call(const td_comm *comm, const td_collective *row, const
     }
     if (call->counts != NULL) {
         TD_TRY(check_counts(row, p, call));
+        if (row->direct != NULL && row->id == TD_COLL_alltoall && call->in == call->out) {
+            return td_fail(TD_EUSAGE,
+                           "%s/%s swaps even blocks in place; expected counted ones "
+                           "out of place",
+                           row->operation, row->algorithm);
+        }
     }
     return check_buffers(comm, row, call);
 }

@@ -178,7 +178,9 @@ static void choose(trial *t, const td_collective *row, int64_t count, int varian
     }
     bool in_place = variant % 2 == 1;
     t->call.out = (in_place ? t->in_area : t->out_area) + GUARD;
-    bool counted = variant % 4 == 1 && operation->blocks != TD_BLOCKS_WHOLE &&
+    /* Counted blocks in place, or, of the row that refuses that, out of place. */
+    bool apart = row->id == TD_COLL_alltoall && row->direct != NULL;
+    bool counted = variant % 4 == (apart ? 2 : 1) && operation->blocks != TD_BLOCKS_WHOLE &&
                    strcmp(row->algorithm, "bruck") != 0;
     if (counted) {
         count_blocks(t, count);

@@ -311,8 +311,13 @@ td_status td_comm_end(td_comm_turn *turn) {
     return tell(turn->comm);
 }
 
+#ifdef __SANITIZE_THREAD__
+void (*td_comm_delay)(void);
+#endif
+
 void td_comm_signal(const td_comm_turn *turn, int round) {
     td_comm *comm = turn->comm;
+    TD_COMM_DELAY();
     td_event_raise(&comm->shared->done[turn->worker->id], comm->base + 2 + (uint32_t)round,
                    td_rank_wait_rule(comm->rank));
 }
@@ -408,6 +413,7 @@ td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target) {
 td_status td_comm_await(td_comm_turn *turn, int peer, int round) {
     td_comm *comm = turn->comm;
     td_status status = TD_OK;
+    TD_COMM_DELAY();
     if ((turn->met >> peer & 1) == 0) {
         turn->met |= UINT64_C(1) << peer;
         status = await_value(turn, peer, comm->base + 1);

@@ -90,6 +90,15 @@ td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *r
 td_status td_comm_announce(td_comm *comm, td_worker *worker, const td_collective *row,
                            const td_call *call, td_comm_turn *out);
 
+/* Under the thread sanitizer a test may delay workers wherever they wait or signal, so that orders
+ * come up that a quiet machine does not show. NULL: no delay. */
+#ifdef __SANITIZE_THREAD__
+extern void (*td_comm_delay)(void);
+#define TD_COMM_DELAY() (td_comm_delay != NULL ? td_comm_delay() : (void)0)
+#else
+#define TD_COMM_DELAY() ((void)0)
+#endif
+
 /* Waits until worker `worker->id` of the peer has signalled the round (TD_ROUND_ENTERED or later).
  * On failure the caller goes on to td_comm_end. */
 td_status td_comm_await(td_comm_turn *turn, int peer, int round);

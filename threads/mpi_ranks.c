@@ -170,7 +170,7 @@ td_status td_mpi_start(void) {
         return td_fail(TD_ESKIP, "ranks of kind mpi are started by mpirun or srun: mpirun -n P "
                                  "tandem ..., with a layout pPxT:mpi");
     }
-    const td_mpi_module *module;
+    const td_mpi_module *module = NULL;
     TD_TRY(load(launchers[which].module, &module));
     td_bind_get(&world.cpus);
     if ((error = module->start(&rank, &ranks, world.library, sizeof world.library)) != 0) {

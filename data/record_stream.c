@@ -77,7 +77,9 @@ static bool make_room(td_record_stream *stream, size_t step) {
     if (stream->end + step <= stream->capacity) {
         return true;
     }
-    memmove(stream->buffer, stream->buffer + stream->at, stream->end - stream->at);
+    if (stream->at > 0) {
+        memmove(stream->buffer, stream->buffer + stream->at, stream->end - stream->at);
+    }
     stream->end -= stream->at;
     stream->at = 0;
     if (stream->end + step > stream->capacity) {

@@ -69,14 +69,15 @@ static gemm_part part_after(const gemm_block *block, const td_gemm_pass *pass) {
                                                     : block->cols};
 }
 
-/* A panel's share of the lines of `rows` rows, `cols` floats of each. */
+/* A panel's share of the lines of `rows` rows, `cols` floats of each; not all of them where rows of
+ * C are so few that they would come in bursts, for which tiles wait. */
 static gemm_stream share_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
                             const float *at, int64_t rows, int64_t cols, int64_t ld) {
     const int64_t first = rows * panel / block->panels_m;
     const int64_t last = rows * (panel + 1) / block->panels_m;
-    const int64_t lines = (last - first) * (cols / TD_LANES + 1);
     const int64_t chunks = block->panels_n * td_gemm_ceil_div(pass->count, GEMM_CHUNK);
-    return lines_of(at + first * ld, last - first, cols, ld, td_gemm_ceil_div(lines, chunks));
+    const int64_t lines = td_gemm_ceil_div((last - first) * (cols / TD_LANES + 1), chunks);
+    return lines_of(at + first * ld, last - first, cols, ld, lines < 2 ? lines : 2);
 }
 
 /* Packed B: panels of 16 columns, a part of the k of each. */

@@ -76,8 +76,9 @@ static inline bool td_gemm_is_in_place(const td_gemm_f32_args *args) {
 
 static inline bool td_gemm_is_turned(const td_gemm_f32_args *args) {
     const int64_t lanes = (args->m + TD_GEMM_PANEL - 1) / TD_GEMM_PANEL * TD_GEMM_PANEL;
-    return args->packed == NULL && args->m <= TD_GEMM_IN_PLACE_ROWS && 4 * args->m >= 3 * lanes &&
-           !args->a_trans && args->b_trans && !args->accumulate;
+    return args->packed == NULL && args->m <= TD_GEMM_IN_PLACE_ROWS &&
+           lanes - args->m <= TD_GEMM_PANEL / 2 && !args->a_trans && args->b_trans &&
+           !args->accumulate;
 }
 
 /* The sums of C turned, which are the same chains: no epilogue. */

@@ -167,10 +167,9 @@ td_status td_verb_data_append(int argc, char **argv) {
     static const td_verb_help verb = {
         "tandem data append FILE FROM...",
         "Adds the records of the files FROM (directories and patterns too, compressed or not, - "
-        "for "
-        "standard input) to an uncompressed TFRecord file: all of them or none. Until the end FILE "
-        "stays as it was, and it is not touched when it ends in a torn record or when a record to "
-        "add is damaged. Its index, where there is one, is renewed.",
+        "for standard input) to an uncompressed TFRecord file: all of them or none. Until the end "
+        "FILE stays as it was, and it is not touched when it ends in a torn record or when a "
+        "record to add is damaged. Its index, where there is one, is renewed.",
         "  tandem data append train-00003-of-00004.tfrecord new.tfrecord.gz\n"};
     const char *words[WORDS_MAX];
     size_t n_words;

@@ -165,17 +165,19 @@ static bool special_matches(double exact, float y) {
 
 void td_vmath_compare(const td_vmath_bound *bound, int64_t n, const float *x, const double *exact,
                       const float *y, bool flushed, td_vmath_finding *found) {
-    const double least = bound->normal > 0 ? bound->normal : bound->absolute;
+    /* A result as far below 2^-126 as the bound allows is flushed. */
+    const double least = bound->normal > 0 ? bound->normal * (1 + bound->ulp * 0x1p-23)
+                                           : bound->absolute;
     for (int64_t i = 0; i < n; i++) {
         double size = fabs(exact[i]), error = fabs((double)y[i] - exact[i]), share;
         if (!(error < (double)INFINITY)) { /* NaN, inf, or both */
             share = special_matches(exact[i], y[i]) ? 0 : INFINITY;
+        } else if (flushed && y[i] == 0 && size < least) {
+            share = 0;
         } else if (bound->ulp > 0 && size >= bound->normal) {
             double ulp = error / unit_of(size);
             found->ulp = ulp > found->ulp ? ulp : found->ulp;
             share = ulp / bound->ulp;
-        } else if (flushed && y[i] == 0 && size < least) {
-            share = 0;
         } else {
             found->absolute = error > found->absolute ? error : found->absolute;
             share = error / bound->absolute;

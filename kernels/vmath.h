@@ -69,12 +69,12 @@ TD_SIMD td_v16 td_v16_exp_minus_abs(td_v16 x) {
     return td_v16_exp_below(td_v16_neg(td_v16_abs(x)));
 }
 
-/* exp(-|x + low|), low being what the rounding of x lost: at x = -80 it is worth 60 ULP. A factor
- * near 1 rather than a sum, whose small part would be flushed where e is near 2^-126. */
+/* exp(-|x + low|), low being what the rounding of x lost: at x = -80 it is worth 60 ULP. One FMA
+ * rounds once, and what it adds is not flushed where e is near 2^-126. */
 TD_SIMD td_v16 td_v16_exp_minus_abs_sum(td_v16 x, td_v16 low) {
-    td_v16 e = td_v16_exp_minus_abs(x), one = td_v16_set1(1.0f);
+    td_v16 e = td_v16_exp_minus_abs(x);
     td_m16 negative = td_v16_lt(x, td_v16_zero());
-    return td_v16_mul(e, td_v16_select(negative, td_v16_add(one, low), td_v16_sub(one, low)));
+    return td_v16_fma(e, td_v16_select(negative, low, td_v16_neg(low)), e);
 }
 
 /* sigmoid(x) from e = exp(-|x|): small relative error at either end. */

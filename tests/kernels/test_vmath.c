@@ -16,14 +16,18 @@
 /* Every 1,999th float of all 2^32: prime, so that all exponents and low bits occur. */
 enum { STRIDE = 1999, CHUNK = 4096, NEAR = 64, MAX_ROWS = 8 };
 
-/* Where some function changes its path: 0, clamps, zeros of derivatives, powers of two. */
+/* Where some function changes its path: 0, clamps, zeros of derivatives, powers of two; and where
+ * half of x is the smallest normal float, and where errors of two activations were found largest.
+ */
 static const float breakpoints[] = {
-    0.0f,          0x1p-149f,    0x1p-126f, 0x1p-24f,  0x1p-12f, 0.5f,         0x1.6a09e6p-1f,
-    1.0f,          1.41421f,     2.0f,      0.751791f, 0.7524f,  0.346573590f, 0.693147f,
-    8.0f,          10.0f,        10.5f,     11.0f,     12.0f,    13.2f,        14.4f,
-    16.0f,         17.0f,        51.3f,     61.1f,     62.0f,    64.0f,        80.0f,
-    87.336544751f, 88.72283905f, 89.0f,     103.2789f, 103.972f, 104.0f,       128.0f,
-    1e4f,          1e19f,        0x1p64f,   3e38f,     INFINITY};
+    0.0f,     0x1p-149f,     0x1p-126f,    0x1p-125f,      0x1.0416f2p+1f, 0x1.988acap+1f,
+    0x1p-24f, 0x1p-12f,      0.5f,         0x1.6a09e6p-1f, 1.0f,           1.41421f,
+    2.0f,     0.751791f,     0.7524f,      0.346573590f,   0.693147f,      8.0f,
+    10.0f,    10.5f,         11.0f,        12.0f,          13.2f,          14.4f,
+    16.0f,    17.0f,         51.3f,        61.1f,          62.0f,          64.0f,
+    80.0f,    87.336544751f, 88.72283905f, 89.0f,          103.2789f,      103.972f,
+    104.0f,   128.0f,        1e4f,         1e19f,          0x1p64f,        3e38f,
+    INFINITY};
 enum { BREAKPOINTS = sizeof breakpoints / sizeof breakpoints[0] };
 
 static uint32_t bits_of(float x) {

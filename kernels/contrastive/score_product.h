@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Scores of features: what every way of a contrastive loss computes with the same chains.
+ * Scores of features, as every way of a contrastive loss by tiles computes them.
  */
 #ifndef TD_KERNELS_CONTRASTIVE_SCORE_PRODUCT_H
 #define TD_KERNELS_CONTRASTIVE_SCORE_PRODUCT_H

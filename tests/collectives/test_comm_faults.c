@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "collectives/comm_state.h"
+#include "tests/collectives/trials.h"
 
 enum { COUNT = 50000, RANKS = 3, WORKERS = 2 };
 #define MS INT64_C(1000000)
@@ -24,14 +25,7 @@ static td_group_options options_for(td_rank_kind kind, int ranks, int64_t deadli
     td_group_options options = {.segment_bytes = (size_t)td_comm_bytes(ranks, COUNT, TD_F32) +
                                                  COUNT * sizeof(float),
                                 .deadline_ns = deadline_ns};
-    options.layout = (td_layout){.ranks = ranks,
-                                 .workers = WORKERS,
-                                 .kind = kind,
-                                 .scope = "machine",
-                                 .unit = "pu",
-                                 .order = "close",
-                                 .smt = 1,
-                                 .over = true};
+    options.layout = td_trial_layout(kind, ranks, WORKERS);
     return options;
 }
 

@@ -17,6 +17,7 @@
 #include "data/record_index.h"
 #include "data/shards.h"
 #include "tests/data/faults.h"
+#include "tests/data/indexed_file.h"
 #include "tests/data/pair_files.h"
 
 static char path[64];
@@ -26,15 +27,10 @@ static void set_up(void) {
 }
 
 static void tear_down(void) {
-    char beside[96];
     td_test_fail_read(-1);
     td_test_fail_allocation(-1);
     pair_directory_remove();
-    unlink(path);
-    snprintf(beside, sizeof beside, "%s" TD_INDEX_ENDING, path);
-    unlink(beside);
-    snprintf(beside, sizeof beside, "%s" TD_INDEX_TEXT_ENDING, path);
-    unlink(beside);
+    remove_indexed(path);
 }
 
 TestSuite(faults, .init = set_up, .fini = tear_down);

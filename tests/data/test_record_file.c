@@ -18,6 +18,7 @@
 #include "data/crc32c.h"
 #include "data/record_index.h"
 #include "data/shards.h"
+#include "tests/data/indexed_file.h"
 
 static char path[64];
 
@@ -26,12 +27,7 @@ static void set_up(void) {
 }
 
 static void tear_down(void) {
-    char beside[96];
-    unlink(path);
-    snprintf(beside, sizeof beside, "%s" TD_INDEX_ENDING, path);
-    unlink(beside);
-    snprintf(beside, sizeof beside, "%s" TD_INDEX_TEXT_ENDING, path);
-    unlink(beside);
+    remove_indexed(path);
 }
 
 TestSuite(record_file, .init = set_up, .fini = tear_down);

@@ -13,17 +13,18 @@ static const td_verb_help verb_help = {
     "each: the claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
     "with its reason. With --mutants each claim is also broken on purpose, which must be FAIL.\n"
     "`dump` shows the threads of any process of the user, without stopping it: state, times, what "
-    "each waits for and who holds it. `deadlocks` shows only threads that wait for each other, "
-    "within a process or across several that share locks. `locks` shows every mutex that threads "
-    "wait for, its owner and them. `tree` shows a process, its descendants and the threads of "
-    "each; without PID all processes. `top` shows again and again who used the CPUs since the "
-    "last look, who stood in line for one, and switches; it ends with an interrupt, after --count "
-    "tables, or when a process is gone.\n"
+    "each waits for and who holds it; with --stacks also where it is, for which each thread stands "
+    "still for some 50 us and a system call of it may end with EINTR. `deadlocks` shows only "
+    "threads that wait for each other, within a process or across several that share locks. "
+    "`locks` shows every mutex that threads wait for, its owner and them. `tree` shows a process, "
+    "its descendants and the threads of each; without PID all processes. `top` shows again and "
+    "again who used the CPUs since the last look, who stood in line for one, and switches; it ends "
+    "with an interrupt, after --count tables, or when a process is gone.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
     "usage, 3 nothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
     "  tandem threads run 'identity/*' --mutants\n"
-    "  tandem threads dump 8412\n"};
+    "  tandem threads dump 8412 --stacks\n"};
 
 static const td_option options_table[] = {
     {"mutants", TD_OPTION_FLAG, offsetof(td_threads_options, mutants), 0, 0, NULL, NULL,
@@ -32,6 +33,10 @@ static const td_option options_table[] = {
      "run: one line an experiment"},
     {"json", TD_OPTION_FLAG, offsetof(td_threads_options, json), 0, 0, NULL, NULL,
      "dump, deadlocks, locks, tree: print JSON"},
+    {"stacks", TD_OPTION_FLAG, offsetof(td_threads_options, stacks), 0, 0, NULL, NULL,
+     "dump: stop each thread for a moment and show its stack"},
+    {"depth", TD_OPTION_INT, offsetof(td_threads_options, depth), 1, 256, NULL, "N",
+     "dump: at most N frames of a stack"},
     {"interval-ms", TD_OPTION_INT, offsetof(td_threads_options, interval_ms), 10, 60000, NULL, "N",
      "top: time between two looks"},
     {"count", TD_OPTION_INT, offsetof(td_threads_options, count), 0, 1000000, NULL, "N",
@@ -54,7 +59,7 @@ static const struct {
 enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
 
 td_status td_verb_threads(int argc, char **argv) {
-    td_threads_options options = {.repeat = 1, .interval_ms = 1000};
+    td_threads_options options = {.repeat = 1, .interval_ms = 1000, .depth = 64};
     const char *words[2] = {NULL, NULL};
     size_t n_words = 0;
     int help = 0;

@@ -13,8 +13,8 @@
 #include "base/status.h"
 
 typedef struct td_threads_options {
-    bool mutants, brief, json;
-    int64_t repeat, interval_ms, count;
+    bool mutants, brief, json, stacks;
+    int64_t repeat, interval_ms, count, depth;
 } td_threads_options;
 
 /* word: the second word of the command line, or NULL. */

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "bench/verb_threads.h"
 #include "threads/monitor.h"
+#include "threads/stack.h"
 
 td_status td_threads_parse_pids(const char *word, int *pid, int *count) {
     char copy[512];
@@ -37,7 +38,75 @@ static const char *name_of(const td_thread_list *list, int tid) {
     return "another process";
 }
 
-static void print_thread(const td_thread_list *list, const td_thread_info *t) {
+enum { MOST_FRAMES = 256 };
+
+/* Stacks of the threads of a list, which is ordered by process. */
+typedef struct stack_reader {
+    int depth, pid; /* depth 0: none are wanted */
+    td_stacks *stacks;
+    td_frame frame[MOST_FRAMES];
+    int count; /* 0: there is a reason in `why` */
+    int64_t stopped_ns;
+    char why[256];
+} stack_reader;
+
+/* That one thread's stack cannot be had is part of the answer; that none of a process can is an
+ * error. */
+static td_status read_stack(stack_reader *r, const td_thread_info *t) {
+    r->count = 0;
+    if (r->depth == 0) {
+        return TD_OK;
+    }
+    if (r->pid != t->pid) {
+        td_stacks_close(r->stacks);
+        r->stacks = NULL;
+        TD_TRY(td_stacks_open(t->pid, &r->stacks));
+        r->pid = t->pid;
+    }
+    td_status status =
+        td_stacks_read(r->stacks, t->tid, r->frame, r->depth, &r->count, &r->stopped_ns);
+    if (status != TD_OK) {
+        snprintf(r->why, sizeof r->why, "%s", td_error());
+        bool forbidden = t->tid == t->pid && strstr(r->why, "may not be") != NULL;
+        return forbidden ? status : TD_OK;
+    }
+    return TD_OK;
+}
+
+static void print_frames(const stack_reader *r) {
+    if (r->depth > 0 && r->count == 0) {
+        printf("        (no %s)\n", r->why);
+    }
+    for (int i = 0; i < r->count; i++) {
+        const td_frame *f = &r->frame[i];
+        if (f->function[0] != '\0') {
+            printf("        at %s+0x%llx (%s)\n", f->function, (unsigned long long)f->offset,
+                   f->place);
+        } else {
+            printf("        at 0x%llx%s%s%s\n", (unsigned long long)f->pc, f->place[0] ? " (" : "",
+                   f->place, f->place[0] ? ")" : "");
+        }
+    }
+}
+
+static void add_frames_json(json_t *thread, const stack_reader *r) {
+    json_t *stack = json_array();
+    for (int i = 0; i < r->count; i++) {
+        const td_frame *f = &r->frame[i];
+        json_array_append_new(stack, json_pack("{s:I, s:s, s:I, s:s}", "pc", (json_int_t)f->pc,
+                                               "function", f->function, "offset",
+                                               (json_int_t)f->offset, "place", f->place));
+    }
+    json_object_set_new(thread, "stack", stack);
+    if (r->count > 0) {
+        json_object_set_new(thread, "stopped_ns", json_integer(r->stopped_ns));
+    } else {
+        json_object_set_new(thread, "no_stack", json_string(r->why));
+    }
+}
+
+static void print_thread(const td_thread_list *list, const td_thread_info *t,
+                         const stack_reader *stack) {
     double tick_ms = 1e3 / (double)sysconf(_SC_CLK_TCK);
     printf("\"%s\" tid=%d pid=%d nice=%d policy=%d cpu=%d cpu_time=%.1fms user=%.0fms sys=%.0fms "
            "runq_wait=%.1fms\n",
@@ -59,6 +128,7 @@ static void print_thread(const td_thread_list *list, const td_thread_info *t) {
     } else if (t->lock != 0) {
         printf("        - waiting on <0x%llx>\n", (unsigned long long)t->lock);
     }
+    print_frames(stack);
     printf("\n");
 }
 
@@ -87,19 +157,27 @@ static td_status dump_json(json_t *root, const char *what) {
     return TD_OK;
 }
 
-static td_status print_json(const td_thread_list *list) {
+static td_status print_json(const td_thread_list *list, stack_reader *stack) {
     json_t *threads = json_array();
     for (int i = 0; i < list->count; i++) {
         const td_thread_info *t = &list->at[i];
-        json_array_append_new(
-            threads,
-            json_pack("{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:i, s:I, s:I}", "name",
-                      t->stat.comm, "tid", t->tid, "pid", t->pid, "state",
-                      td_thread_state_name(t->state), "lock", (json_int_t)t->lock, "owner",
-                      t->owner, "deadlock", t->cycle, "cpu_ns", (json_int_t)t->sched.run_ns,
-                      "runq_wait_ns", (json_int_t)t->sched.delay_ns, "cpu", t->stat.cpu, "nice",
-                      t->stat.nice, "voluntary_switches", (json_int_t)t->switches.voluntary,
-                      "involuntary_switches", (json_int_t)t->switches.involuntary));
+        td_status status = read_stack(stack, t);
+        if (status != TD_OK) {
+            json_decref(threads);
+            return status;
+        }
+        json_t *thread = json_pack(
+            "{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:i, s:I, s:I}", "name",
+            t->stat.comm, "tid", t->tid, "pid", t->pid, "state", td_thread_state_name(t->state),
+            "lock", (json_int_t)t->lock, "owner", t->owner, "deadlock", t->cycle, "cpu_ns",
+            (json_int_t)t->sched.run_ns, "runq_wait_ns", (json_int_t)t->sched.delay_ns, "cpu",
+            t->stat.cpu, "nice", t->stat.nice, "voluntary_switches",
+            (json_int_t)t->switches.voluntary, "involuntary_switches",
+            (json_int_t)t->switches.involuntary);
+        if (stack->depth > 0) {
+            add_frames_json(thread, stack);
+        }
+        json_array_append_new(threads, thread);
     }
     return dump_json(json_pack("{s:s, s:o, s:i}", "schema", "tandem.threads/1", "threads", threads,
                                "deadlocks", list->deadlocks),
@@ -165,20 +243,31 @@ static td_status show_locks(const td_threads_options *options, const td_thread_l
     return status;
 }
 
-static td_status show_threads(const td_threads_options *options, const td_thread_list *list) {
-    if (options->json) {
-        return print_json(list);
-    }
+static td_status show_text(const td_thread_list *list, stack_reader *stack) {
     for (int i = 0; i < list->count; i++) {
-        print_thread(list, &list->at[i]);
+        TD_TRY(read_stack(stack, &list->at[i]));
+        print_thread(list, &list->at[i], stack);
     }
     print_deadlocks(list);
     return TD_OK;
 }
 
+static td_status show_threads(const td_threads_options *options, const td_thread_list *list) {
+    stack_reader *stack = td_alloc_zero(sizeof *stack);
+    if (stack == NULL) {
+        return td_fail(TD_ENOMEM, "a stack");
+    }
+    stack->depth = options->stacks ? (int)options->depth : 0;
+    td_status status = options->json ? print_json(list, stack) : show_text(list, stack);
+    td_stacks_close(stack->stacks);
+    td_free(stack);
+    return status;
+}
+
 static td_status show_deadlocks(const td_threads_options *options, const td_thread_list *list) {
+    static stack_reader none;
     if (options->json) {
-        return print_json(list);
+        return print_json(list, &none);
     }
     print_deadlocks(list);
     return TD_OK;

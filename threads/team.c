@@ -12,6 +12,7 @@
 #include "base/cpu.h"
 #include "threads/layout.h"
 #include "threads/numa.h"
+#include "threads/stack.h"
 #include "threads/team_state.h"
 
 static uint64_t ticks_between(uint64_t from, uint64_t to) {
@@ -120,13 +121,14 @@ static void end_team(td_team *team, int created) {
 
 static int start_workers(td_team *team, int *created) {
     /* Signals go to the thread that owns the program, so that a wait in a worker is never cut
-     * short. Faults of the worker itself stay deliverable. */
+     * short. Faults of the worker itself, and what asks for its stack, stay deliverable. */
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGPROF};
     sigset_t blocked, before;
     sigfillset(&blocked);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         sigdelset(&blocked, faults[i]);
     }
+    sigdelset(&blocked, td_stack_signal());
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     int error = 0;
     for (*created = 0; *created < team->count - 1 && error == 0;) {

@@ -9,11 +9,12 @@ set -u
 build="gcc g++ make cmake pkg-config libc6-dev libjansson-dev libssl-dev libhwloc-dev libnuma-dev libisal-dev libspng-dev
  libturbojpeg0-dev libutf8proc-dev libxml2-dev zlib1g-dev libzstd-dev libsnappy-dev libfarmhash-dev libbenchmark-dev libjs-chart.js"
 peers="libopenblas0-pthread libblis4-pthread libdnnl2 libxsmm-dev libomp5-14 libpthreadpool0 libtbb-dev"
+monitor="libdw-dev"
 
 case "${1:-}" in
-build) needed=$build wanted="" ;;
-test) needed="$build libcriterion-dev python3" wanted="chromium clang $peers" ;;
-bench) needed=$build wanted="$peers openclipart-png openclipart-svg" ;;
+build) needed=$build wanted=$monitor ;;
+test) needed="$build libcriterion-dev python3" wanted="chromium clang $peers $monitor" ;;
+bench) needed=$build wanted="$peers $monitor openclipart-png openclipart-svg" ;;
 mpi) needed="" wanted="openmpi-bin libopenmpi-dev mpich libmpich-dev python3-venv" ;;
 *)
     echo "usage: tools/packages.sh build|test|bench|mpi" >&2

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "threads/stack_module.h"
+
+#include <elfutils/libdwfl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+typedef struct process {
+    Dwfl *dwfl;
+    int pid;
+    const td_stack_copy *copy; /* that is walked now */
+} process;
+
+/* From the copy; what it does not hold (a signal handler's other stack, a constant) is read from
+ * the process as it is now. */
+static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *arg) {
+    const process *p = arg;
+    (void)dwfl;
+    const td_stack_copy *copy = p->copy;
+    if (address >= copy->base && copy->bytes >= sizeof *result &&
+        address - copy->base <= copy->bytes - sizeof *result) {
+        memcpy(result, copy->data + (address - copy->base), sizeof *result);
+        return true;
+    }
+    struct iovec to = {result, sizeof *result};
+    struct iovec from = {(void *)(uintptr_t)address, sizeof *result};
+    return process_vm_readv(p->pid, &to, 1, &from, 1, 0) == (ssize_t)sizeof *result;
+}
+
+static pid_t next_thread(Dwfl *dwfl, void *arg, void **thread_arg) {
+    const process *p = arg;
+    (void)dwfl;
+    if (*thread_arg != NULL) {
+        return 0;
+    }
+    *thread_arg = arg;
+    return p->copy->tid;
+}
+
+static bool get_thread(Dwfl *dwfl, pid_t tid, void *arg, void **thread_arg) {
+    const process *p = arg;
+    (void)dwfl;
+    *thread_arg = arg;
+    return tid == p->copy->tid;
+}
+
+static bool set_registers(Dwfl_Thread *thread, void *arg) {
+    const process *p = arg;
+    Dwarf_Word registers[TD_STACK_REGISTERS];
+    for (int i = 0; i < TD_STACK_REGISTERS; i++) {
+        registers[i] = p->copy->registers[i];
+    }
+    return dwfl_thread_state_registers(thread, 0, TD_STACK_REGISTERS, registers);
+}
+
+static const Dwfl_Thread_Callbacks thread_callbacks = {.next_thread = next_thread,
+                                                       .get_thread = get_thread,
+                                                       .memory_read = read_memory,
+                                                       .set_initial_registers = set_registers};
+static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_linux_proc_find_elf,
+                                         .find_debuginfo = dwfl_standard_find_debuginfo};
+
+static void close_process(void *arg) {
+    process *p = arg;
+    if (p->dwfl != NULL) {
+        dwfl_end(p->dwfl);
+    }
+}
+
+static int open_process(void *arg, int pid, char *why, size_t why_bytes) {
+    process *p = arg;
+    p->pid = pid;
+    p->dwfl = dwfl_begin(&callbacks);
+    int error = p->dwfl == NULL ? -1 : dwfl_linux_proc_report(p->dwfl, pid);
+    if (error == 0 && (dwfl_report_end(p->dwfl, NULL, NULL) != 0 ||
+                       !dwfl_attach_state(p->dwfl, NULL, pid, &thread_callbacks, p))) {
+        error = -1;
+    }
+    if (error != 0) {
+        snprintf(why, why_bytes, "%s", error > 0 ? strerror(error) : dwfl_errmsg(-1));
+        return -1;
+    }
+    return 0;
+}
+
+typedef struct walk {
+    td_frame *frames;
+    int most, count;
+} walk;
+
+static void name_frame(Dwfl_Module *module, Dwarf_Addr pc, Dwarf_Addr past, td_frame *frame) {
+    GElf_Off offset;
+    GElf_Sym symbol;
+    const char *function = dwfl_module_addrinfo(module, pc, &offset, &symbol, NULL, NULL, NULL);
+    if (function != NULL) {
+        snprintf(frame->function, sizeof frame->function, "%s", function);
+        frame->offset = offset + past;
+    }
+    Dwfl_Line *line = dwfl_module_getsrc(module, pc);
+    int number = 0;
+    const char *file = line ? dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL) : NULL;
+    if (file != NULL) {
+        snprintf(frame->place, sizeof frame->place, "%s:%d", file, number);
+    } else {
+        const char *name = dwfl_module_info(module, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+        snprintf(frame->place, sizeof frame->place, "%s", name ? name : "");
+    }
+}
+
+static int take_frame(Dwfl_Frame *state, void *arg) {
+    walk *w = arg;
+    Dwarf_Addr pc;
+    bool exact;
+    if (w->count == w->most || !dwfl_frame_pc(state, &pc, &exact)) {
+        return DWARF_CB_ABORT;
+    }
+    td_frame *frame = &w->frames[w->count++];
+    *frame = (td_frame){.pc = pc};
+    /* A return address may lie behind its call's function: look the call up. */
+    Dwarf_Addr past = exact ? 0 : 1;
+    Dwfl_Module *module = dwfl_addrmodule(dwfl_thread_dwfl(dwfl_frame_thread(state)), pc - past);
+    if (module != NULL) {
+        name_frame(module, pc - past, past, frame);
+    }
+    return DWARF_CB_OK;
+}
+
+/* The walk ends with an error where the unwind information does: what was found stands. */
+static int walk_copy(void *arg, const td_stack_copy *copy, td_frame *frames, int most) {
+    process *p = arg;
+    walk w = {.frames = frames, .most = most};
+    p->copy = copy;
+    dwfl_getthread_frames(p->dwfl, copy->tid, take_frame, &w);
+    p->copy = NULL;
+    if (w.count == 0) {
+        frames[w.count++] = (td_frame){.pc = copy->registers[TD_STACK_REGISTERS - 1]};
+    }
+    return w.count;
+}
+
+const td_stack_module td_stack_module_table = {.version = TD_STACK_MODULE_VERSION,
+                                               .process_bytes = sizeof(process),
+                                               .open = open_process,
+                                               .close = close_process,
+                                               .walk = walk_copy};

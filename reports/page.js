@@ -86,7 +86,8 @@
       values[p[0]] = spec.kind === 'stack' ? (values[p[0]] || 0) + p[1] : p[1];
       source[p[0]] = p;
     });
-    var marker = markers[index % markers.length];
+    // Past the last colour they begin again, with other markers.
+    var marker = markers[(index + 3 * Math.floor(index / markers.length)) % markers.length];
     return {
       label: series.label, data: values, source: source, type: categorical ? 'bar' : 'line',
       showLine: spec.kind === 'line' || ceiling, tension: 0,

@@ -282,6 +282,31 @@ void td_section_training(const td_facts *facts, td_section *section) {
 
 /* ---- anatomy ---- */
 
+static double family_ns(const td_fact *fact, const char *family) {
+    double sum = 0;
+    size_t i;
+    json_t *op;
+    json_array_foreach(fact->ops, i, op) {
+        if (strcmp(td_json_text(op, "family", "other"), family) == 0) {
+            sum += td_json_number(op, "ns");
+        }
+    }
+    return sum;
+}
+
+/* Whether a family has a colour of its own: one that is nowhere seen would use up a colour. */
+static bool family_shows(const td_facts *facts, const td_fact *best, const char *family) {
+    static const double LEAST_SHARE = 0.02;
+    for (int i = 0; i < facts->n_rows; i++) {
+        const td_fact *fact = &facts->rows[i];
+        if (is_step(fact) && fact->ok && same_step(fact, best) &&
+            family_ns(fact, family) >= LEAST_SHARE * fact->median_ns) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The steps shown: every layout of the step whose record has the highest FLOP rate. */
 static void anatomy_chart(const td_facts *facts, const td_fact *best, td_section *section) {
     char title[240], label[160];
@@ -297,10 +322,11 @@ static void anatomy_chart(const td_facts *facts, const td_fact *best, td_section
         size_t j;
         json_t *op;
         json_array_foreach(fact->ops, j, op) {
+            const char *family = td_json_text(op, "family", "other");
             double ms = td_json_number(op, "ns") * 1e-6;
             spent += ms;
-            td_bar_add(chart, td_series_find(chart, td_json_text(op, "family", "other"), "other"),
-                       fact->layout, ms, NAN, NAN);
+            family = family_shows(facts, best, family) ? family : "other";
+            td_bar_add(chart, td_series_find(chart, family, "other"), fact->layout, ms, NAN, NAN);
         }
         td_bar_add(chart, td_series_find(chart, "wait", "wait"), fact->layout,
                    fmax(0, fact->median_ns * 1e-6 - spent), NAN, NAN);

@@ -17,9 +17,16 @@ typedef struct plan_bag {
     int64_t rows_capacity, ids_capacity;
 } plan_bag;
 
+/* Memory of a worker. Taking writes to the pool, so two of them must never share a cache line, nor
+ * the pair of lines that are fetched together, wherever the array starts. */
+typedef struct plan_worker {
+    td_pool pool;
+    char apart[128 - sizeof(td_pool)];
+} plan_worker;
+
 struct td_column_plan {
     td_pool setup, batch; /* for ever; of one batch */
-    td_pool *worker;      /* of a slice, by worker */
+    plan_worker *worker;  /* of a slice */
     int n_workers;
     td_example_parser *parser;
     td_parse_feature *features;
@@ -261,7 +268,7 @@ void td_column_plan_destroy(td_column_plan *plan) {
         td_free(plan->bags[b].coefficients);
     }
     for (int w = 0; w < plan->n_workers; w++) {
-        td_pool_destroy(&plan->worker[w]);
+        td_pool_destroy(&plan->worker[w].pool);
     }
     td_free(plan->worker);
     td_free(plan->slices);
@@ -300,7 +307,7 @@ static td_status grow(void *block, int64_t count, size_t bytes) {
 
 static td_status prepare_workers(td_column_plan *plan, int workers) {
     if (workers > plan->n_workers) {
-        td_pool *moved = td_realloc(plan->worker, (size_t)workers * sizeof *moved);
+        plan_worker *moved = td_realloc(plan->worker, (size_t)workers * sizeof *moved);
         if (moved == NULL) {
             return no_memory();
         }
@@ -346,7 +353,6 @@ typedef struct plan_job {
     td_column_plan *plan;
     int64_t n, n_slices, ld;
     float *dense;
-    td_ticket compute, gather;
 } plan_job;
 
 static td_status compute_slice(const plan_job *job, td_column_slice *slice,
@@ -367,13 +373,13 @@ static td_status compute_slice(const plan_job *job, td_column_slice *slice,
     return TD_OK;
 }
 
-static void compute_region(void *arg, td_worker *worker) {
+static void compute_slices(void *arg, int64_t first, int64_t last, td_worker *worker) {
     plan_job *job = arg;
-    td_pool *memory = &job->plan->worker[worker == NULL ? 0 : worker->id];
-    for (int64_t first, last; td_ticket_take(&job->compute, job->n_slices, 1, &first, &last);) {
-        int64_t from = first * TD_PLAN_SLICE, to = from + TD_PLAN_SLICE;
+    td_pool *memory = &job->plan->worker[worker == NULL ? 0 : worker->id].pool;
+    for (int64_t s = first; s < last; s++) {
+        int64_t from = s * TD_PLAN_SLICE, to = from + TD_PLAN_SLICE;
         td_slice_rows rows = {from, to < job->n ? to : job->n, memory, job->dense, job->ld};
-        td_column_slice *slice = &job->plan->slices[first];
+        td_column_slice *slice = &job->plan->slices[s];
         slice->status = compute_slice(job, slice, &rows);
         if (slice->status != TD_OK) {
             slice->class = td_tf_last();
@@ -382,25 +388,39 @@ static void compute_region(void *arg, td_worker *worker) {
     }
 }
 
-/* Task i puts slice i / bags of bag i mod bags where it belongs. */
-static void gather_region(void *arg, td_worker *worker) {
+/* Puts a slice of a bag where it belongs. */
+static void gather_slice(const plan_job *job, int64_t s, int b) {
+    plan_bag *bag = &job->plan->bags[b];
+    const td_slice_bag *part = &job->plan->slices[s].bags[b];
+    int64_t row = s * TD_PLAN_SLICE, end = row + TD_PLAN_SLICE;
+    for (end = end < job->n ? end : job->n; row < end; row++) {
+        bag->offsets[row + 1] += (int32_t)part->start;
+    }
+    if (part->count > 0) {
+        memcpy(bag->ids + part->start, part->ids, (size_t)part->count * sizeof *part->ids);
+        memcpy(bag->coefficients + part->start, part->coefficients,
+               (size_t)part->count * sizeof *part->coefficients);
+    }
+}
+
+static void gather_slices(void *arg, int64_t first, int64_t last, td_worker *worker) {
     plan_job *job = arg;
-    td_column_plan *plan = job->plan;
     (void)worker;
-    int64_t tasks = job->n_slices * plan->n_bags;
-    for (int64_t first, last; td_ticket_take(&job->gather, tasks, 1, &first, &last);) {
-        int64_t s = first / plan->n_bags, row = s * TD_PLAN_SLICE, end = row + TD_PLAN_SLICE;
-        plan_bag *bag = &plan->bags[first % plan->n_bags];
-        const td_slice_bag *part = &plan->slices[s].bags[first % plan->n_bags];
-        for (end = end < job->n ? end : job->n; row < end; row++) {
-            bag->offsets[row + 1] += (int32_t)part->start;
-        }
-        if (part->count > 0) {
-            memcpy(bag->ids + part->start, part->ids, (size_t)part->count * sizeof *part->ids);
-            memcpy(bag->coefficients + part->start, part->coefficients,
-                   (size_t)part->count * sizeof *part->coefficients);
+    for (int64_t s = first; s < last; s++) {
+        for (int b = 0; b < job->plan->n_bags; b++) {
+            gather_slice(job, s, b);
         }
     }
+}
+
+/* A worker's slices are the same from batch to batch, so that rows it wrote are in its caches: with
+ * slices claimed one by one, half of the lines of a batch had to come from the other's. */
+static void compute_region(void *arg, td_worker *worker) {
+    td_worker_tiles(worker, ((plan_job *)arg)->n_slices, 1, compute_slices, arg);
+}
+
+static void gather_region(void *arg, td_worker *worker) {
+    td_worker_tiles(worker, ((plan_job *)arg)->n_slices, 1, gather_slices, arg);
 }
 
 static td_status first_failure(const plan_job *job) {
@@ -439,14 +459,6 @@ static td_status place_bags(const plan_job *job) {
     return TD_OK;
 }
 
-static void run(td_team *team, td_region_fn *region, plan_job *job) {
-    if (team != NULL) {
-        td_team_run(team, region, job);
-    } else {
-        region(job, NULL);
-    }
-}
-
 td_status td_column_plan_apply(td_column_plan *plan, const td_array *values, int64_t n,
                                td_team *team, float *dense, int64_t ld, const td_bags **bags) {
     plan_job job = {.plan = plan,
@@ -460,13 +472,19 @@ td_status td_column_plan_apply(td_column_plan *plan, const td_array *values, int
     TD_TRY(prepare_workers(plan, team == NULL ? 1 : td_team_size(team)));
     TD_TRY(prepare_slices(plan, job.n_slices));
     TD_TRY(prepare_rows(plan, n));
-    td_ticket_reset(&job.compute);
-    td_ticket_reset(&job.gather);
-    run(team, compute_region, &job);
+    if (team != NULL) {
+        td_team_run(team, compute_region, &job);
+    } else {
+        compute_slices(&job, 0, job.n_slices, NULL);
+    }
     TD_TRY(first_failure(&job));
     if (plan->n_bags > 0) {
         TD_TRY(place_bags(&job));
-        run(team, gather_region, &job);
+        if (team != NULL) {
+            td_team_run(team, gather_region, &job);
+        } else {
+            gather_slices(&job, 0, job.n_slices, NULL);
+        }
     }
     if (bags != NULL) {
         *bags = plan->shown;

@@ -180,26 +180,34 @@ typedef struct batch_job {
     td_batch batch;
     int64_t n_slices;
     td_array *out;
-    td_ticket parse, merge;
 } batch_job;
 
-static void parse_region(void *arg, td_worker *worker) {
+static void parse_slices(void *arg, int64_t first, int64_t last, td_worker *worker) {
     batch_job *job = arg;
     (void)worker;
-    for (int64_t first, last; td_ticket_take(&job->parse, job->n_slices, 1, &first, &last);) {
-        td_slice_parse(job->parser, &job->batch, &job->parser->slices[first]);
+    for (int64_t s = first; s < last; s++) {
+        td_slice_parse(job->parser, &job->batch, &job->parser->slices[s]);
     }
 }
 
-/* Task i copies slice i / features of feature i mod features. */
-static void merge_region(void *arg, td_worker *worker) {
+static void merge_slices(void *arg, int64_t first, int64_t last, td_worker *worker) {
     batch_job *job = arg;
     (void)worker;
-    int64_t tasks = job->n_slices * job->parser->count;
-    for (int64_t first, last; td_ticket_take(&job->merge, tasks, 1, &first, &last);) {
-        td_slice_merge(job->parser, &job->parser->slices[first / job->parser->count],
-                       (int)(first % job->parser->count), job->out);
+    for (int64_t s = first; s < last; s++) {
+        for (int feature = 0; feature < job->parser->count; feature++) {
+            td_slice_merge(job->parser, &job->parser->slices[s], feature, job->out);
+        }
     }
+}
+
+/* Slices are a worker's own from batch to batch, and in both regions, so that what it wrote last
+ * is in its caches; others take over only what it is late with. */
+static void parse_region(void *arg, td_worker *worker) {
+    td_worker_tiles(worker, ((batch_job *)arg)->n_slices, 1, parse_slices, arg);
+}
+
+static void merge_region(void *arg, td_worker *worker) {
+    td_worker_tiles(worker, ((batch_job *)arg)->n_slices, 1, merge_slices, arg);
 }
 
 /* Sizes what is not FIXED, and tells every slice where its part starts. */
@@ -231,14 +239,6 @@ static td_status first_failure(const batch_job *job) {
     return TD_OK;
 }
 
-static void run(td_team *team, td_region_fn *region, batch_job *job) {
-    if (team != NULL) {
-        td_team_run(team, region, job);
-    } else {
-        region(job, NULL);
-    }
-}
-
 td_status td_example_parse_batch(td_example_parser *parser, const td_span *records, int64_t n,
                                  const td_span *names, td_team *team, td_pool *pool,
                                  td_array *out) {
@@ -252,11 +252,17 @@ td_status td_example_parse_batch(td_example_parser *parser, const td_span *recor
         parser->slices[s].first = n * s / job.n_slices;
         parser->slices[s].last = n * (s + 1) / job.n_slices;
     }
-    td_ticket_reset(&job.parse);
-    td_ticket_reset(&job.merge);
-    run(team, parse_region, &job);
+    if (team != NULL) {
+        td_team_run(team, parse_region, &job);
+    } else {
+        parse_slices(&job, 0, job.n_slices, NULL);
+    }
     TD_TRY(first_failure(&job));
     TD_TRY(take_rest(&job, pool));
-    run(team, merge_region, &job);
+    if (team != NULL) {
+        td_team_run(team, merge_region, &job);
+    } else {
+        merge_slices(&job, 0, job.n_slices, NULL);
+    }
     return TD_OK;
 }

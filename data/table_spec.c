@@ -10,7 +10,7 @@
 #include "data/table_synth.h"
 #include "data/tf_error.h"
 
-static const char *const activations[] = {"gelu", "gelu_tanh", "gelu_quick"};
+static const char *const activations[] = {"gelu", "gelu_tanh", "gelu_quick", "relu"};
 enum { N_ACTIVATIONS = sizeof activations / sizeof activations[0], LAYER_MAX = 1 << 16 };
 
 static td_status no_memory(void) {
@@ -163,7 +163,7 @@ static td_status build_layers(td_table_spec *spec, const json_t *file, const cha
         known++;
     }
     if (known == N_ACTIVATIONS) {
-        return wrong(name, "activation", "gelu, gelu_tanh or gelu_quick");
+        return wrong(name, "activation", "gelu, gelu_tanh, gelu_quick or relu");
     }
     spec->shape.activation = activations[known];
     return TD_OK;

@@ -33,7 +33,7 @@ typedef struct td_table_shape {
     int n_wide, n_deep, n_embeddings, n_tables, n_hidden;
     const td_table_embedding *embeddings; /* in the order in which they stand in the deep row */
     int64_t hidden[TD_HIDDEN_MAX];
-    const char *activation; /* "gelu", "gelu_tanh" or "gelu_quick" */
+    const char *activation; /* "gelu", "gelu_tanh", "gelu_quick" or "relu" */
 } td_table_shape;
 
 typedef struct td_table_spec td_table_spec; /* opaque; read-only once made */

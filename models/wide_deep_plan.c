@@ -6,8 +6,14 @@
 
 #include "models/layer.h"
 
+static bool has_relu(const td_table_shape *shape) {
+    return strcmp(shape->activation, "relu") == 0;
+}
+
+/* What the products do as they store; ReLU is a pass of its own. */
 static td_act act_of(const char *name) {
-    return strcmp(name, "gelu_tanh") == 0    ? TD_ACT_GELU_TANH
+    return strcmp(name, "relu") == 0         ? TD_ACT_NONE
+           : strcmp(name, "gelu_tanh") == 0  ? TD_ACT_GELU_TANH
            : strcmp(name, "gelu_quick") == 0 ? TD_ACT_GELU_QUICK
                                              : TD_ACT_GELU_ERF;
 }
@@ -19,6 +25,25 @@ typedef struct dense_layer {
     float *weight, *bias, *d_weight, *d_bias;
     bool last;
 } dense_layer;
+
+/* A worker's share, in whole cache lines. What is not a number stays; -0 becomes 0. */
+static td_status run_relu(void *arg, td_worker *worker) {
+    enum { LINE = 16 };
+    const td_wd_relu *relu = arg;
+    int64_t first, last;
+    td_worker_share(worker, (relu->n + LINE - 1) / LINE, &first, &last);
+    last = last * LINE < relu->n ? last * LINE : relu->n;
+    for (int64_t i = first * LINE; i < last; i++) {
+        relu->x[i] = relu->of[i] <= 0 ? 0 : relu->x[i];
+    }
+    return TD_OK;
+}
+
+static int add_relu(td_program *program, int phase, td_wd_relu *relu, float *x, const float *of,
+                    int64_t n, const char *name) {
+    *relu = (td_wd_relu){x, of, n};
+    return td_program_each(program, phase, run_relu, relu, "activation", name);
+}
 
 static float *at_tensor(const td_wide_deep *model, float *flat, int tensor) {
     return td_at(flat, model->tensors[tensor].offset);
@@ -109,8 +134,12 @@ static int build_forward(td_wide_deep *model, td_program *program) {
             program, phase, gemm_f32, "gemm", l.last ? "logits" : "hidden", .m = l.rows, .n = l.out,
             .k = l.in, .a = l.x, .lda = l.in, .b = l.weight, .ldb = l.in, .b_trans = true,
             .k_blocks = 1, .c = l.last ? model->logits : model->act[i], .ldc = l.out,
-            .bias = l.bias, .preact = l.last ? NULL : model->preact[i], .ldpreact = l.out,
-            .act = l.last ? TD_ACT_NONE : act_of(shape->activation));
+            .bias = l.bias, .preact = l.last || has_relu(shape) ? NULL : model->preact[i],
+            .ldpreact = l.out, .act = l.last ? TD_ACT_NONE : act_of(shape->activation));
+        if (!l.last && has_relu(shape)) {
+            phase = add_relu(program, phase, &model->relu[i], model->act[i], model->act[i],
+                             l.rows * l.out, "relu");
+        }
     }
     if (shape->wide_buckets > 0) {
         phase = add_lookup(program, phase, &model->bags[shape->n_embeddings], rows, "wide");
@@ -136,12 +165,16 @@ static int build_layer_grad(td_wide_deep *model, int phase, int i) {
     if (i == 0 && shape->n_embeddings == 0) {
         return after; /* nothing below learns */
     }
-    return TD_PROGRAM_ADD(program, phase, gemm_f32, "gemm", "input.grad", .m = l.rows, .n = l.in,
-                          .k = l.out, .a = l.dy, .lda = l.out, .b = l.weight, .ldb = l.in,
-                          .c = i == 0 ? model->d_deep : model->d_act[i - 1], .ldc = l.in,
-                          .k_blocks = 1, .act = i == 0 ? TD_ACT_NONE : act_of(shape->activation),
-                          .act_grad_of = i == 0 ? NULL : model->preact[i - 1],
-                          .ldact_grad_of = l.in);
+    bool relu = i > 0 && has_relu(shape);
+    after = TD_PROGRAM_ADD(program, phase, gemm_f32, "gemm", "input.grad", .m = l.rows, .n = l.in,
+                           .k = l.out, .a = l.dy, .lda = l.out, .b = l.weight, .ldb = l.in,
+                           .c = i == 0 ? model->d_deep : model->d_act[i - 1], .ldc = l.in,
+                           .k_blocks = 1, .act = i == 0 ? TD_ACT_NONE : act_of(shape->activation),
+                           .act_grad_of = i == 0 || relu ? NULL : model->preact[i - 1],
+                           .ldact_grad_of = l.in);
+    return relu ? add_relu(program, after, &model->d_relu[i - 1], model->d_act[i - 1],
+                           model->act[i - 1], l.rows * l.in, "relu.grad")
+                : after;
 }
 
 static int build_backward(td_wide_deep *model, int phase) {

@@ -34,6 +34,15 @@ typedef struct td_wd_bag {
     bool adds; /* to what is in y */
 } td_wd_bag;
 
+/* x where `of` is above zero, else 0: of ReLU the value (of is x) and the gradient (of: the
+ * values).
+ */
+typedef struct td_wd_relu {
+    float *x;
+    const float *of;
+    int64_t n;
+} td_wd_relu;
+
 struct td_wide_deep {
     td_wide_deep_options options;
     const td_table_shape *shape;
@@ -56,6 +65,7 @@ struct td_wide_deep {
     int64_t n_decayed;
     float *deep, *d_deep;
     float *preact[TD_HIDDEN_MAX], *act[TD_HIDDEN_MAX], *d_act[TD_HIDDEN_MAX];
+    td_wd_relu relu[TD_HIDDEN_MAX], d_relu[TD_HIDDEN_MAX];
     float *logits, *row_loss, *row_hit;
     int32_t *labels;
     int64_t *places; /* rows of the batch */

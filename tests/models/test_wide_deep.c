@@ -20,20 +20,22 @@ enum { STEPS = 12 };
 
 /* Every kind of thing that is trained: weighted and crossed wide columns, a limit on norms, a
  * shared table. */
-static const char columns[] =
-    "{\"label\":{\"type\":\"vocab_list\",\"key\":\"label\",\"vocabulary\":[\"none\",\"basic\","
-    "\"plus\",\"premium\"]},"
-    "\"wide\":[{\"type\":\"crossed\",\"keys\":[\"region\",\"device\"],\"hash_bucket_size\":50},"
-    "{\"type\":\"weighted\",\"weight_key\":\"spend\",\"categorical\":{\"type\":\"hash_bucket\","
-    "\"key\":\"tags\",\"hash_bucket_size\":20}}],"
-    "\"deep\":[{\"type\":\"numeric\",\"key\":\"age\",\"normalizer\":{\"op\":\"mul\",\"value\":"
-    "0.02}},"
-    "{\"type\":\"embedding\",\"dimension\":6,\"max_norm\":0.9,\"combiner\":\"sqrtn\","
-    "\"categorical\":{\"type\":\"hash_bucket\",\"key\":\"tags\",\"hash_bucket_size\":30}},"
-    "{\"type\":\"shared_embeddings\",\"dimension\":3,\"categoricals\":["
-    "{\"type\":\"hash_bucket\",\"key\":\"region\",\"hash_bucket_size\":12},"
-    "{\"type\":\"hash_bucket\",\"key\":\"device\",\"hash_bucket_size\":12}]}],"
-    "\"hidden\":[9,7],\"activation\":\"gelu\"}";
+#define COLUMNS(activation)                                                                        \
+    "{\"label\":{\"type\":\"vocab_list\",\"key\":\"label\",\"vocabulary\":[\"none\",\"basic\","    \
+    "\"plus\",\"premium\"]},"                                                                      \
+    "\"wide\":[{\"type\":\"crossed\",\"keys\":[\"region\",\"device\"],\"hash_bucket_size\":50},"   \
+    "{\"type\":\"weighted\",\"weight_key\":\"spend\",\"categorical\":{\"type\":\"hash_bucket\","   \
+    "\"key\":\"tags\",\"hash_bucket_size\":20}}],"                                                 \
+    "\"deep\":[{\"type\":\"numeric\",\"key\":\"age\",\"normalizer\":{\"op\":\"mul\",\"value\":"    \
+    "0.02}},"                                                                                      \
+    "{\"type\":\"embedding\",\"dimension\":6,\"max_norm\":0.9,\"combiner\":\"sqrtn\","             \
+    "\"categorical\":{\"type\":\"hash_bucket\",\"key\":\"tags\",\"hash_bucket_size\":30}},"        \
+    "{\"type\":\"shared_embeddings\",\"dimension\":3,\"categoricals\":["                           \
+    "{\"type\":\"hash_bucket\",\"key\":\"region\",\"hash_bucket_size\":12},"                       \
+    "{\"type\":\"hash_bucket\",\"key\":\"device\",\"hash_bucket_size\":12}]}],"                    \
+    "\"hidden\":[9,7],\"activation\":\"" activation "\"}"
+
+static const char columns[] = COLUMNS("gelu"), with_relu[] = COLUMNS("relu");
 
 typedef struct table_job {
     td_wide_deep_options options;
@@ -118,11 +120,11 @@ static void free_job(table_job *job) {
     td_table_spec_destroy((td_table_spec *)job->options.spec);
 }
 
-Test(wide_deep, one_answer_on_every_layout) {
+static void check_layouts(const char *text) {
     static const char *const layouts[] = {"p1xt2",         "p1xt3",         "p2xt1:thread",
                                           "p2xt1:process", "p2xt2:process", "p4xt1:thread",
                                           "p8xt1:process"};
-    table_job job = make_job(columns);
+    table_job job = make_job(text);
     table_result first = {0};
     td_case_ok(run(&job, "p1xt1", &first));
     cr_assert(first.loss[STEPS - 1] < first.loss[0]);
@@ -138,8 +140,16 @@ Test(wide_deep, one_answer_on_every_layout) {
     free_job(&job);
 }
 
-Test(wide_deep, one_answer_on_every_instruction_set) {
-    table_job job = make_job(columns);
+Test(wide_deep, one_answer_on_every_layout) {
+    check_layouts(columns);
+}
+
+Test(wide_deep, one_answer_on_every_layout_with_relu) {
+    check_layouts(with_relu);
+}
+
+static void check_instruction_sets(const char *text) {
+    table_job job = make_job(text);
     char first[TD_SHA256_HEX] = "";
     td_isa highest;
     td_case_ok(td_isa_active(&highest));
@@ -155,10 +165,18 @@ Test(wide_deep, one_answer_on_every_instruction_set) {
     free_job(&job);
 }
 
+Test(wide_deep, one_answer_on_every_instruction_set) {
+    check_instruction_sets(columns);
+}
+
+Test(wide_deep, one_answer_on_every_instruction_set_with_relu) {
+    check_instruction_sets(with_relu);
+}
+
 /* ---- gradients, against the model written out in f64 ---- */
 
-static double gelu(double x) {
-    return x * 0.5 * erfc(-x * M_SQRT1_2);
+static double activated(const td_table_shape *shape, double x) {
+    return strcmp(shape->activation, "relu") == 0 ? fmax(x, 0) : x * 0.5 * erfc(-x * M_SQRT1_2);
 }
 
 /* Row r of a bag's sum: of tables with f64 values. */
@@ -200,7 +218,7 @@ static double twin_loss(const td_wide_deep *model, const double *params) {
                 }
             }
             for (int64_t o = 0; o < w->rows; o++) {
-                x[o] = l < s->n_hidden ? gelu(y[o]) : y[o];
+                x[o] = l < s->n_hidden ? activated(s, y[o]) : y[o];
             }
         }
         memcpy(logits, x, (size_t)s->classes * sizeof *x);
@@ -251,12 +269,20 @@ static td_status check_gradients(td_wide_deep *model, td_table *table) {
     return TD_OK;
 }
 
-Test(wide_deep, gradients_agree_with_central_differences_in_f64) {
-    table_job job = make_job(columns);
+static void check_gradients_of(const char *text) {
+    table_job job = make_job(text);
     table_result result = {0};
     job.inspect = check_gradients;
     td_case_ok(run(&job, "p1xt2", &result));
     free_job(&job);
+}
+
+Test(wide_deep, gradients_agree_with_central_differences_in_f64) {
+    check_gradients_of(columns);
+}
+
+Test(wide_deep, gradients_with_relu_agree_with_central_differences_in_f64) {
+    check_gradients_of(with_relu);
 }
 
 /* ---- learning ---- */

@@ -216,6 +216,30 @@ Test(report, failures_stand_first_and_differing_answers_are_named, .init = rende
     td_free(html);
 }
 
+#define STEP(layout, rank_ns)                                                                      \
+    "{\"schema\":1,\"case\":\"step/clip/mu/b16\",\"layout\":\"" layout "\",\"status\":\"ok\","     \
+    "\"value\":9,\"unit\":\"pairs/s\",\"flops\":5,\"time_ns\":{\"p50\":1000},\"ops\":["            \
+    "{\"name\":\"fc1\",\"family\":\"gemm\",\"ns\":900},{\"name\":\"x\",\"family\":\"pool\","       \
+    "\"ns\":9},"                                                                                   \
+    "{\"name\":\"sum\",\"family\":\"collective\",\"ns\":" rank_ns "}]}\n"
+
+Test(report, a_family_that_shows_nowhere_is_one_of_the_others, .init = render_golden) {
+    static const char records[] =
+        "{\"schema\":1,\"machine\":{},\"run\":{}}\n" STEP("p1xt1", "1") STEP("p2xt1:thread", "20");
+    write_records(records, sizeof records - 1);
+    cr_assert_eq(td_report_render(directory, NULL, NULL), TD_OK);
+    char *html = read_output("report.html"), *chart = strstr(html, "Where the time of a step goes");
+    cr_assert_not_null(chart);
+    chart = strstr(chart, "<script type=\"application/json\"");
+    cr_assert_not_null(chart);
+    *strstr(chart, "</script>") = '\0';
+    cr_assert_not_null(strstr(chart, "\"gemm\""));
+    cr_assert_not_null(strstr(chart, "\"collective\""), "2 %% of one layout");
+    cr_assert_not_null(strstr(chart, "\"other\""));
+    cr_assert_null(strstr(chart, "\"pool\""), "0.9 %% everywhere");
+    td_free(html);
+}
+
 Test(report, recipes_stand_beside_their_predictions, .init = render_golden) {
     char *markdown = read_output("report.md");
     const char *recipes = strstr(markdown, "## Recipes"), *inference;

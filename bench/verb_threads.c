@@ -8,6 +8,7 @@
 
 static const td_verb_help verb_help = {
     "tandem threads list|run [GLOB] | dump|deadlocks|locks|top PID[,PID...] | tree [PID]\n"
+    "       | exec PROGRAM [ARGUMENT...] | contention PID[,PID...] [on|off|reset-peak]\n"
     "       [--options]",
     "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
     "each: the claim, what was done, what was seen, and the verdict PASS, FAIL or not applicable "
@@ -20,6 +21,8 @@ static const td_verb_help verb_help = {
     "its descendants and the threads of each; without PID all processes. `top` shows again and "
     "again who used the CPUs since the last look, who stood in line for one, and switches; it ends "
     "with an interrupt, after --count tables, or when a process is gone.\n"
+    "`exec` starts a program that counts the threads it starts and, once `contention` has turned "
+    "that on, how often and how long each was blocked for a lock or waited; `dump` shows it.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
     "usage, 3 nothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
@@ -55,25 +58,34 @@ static const struct {
              {"deadlocks", td_threads_deadlocks},
              {"locks", td_threads_locks},
              {"tree", td_threads_tree},
-             {"top", td_threads_top}};
+             {"top", td_threads_top},
+             {"contention", td_threads_contention}};
 enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
 
 td_status td_verb_threads(int argc, char **argv) {
     td_threads_options options = {.repeat = 1, .interval_ms = 1000, .depth = 64};
-    const char *words[2] = {NULL, NULL};
+    const char *words[3] = {NULL, NULL, NULL};
     size_t n_words = 0;
     int help = 0;
-    TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &options, words, 2, &n_words,
+    if (argc > 1 && strcmp(argv[1], "exec") == 0) {
+        return td_threads_exec(argv + 2); /* what follows is not ours to read */
+    }
+    TD_TRY(td_options_parse(options_table, N_OPTIONS, argc, argv, &options, words, 3, &n_words,
                             &help));
     if (help) {
         td_options_help(stdout, &verb_help, options_table, N_OPTIONS, &options);
         return TD_OK;
     }
+    options.setting = words[2];
     for (int i = 0; i < N_ACTIONS && n_words > 0; i++) {
         if (strcmp(words[0], actions[i].name) == 0) {
+            if (words[2] != NULL && actions[i].run != td_threads_contention) {
+                return td_fail(TD_EUSAGE, "threads %s: unexpected \"%s\"", words[0], words[2]);
+            }
             return actions[i].run(&options, words[1]);
         }
     }
-    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks, locks, tree or top",
+    return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks, locks, tree, top, "
+                              "exec or contention",
                    n_words > 0 ? words[0] : "");
 }

@@ -15,6 +15,7 @@
 typedef struct td_threads_options {
     bool mutants, brief, json, stacks;
     int64_t repeat, interval_ms, count, depth;
+    const char *setting; /* the third word of the command line, or NULL */
 } td_threads_options;
 
 /* word: the second word of the command line, or NULL. */
@@ -35,5 +36,12 @@ td_status td_threads_tree(const td_threads_options *options, const char *word);
 
 /* word: process ids. TD_OK after an interrupt. */
 td_status td_threads_top(const td_threads_options *options, const char *word);
+
+/* Becomes another program, which keeps a census (threads/census.h). program: its name and
+ * arguments, NULL at the end. */
+td_status td_threads_exec(char **program);
+
+/* word: process ids; shows, and sets to options->setting, what their censuses count. */
+td_status td_threads_contention(const td_threads_options *options, const char *word);
 
 #endif

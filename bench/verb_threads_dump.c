@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "bench/verb_threads.h"
+#include "threads/census.h"
 #include "threads/monitor.h"
 #include "threads/stack.h"
 
@@ -38,30 +39,60 @@ static const char *name_of(const td_thread_list *list, int tid) {
     return "another process";
 }
 
+/* A lock as people read it: its address, and its name if it has one. */
+typedef struct lock_words {
+    char text[64];
+} lock_words;
+
+static lock_words lock_text(uint64_t address, const char *name) {
+    lock_words words;
+    bool named = name[0] != '\0';
+    snprintf(words.text, sizeof words.text, "<0x%llx>%s%s%s", (unsigned long long)address,
+             named ? " \"" : "", name, named ? "\"" : "");
+    return words;
+}
+
 enum { MOST_FRAMES = 256 };
 
-/* Stacks of the threads of a list, which is ordered by process. */
-typedef struct stack_reader {
-    int depth, pid; /* depth 0: none are wanted */
+/* What is read of each process of a list, which is ordered by process. */
+typedef struct process_reader {
+    int depth, pid;    /* depth 0: no stacks are wanted */
+    td_census *census; /* NULL: it keeps none */
     td_stacks *stacks;
     td_frame frame[MOST_FRAMES];
-    int count; /* 0: there is a reason in `why` */
+    int count; /* of frames; 0: there is a reason in `why` */
     int64_t stopped_ns;
     char why[256];
-} stack_reader;
+    td_census_waits waits; /* of the thread, when has_waits */
+    bool has_waits;
+} process_reader;
+
+static void close_process(process_reader *r) {
+    td_stacks_close(r->stacks);
+    td_census_close(r->census);
+    r->stacks = NULL;
+    r->census = NULL;
+}
+
+static td_status open_process(process_reader *r, int pid) {
+    close_process(r);
+    r->pid = pid;
+    if (td_census_open(pid, &r->census) != TD_OK) {
+        r->census = NULL;
+    }
+    return r->depth == 0 ? TD_OK : td_stacks_open(pid, &r->stacks);
+}
 
 /* That one thread's stack cannot be had is part of the answer; that none of a process can is an
  * error. */
-static td_status read_stack(stack_reader *r, const td_thread_info *t) {
+static td_status read_thread(process_reader *r, const td_thread_info *t) {
     r->count = 0;
+    if (r->pid != t->pid) {
+        TD_TRY(open_process(r, t->pid));
+    }
+    r->has_waits = r->census != NULL && td_census_of(r->census, t->tid, &r->waits);
     if (r->depth == 0) {
         return TD_OK;
-    }
-    if (r->pid != t->pid) {
-        td_stacks_close(r->stacks);
-        r->stacks = NULL;
-        TD_TRY(td_stacks_open(t->pid, &r->stacks));
-        r->pid = t->pid;
     }
     td_status status =
         td_stacks_read(r->stacks, t->tid, r->frame, r->depth, &r->count, &r->stopped_ns);
@@ -73,7 +104,28 @@ static td_status read_stack(stack_reader *r, const td_thread_info *t) {
     return TD_OK;
 }
 
-static void print_frames(const stack_reader *r) {
+static void print_census(const process_reader *r) {
+    if (r->census == NULL) {
+        printf("process %d: peak and started threads and waits are not counted (tandem threads "
+               "exec)\n\n",
+               r->pid);
+        return;
+    }
+    td_census_counts c = td_census_read(r->census);
+    printf("process %d: threads: %lld live, %lld peak, %lld started; contention monitoring %s\n\n",
+           r->pid, (long long)c.live, (long long)c.peak, (long long)c.started,
+           c.contention ? "on" : "off");
+}
+
+static void print_waits(const process_reader *r) {
+    if (r->has_waits) {
+        printf("   blocked %lld times, %.1fms  waited %lld times, %.1fms\n",
+               (long long)r->waits.blocked, (double)r->waits.blocked_ns * 1e-6,
+               (long long)r->waits.waited, (double)r->waits.waited_ns * 1e-6);
+    }
+}
+
+static void print_frames(const process_reader *r) {
     if (r->depth > 0 && r->count == 0) {
         printf("        (no %s)\n", r->why);
     }
@@ -89,7 +141,7 @@ static void print_frames(const stack_reader *r) {
     }
 }
 
-static void add_frames_json(json_t *thread, const stack_reader *r) {
+static void add_frames_json(json_t *thread, const process_reader *r) {
     json_t *stack = json_array();
     for (int i = 0; i < r->count; i++) {
         const td_frame *f = &r->frame[i];
@@ -106,7 +158,7 @@ static void add_frames_json(json_t *thread, const stack_reader *r) {
 }
 
 static void print_thread(const td_thread_list *list, const td_thread_info *t,
-                         const stack_reader *stack) {
+                         const process_reader *reader) {
     double tick_ms = 1e3 / (double)sysconf(_SC_CLK_TCK);
     printf("\"%s\" tid=%d pid=%d nice=%d policy=%d cpu=%d cpu_time=%.1fms user=%.0fms sys=%.0fms "
            "runq_wait=%.1fms\n",
@@ -122,13 +174,17 @@ static void print_thread(const td_thread_list *list, const td_thread_info *t,
     }
     printf("   switches %lld+%lld  minor faults %lld\n", (long long)t->switches.voluntary,
            (long long)t->switches.involuntary, (long long)t->stat.minflt);
-    if (t->owner != 0) {
-        printf("        - waiting to lock <0x%llx> held by \"%s\" tid=%d\n",
-               (unsigned long long)t->lock, name_of(list, t->owner), t->owner);
+    if (t->joins) {
+        printf("        - waiting for the end of \"%s\" tid=%d\n", name_of(list, t->owner),
+               t->owner);
+    } else if (t->owner != 0) {
+        printf("        - waiting to lock %s held by \"%s\" tid=%d\n",
+               lock_text(t->lock, t->lock_name).text, name_of(list, t->owner), t->owner);
     } else if (t->lock != 0) {
         printf("        - waiting on <0x%llx>\n", (unsigned long long)t->lock);
     }
-    print_frames(stack);
+    print_waits(reader);
+    print_frames(reader);
     printf("\n");
 }
 
@@ -138,9 +194,9 @@ static void print_deadlocks(const td_thread_list *list) {
         for (int i = 0; i < list->count; i++) {
             const td_thread_info *t = &list->at[i];
             if (t->cycle == cycle) {
-                printf("  \"%s\" tid=%d waits for <0x%llx>, held by \"%s\" tid=%d\n",
-                       t->stat.comm, t->tid, (unsigned long long)t->lock, name_of(list, t->owner),
-                       t->owner);
+                printf("  \"%s\" tid=%d waits for %s%s \"%s\" tid=%d\n", t->stat.comm, t->tid,
+                       t->joins ? "the end" : lock_text(t->lock, t->lock_name).text,
+                       t->joins ? " of" : ", held by", name_of(list, t->owner), t->owner);
             }
         }
     }
@@ -157,41 +213,80 @@ static td_status dump_json(json_t *root, const char *what) {
     return TD_OK;
 }
 
-static td_status print_json(const td_thread_list *list, stack_reader *stack) {
-    json_t *threads = json_array();
-    for (int i = 0; i < list->count; i++) {
+/* The counts are null when nobody keeps them. */
+static json_t *census_json(const process_reader *r) {
+    if (r->census == NULL) {
+        return json_pack("{s:i, s:n, s:n, s:n, s:n}", "pid", r->pid, "live", "peak", "started",
+                         "contention");
+    }
+    td_census_counts c = td_census_read(r->census);
+    return json_pack("{s:i, s:I, s:I, s:I, s:b}", "pid", r->pid, "live", (json_int_t)c.live, "peak",
+                     (json_int_t)c.peak, "started", (json_int_t)c.started, "contention",
+                     (int)c.contention);
+}
+
+static json_t *thread_json(const td_thread_info *t) {
+    int64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
+    const char *call = t->call.number >= 0 ? td_call_name(t->call.number) : NULL;
+    json_t *thread = json_pack(
+        "{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:i, s:I, s:I}", "name", t->stat.comm,
+        "tid", t->tid, "pid", t->pid, "state", td_thread_state_name(t->state), "lock",
+        (json_int_t)t->lock, "owner", t->owner, "deadlock", t->cycle, "cpu_ns",
+        (json_int_t)t->sched.run_ns, "runq_wait_ns", (json_int_t)t->sched.delay_ns, "cpu",
+        t->stat.cpu, "nice", t->stat.nice, "voluntary_switches", (json_int_t)t->switches.voluntary,
+        "involuntary_switches", (json_int_t)t->switches.involuntary);
+    json_object_update_new(
+        thread, json_pack("{s:s, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:s?}", "lock_name",
+                          t->lock_name, "joins", (int)t->joins, "policy", t->stat.policy,
+                          "priority", t->stat.priority, "user_ns",
+                          (json_int_t)(t->stat.utime_ticks * tick_ns), "system_ns",
+                          (json_int_t)(t->stat.stime_ticks * tick_ns), "minor_faults",
+                          (json_int_t)t->stat.minflt, "major_faults", (json_int_t)t->stat.majflt,
+                          "call", call));
+    return thread;
+}
+
+static td_status print_json(const td_thread_list *list, process_reader *reader) {
+    json_t *threads = json_array(), *processes = json_array();
+    for (int i = 0, pid = 0; i < list->count; i++) {
         const td_thread_info *t = &list->at[i];
-        td_status status = read_stack(stack, t);
+        td_status status = read_thread(reader, t);
         if (status != TD_OK) {
             json_decref(threads);
+            json_decref(processes);
             return status;
         }
-        json_t *thread = json_pack(
-            "{s:s, s:i, s:i, s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:i, s:I, s:I}", "name",
-            t->stat.comm, "tid", t->tid, "pid", t->pid, "state", td_thread_state_name(t->state),
-            "lock", (json_int_t)t->lock, "owner", t->owner, "deadlock", t->cycle, "cpu_ns",
-            (json_int_t)t->sched.run_ns, "runq_wait_ns", (json_int_t)t->sched.delay_ns, "cpu",
-            t->stat.cpu, "nice", t->stat.nice, "voluntary_switches",
-            (json_int_t)t->switches.voluntary, "involuntary_switches",
-            (json_int_t)t->switches.involuntary);
-        if (stack->depth > 0) {
-            add_frames_json(thread, stack);
+        if (reader->pid != pid) {
+            pid = reader->pid;
+            json_array_append_new(processes, census_json(reader));
+        }
+        json_t *thread = thread_json(t);
+        if (reader->depth > 0) {
+            add_frames_json(thread, reader);
+        }
+        if (reader->has_waits) {
+            const td_census_waits *w = &reader->waits;
+            json_object_update_new(
+                thread, json_pack("{s:I, s:I, s:I, s:I}", "blocked", (json_int_t)w->blocked,
+                                  "blocked_ns", (json_int_t)w->blocked_ns, "waited",
+                                  (json_int_t)w->waited, "waited_ns", (json_int_t)w->waited_ns));
         }
         json_array_append_new(threads, thread);
     }
-    return dump_json(json_pack("{s:s, s:o, s:i}", "schema", "tandem.threads/1", "threads", threads,
-                               "deadlocks", list->deadlocks),
+    return dump_json(json_pack("{s:s, s:o, s:o, s:i}", "schema", "tandem.threads/1", "processes",
+                               processes, "threads", threads, "deadlocks", list->deadlocks),
                      "threads");
 }
 
 static bool waits_for(const td_thread_info *t, const td_lock_info *lock) {
-    return t->lock == lock->address && t->owner == lock->owner;
+    return t->lock == lock->address && t->owner == lock->owner && !t->joins;
 }
 
 static void print_locks(const td_thread_list *list, const td_lock_info *lock, int count) {
     for (int k = 0; k < count; k++) {
-        printf("<0x%llx> held by \"%s\" tid=%d, %d waiting\n", (unsigned long long)lock[k].address,
-               name_of(list, lock[k].owner), lock[k].owner, lock[k].waiters);
+        printf("%s held by \"%s\" tid=%d, %d waiting\n",
+               lock_text(lock[k].address, lock[k].name).text, name_of(list, lock[k].owner),
+               lock[k].owner, lock[k].waiters);
         for (int i = 0; i < list->count; i++) {
             const td_thread_info *t = &list->at[i];
             if (waits_for(t, &lock[k])) {
@@ -218,9 +313,9 @@ static td_status print_locks_json(const td_thread_list *list, const td_lock_info
             }
         }
         json_array_append_new(
-            locks, json_pack("{s:I, s:i, s:s, s:o}", "lock", (json_int_t)lock[k].address, "owner",
-                             lock[k].owner, "owner_name", name_of(list, lock[k].owner), "waiters",
-                             waiters));
+            locks, json_pack("{s:I, s:s, s:i, s:s, s:o}", "lock", (json_int_t)lock[k].address,
+                             "name", lock[k].name, "owner", lock[k].owner, "owner_name",
+                             name_of(list, lock[k].owner), "waiters", waiters));
     }
     return dump_json(json_pack("{s:s, s:o, s:i}", "schema", "tandem.locks/1", "locks", locks,
                                "deadlocks", list->deadlocks),
@@ -243,31 +338,36 @@ static td_status show_locks(const td_threads_options *options, const td_thread_l
     return status;
 }
 
-static td_status show_text(const td_thread_list *list, stack_reader *stack) {
-    for (int i = 0; i < list->count; i++) {
-        TD_TRY(read_stack(stack, &list->at[i]));
-        print_thread(list, &list->at[i], stack);
+static td_status show_text(const td_thread_list *list, process_reader *reader) {
+    for (int i = 0, pid = 0; i < list->count; i++) {
+        TD_TRY(read_thread(reader, &list->at[i]));
+        if (reader->pid != pid) {
+            pid = reader->pid;
+            print_census(reader);
+        }
+        print_thread(list, &list->at[i], reader);
     }
     print_deadlocks(list);
     return TD_OK;
 }
 
 static td_status show_threads(const td_threads_options *options, const td_thread_list *list) {
-    stack_reader *stack = td_alloc_zero(sizeof *stack);
-    if (stack == NULL) {
-        return td_fail(TD_ENOMEM, "a stack");
+    process_reader *reader = td_alloc_zero(sizeof *reader);
+    if (reader == NULL) {
+        return td_fail(TD_ENOMEM, "a dump");
     }
-    stack->depth = options->stacks ? (int)options->depth : 0;
-    td_status status = options->json ? print_json(list, stack) : show_text(list, stack);
-    td_stacks_close(stack->stacks);
-    td_free(stack);
+    reader->depth = options->stacks ? (int)options->depth : 0;
+    td_status status = options->json ? print_json(list, reader) : show_text(list, reader);
+    close_process(reader);
+    td_free(reader);
     return status;
 }
 
 static td_status show_deadlocks(const td_threads_options *options, const td_thread_list *list) {
-    static stack_reader none;
+    td_threads_options without = *options;
+    without.stacks = false;
     if (options->json) {
-        return print_json(list, &none);
+        return show_threads(&without, list);
     }
     print_deadlocks(list);
     return TD_OK;

@@ -28,6 +28,14 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
     syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
+/* By the holder. acquired is nobody else's to write, so it needs no locked addition. */
+static void note_owner(td_mutex *mutex) {
+    int64_t acquired = atomic_load_explicit(&mutex->acquired, memory_order_relaxed);
+    atomic_store_explicit(&mutex->owner, task_id(), memory_order_relaxed);
+    atomic_store_explicit(&mutex->acquired, acquired + 1, memory_order_relaxed);
+    mutex->kind = TD_MUTEX_KIND;
+}
+
 bool td_mutex_try(td_mutex *mutex) {
     uint32_t free = 0;
     /* acquire pairs with the release in td_mutex_unlock: the last holder's writes are visible. */
@@ -36,8 +44,7 @@ bool td_mutex_try(td_mutex *mutex) {
         return false;
     }
     if (atomic_load_explicit(&monitoring, memory_order_relaxed)) {
-        atomic_store_explicit(&mutex->owner, task_id(), memory_order_relaxed);
-        atomic_fetch_add_explicit(&mutex->acquired, 1, memory_order_relaxed);
+        note_owner(mutex);
     }
     return true;
 }
@@ -61,8 +68,7 @@ static void lock_slowly(td_mutex *mutex) {
             futex_wait(&mutex->word, 2);
         }
         if (counted) {
-            atomic_store_explicit(&mutex->owner, task_id(), memory_order_relaxed);
-            atomic_fetch_add_explicit(&mutex->acquired, 1, memory_order_relaxed);
+            note_owner(mutex);
         }
     }
     if (counted) {

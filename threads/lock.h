@@ -16,10 +16,13 @@ typedef struct td_mutex {
     _Atomic uint32_t word; /* 0 free, 1 held, 2 held and perhaps waited for */
     uint32_t count;
     _Atomic int owner; /* task id; kept only while contention is monitored */
-    uint32_t users, kind;
+    uint32_t users, kind; /* kind: TD_MUTEX_KIND once it was taken while monitored */
     const char *name;
     _Atomic int64_t acquired, contended, wait_ns; /* counted while contention is monitored */
 } td_mutex;
+
+/* A kind that glibc's mutexes do not have: `name` is there. */
+enum { TD_MUTEX_KIND = 1001 };
 
 void td_mutex_lock(td_mutex *mutex);
 bool td_mutex_try(td_mutex *mutex);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -10,6 +12,7 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "threads/lock.h"
 
 enum { MOST_TASKS = 8192, MOST_PROCESSES = 32768 };
 
@@ -74,39 +77,97 @@ static bool is_any_task(int tid) {
     return is_task(tid, tid);
 }
 
-/* The five words that glibc's mutex starts with, and td_mutex too: lock, count, owner, users, kind.
- * The owner, when the word at `address` looks like a held lock of either. */
-static int owner_of(int pid, uint64_t address, long operation) {
-    uint32_t word[5] = {0};
-    struct iovec to = {word, sizeof word}, from = {(void *)(uintptr_t)address, sizeof word};
-    if (process_vm_readv(pid, &to, 1, &from, 1, 0) != (ssize_t)sizeof word) {
-        return 0;
+static bool read_words(int pid, uint64_t address, uint32_t *word, size_t bytes) {
+    struct iovec to = {word, bytes}, from = {(void *)(uintptr_t)address, bytes};
+    return process_vm_readv(pid, &to, 1, &from, 1, 0) == (ssize_t)bytes;
+}
+
+/* A lock as it lies in memory: the five words that glibc's mutex starts with, and td_mutex too
+ * (lock, count, owner, users, kind), and the name that td_mutex has behind them. */
+enum { MUTEX_WORDS = 8 };
+
+static void read_name(td_thread_info *info, const uint32_t *word) {
+    uint64_t address;
+    memcpy(&address, word + 6, sizeof address);
+    size_t bytes = sizeof info->lock_name - 1, left = 4096 - address % 4096;
+    if (word[4] != TD_MUTEX_KIND || address == 0 ||
+        !read_words(info->pid, address, (uint32_t *)(void *)info->lock_name,
+                    bytes < left ? bytes : left)) {
+        info->lock_name[0] = '\0';
     }
+}
+
+/* The owner, when the word at the address looks like a held lock of either; 0: it does not. */
+static int owner_of_mutex(td_thread_info *info, const uint32_t *word, long operation) {
     int holder = (int)(word[0] & FUTEX_TID_MASK);
     if (operation == FUTEX_LOCK_PI || word[0] & (FUTEX_WAITERS | FUTEX_OWNER_DIED)) {
         /* The word itself names the owner. */
-        return word[0] & FUTEX_OWNER_DIED || is_task(pid, holder) || is_any_task(holder) ? holder
-                                                                                         : 0;
+        return word[0] & FUTEX_OWNER_DIED || is_task(info->pid, holder) || is_any_task(holder)
+                   ? holder
+                   : 0;
     }
     int owner = (int)word[2];
     bool plausible = (word[0] == 1 || word[0] == 2) && owner > 0 && word[1] < 1U << 16 &&
                      word[3] <= 1 && word[4] < 1024; /* kinds and flags up to 512 */
-    return plausible && (is_task(pid, owner) || is_any_task(owner)) ? owner : 0;
+    if (!plausible || !(is_task(info->pid, owner) || is_any_task(owner))) {
+        return 0;
+    }
+    read_name(info, word);
+    return owner;
+}
+
+/* glibc's read-write lock: who waits, waits in one of two of its words. Its writer, when all eight
+ * words look like such a lock in the hands of one. */
+static int owner_of_rwlock(const td_thread_info *info) {
+    enum { READERS, WRITERS, PHASE, QUEUE, PAD, PAD_TOO, WRITER, SHARED, WORDS };
+    _Static_assert(offsetof(pthread_rwlock_t, __data.__cur_writer) == WRITER * 4, "glibc's layout");
+    for (int waits_in = PHASE; waits_in <= QUEUE; waits_in++) {
+        uint32_t word[WORDS];
+        if (!read_words(info->pid, info->lock - (uint64_t)waits_in * 4, word, sizeof word)) {
+            continue;
+        }
+        bool written = (word[READERS] & 3) == 3; /* phase of writers, and one has it */
+        bool plausible = written && (word[WRITERS] & 0x7fffffff) < 1U << 16 && word[PHASE] <= 3 &&
+                         word[QUEUE] <= 3 && word[PAD] == 0 && word[PAD_TOO] == 0 &&
+                         word[SHARED] <= 1 && word[waits_in] == (uint32_t)info->call.argument[2];
+        int writer = (int)word[WRITER];
+        if (plausible && writer > 0 &&
+            (is_task(info->pid, writer) || (word[SHARED] && is_any_task(writer)))) {
+            return writer;
+        }
+    }
+    return 0;
+}
+
+/* pthread_join waits until the kernel clears the id of the other in its own memory: not a private
+ * wait, as nothing else is in a process that shares no futexes. */
+static bool joins(const td_thread_info *info, uint32_t word) {
+    return (info->call.argument[1] & FUTEX_PRIVATE_FLAG) == 0 &&
+           word == (uint32_t)info->call.argument[2] && (int)word != info->tid &&
+           (int)word > 0 && is_task(info->pid, (int)word);
 }
 
 static void classify_futex(td_thread_info *info) {
     long operation = (long)(info->call.argument[1] & 127);
     bool waits = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET ||
                  operation == FUTEX_LOCK_PI || operation == FUTEX_LOCK_PI2;
+    uint32_t word[MUTEX_WORDS] = {0};
     info->state = info->call.argument[3] != 0 ? TD_THREAD_TIMED_WAITING : TD_THREAD_WAITING;
-    if (waits) {
-        info->lock = info->call.argument[0];
-        info->owner = owner_of(info->pid, info->lock,
-                               operation == FUTEX_LOCK_PI2 ? FUTEX_LOCK_PI : operation);
-        if (info->owner != 0) {
-            info->state = TD_THREAD_BLOCKED;
-        }
+    if (!waits) {
+        return;
     }
+    info->lock = info->call.argument[0];
+    if (read_words(info->pid, info->lock, word, sizeof word)) {
+        info->owner =
+            owner_of_mutex(info, word, operation == FUTEX_LOCK_PI2 ? FUTEX_LOCK_PI : operation);
+    }
+    if (info->owner == 0 && joins(info, word[0])) {
+        info->owner = (int)word[0];
+        info->joins = true;
+        return;
+    }
+    info->owner = info->owner == 0 ? owner_of_rwlock(info) : info->owner;
+    info->state = info->owner != 0 ? TD_THREAD_BLOCKED : info->state;
 }
 
 static void classify(td_thread_info *info) {
@@ -275,7 +336,7 @@ static td_thread_info *find(const td_thread_list *list, int tid) {
 static bool unchanged(const td_thread_info *before) {
     td_thread_info now;
     return look(before->pid, before->tid, &now) && now.lock == before->lock &&
-           now.owner == before->owner && now.state == TD_THREAD_BLOCKED &&
+           now.owner == before->owner && now.state == before->state &&
            now.stat.start_ticks == before->stat.start_ticks &&
            now.switches.voluntary == before->switches.voluntary &&
            now.switches.involuntary == before->switches.involuntary;
@@ -365,14 +426,15 @@ int td_monitor_locks(const td_thread_list *list, td_lock_info *out) {
     for (int i = 0; i < list->count; i++) {
         const td_thread_info *t = &list->at[i];
         int k = 0;
-        if (t->owner == 0) {
+        if (t->owner == 0 || t->joins) {
             continue;
         }
         while (k < count && (out[k].address != t->lock || out[k].owner != t->owner)) {
             k++;
         }
         if (k == count) {
-            out[count++] = (td_lock_info){.address = t->lock, .owner = t->owner};
+            out[count++] =
+                (td_lock_info){.address = t->lock, .name = t->lock_name, .owner = t->owner};
         }
         out[k].waiters++;
     }

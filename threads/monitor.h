@@ -12,8 +12,8 @@
 #include "base/status.h"
 #include "threads/procfs.h"
 
-/* RUNNING is on a CPU or in line for one. BLOCKED waits for a lock whose owner is known, WAITING
- * for anything else. */
+/* RUNNING is on a CPU or in line for one. BLOCKED waits for a mutex or a read-write lock whose
+ * owner (a writer) is known, WAITING for anything else. */
 #define TD_THREAD_STATE_MAP(X)                                                                     \
     X(RUNNING)                                                                                     \
     X(BLOCKED)                                                                                     \
@@ -38,7 +38,9 @@ typedef struct td_thread_info {
     td_proc_call call;
     td_thread_state state;
     uint64_t lock; /* address that it waits for in a futex; 0: none */
-    int owner;     /* task that holds it, alive or not; 0: not known */
+    int owner;     /* task that holds it, alive or not, or whose end it waits for; 0: not known */
+    bool joins;    /* it waits for the end of `owner`, not for a lock */
+    char lock_name[24]; /* of a monitored td_mutex; "": none */
     int cycle;     /* which deadlock it is part of, from 1; 0: none */
     int depth;     /* of its process below the root, in a list of td_monitor_tree */
 } td_thread_info;
@@ -58,8 +60,8 @@ td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out);
  * so of the root. */
 td_status td_monitor_tree(int root, td_thread_list *out);
 
-/* As td_monitor_list, and finds cycles of threads that wait for each other's locks; a cycle counts
- * when its members wait for the same locks, and none has run, at a second look 5 ms later. Locks
+/* As td_monitor_list, and finds cycles of threads that wait for each other's locks or ends; a cycle
+ * counts when its members wait for the same, and none has run, at a second look 5 ms later. Locks
  * shared by several of the processes are followed too. */
 td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out);
 void td_thread_list_destroy(td_thread_list *list);
@@ -67,6 +69,7 @@ void td_thread_list_destroy(td_thread_list *list);
 /* A lock that threads wait for; they have its address and its owner as `lock` and `owner`. */
 typedef struct td_lock_info {
     uint64_t address;
+    const char *name; /* in the list; "": none */
     int owner, waiters;
 } td_lock_info;
 

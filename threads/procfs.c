@@ -76,6 +76,12 @@ int td_proc_tasks(int pid, int *tid, int most) {
     return numbers_in(path, tid, most);
 }
 
+int td_proc_files(int pid, int *fd, int most) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    return numbers_in(path, fd, most);
+}
+
 int td_proc_pids(int *pid, int most) {
     return numbers_in("/proc", pid, most);
 }

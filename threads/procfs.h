@@ -23,6 +23,10 @@ int64_t td_proc_number(const char *path, const char *key);
  */
 int td_proc_tasks(int pid, int *tid, int most);
 
+/* The numbers of the descriptors of a process, as td_proc_tasks; 0 also when it is another user's.
+ */
+int td_proc_files(int pid, int *fd, int most);
+
 /* The ids of all processes, as td_proc_tasks. */
 int td_proc_pids(int *pid, int most);
 

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "threads/lock.h"
 #include "threads/procfs.h"
 #include "threads/stack_module.h"
 
@@ -169,10 +170,10 @@ static td_status read_other(still *s) {
 /* One request at a time. A handler that runs late finds it taken back or another's, and does
  * nothing: so it outlives every td_stacks. */
 static struct {
-    pthread_mutex_t turn;
+    td_mutex turn;
     _Atomic uint32_t stage;
     still of;
-} own = {.turn = PTHREAD_MUTEX_INITIALIZER};
+} own = {.turn = {.name = "own stacks"}};
 enum { IDLE, WANTED, COPYING, DONE };
 
 static void set_stage(uint32_t stage) {
@@ -265,7 +266,7 @@ static td_status ask(const still *s) {
 }
 
 static td_status read_own(still *s) {
-    pthread_mutex_lock(&own.turn);
+    td_mutex_lock(&own.turn);
     own.of.pid = s->pid;
     own.of.tid = s->tid;
     atomic_store_explicit(&own.stage, WANTED, memory_order_release);
@@ -276,7 +277,7 @@ static td_status read_own(still *s) {
         memcpy(s->data, own.of.data, (size_t)s->copy.bytes);
     }
     atomic_store_explicit(&own.stage, IDLE, memory_order_relaxed);
-    pthread_mutex_unlock(&own.turn);
+    td_mutex_unlock(&own.turn);
     return status;
 }
 

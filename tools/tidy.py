@@ -29,7 +29,7 @@ LAYERS = {
 BANNED = [
     (r"\b(rand|srand|random|drand48)\s*\(", "td_rng", ()),
     (r"(?<!->)(?<!\.)\b(malloc|calloc|realloc|strdup|aligned_alloc|posix_memalign)\s*\(", "td_alloc and friends",
-     ("base/memory.c", "tests/")),
+     ("base/memory.c", "threads/census_shim.c", "tests/")),
     (r"\bato[ifl]\s*\(", "td_parse_int", ()),
     (r"\bgettimeofday\b", "td_now_ns", ()),
     (r"(?<!__asm__ )\bvolatile\b(?!\s*\()", "stdatomic.h", ("sig_atomic_t",)),

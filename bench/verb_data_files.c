@@ -17,6 +17,19 @@
 
 enum { WORDS_MAX = 64 };
 
+/* The words behind a verb that takes no options: none when help was asked for, and given. */
+static td_status read_words(const td_verb_help *verb, size_t least, const char *expected, int argc,
+                            char **argv, const char *words[WORDS_MAX], size_t *n_words) {
+    int help = 0;
+    TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, WORDS_MAX, n_words, &help));
+    if (help) {
+        td_options_help(stdout, verb, NULL, 0, NULL);
+        *n_words = 0;
+        return TD_OK;
+    }
+    return *n_words >= least ? TD_OK : td_fail(TD_EUSAGE, "%s: expected %s", verb->usage, expected);
+}
+
 static td_status index_file(const char *path) {
     int64_t records;
     TD_TRY(td_record_index_write(path, &records));
@@ -37,15 +50,7 @@ td_status td_verb_data_index(int argc, char **argv) {
         "  tandem data index shards/\n"};
     const char *words[WORDS_MAX];
     size_t n_words;
-    int help = 0;
-    TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, WORDS_MAX, &n_words, &help));
-    if (help) {
-        td_options_help(stdout, &verb, NULL, 0, NULL);
-        return TD_OK;
-    }
-    if (n_words == 0) {
-        return td_fail(TD_EUSAGE, "%s: expected files, directories or patterns", verb.usage);
-    }
+    TD_TRY(read_words(&verb, 1, "files, directories or patterns", argc, argv, words, &n_words));
     for (size_t w = 0; w < n_words; w++) {
         td_file_list files;
         TD_TRY(td_file_list_find(words[w], &files));
@@ -173,14 +178,9 @@ td_status td_verb_data_append(int argc, char **argv) {
         "  tandem data append train-00003-of-00004.tfrecord new.tfrecord.gz\n"};
     const char *words[WORDS_MAX];
     size_t n_words;
-    int help = 0;
-    TD_TRY(td_options_parse(NULL, 0, argc, argv, NULL, words, WORDS_MAX, &n_words, &help));
-    if (help) {
-        td_options_help(stdout, &verb, NULL, 0, NULL);
+    TD_TRY(read_words(&verb, 2, "a file and what to add to it", argc, argv, words, &n_words));
+    if (n_words == 0) {
         return TD_OK;
-    }
-    if (n_words < 2) {
-        return td_fail(TD_EUSAGE, "%s: expected a file and what to add to it", verb.usage);
     }
     td_interrupt_install();
     td_tfrecord_writer writer;

@@ -404,7 +404,8 @@ __extension__ typedef __int128 int_sum;
 typedef struct tally {
     char *name;
     td_feature_kind kind;
-    int64_t records, values, bytes, min_bytes, max_bytes;
+    int64_t records, values, min_values, max_values; /* the last two: of one record */
+    int64_t bytes, min_bytes, max_bytes;
     int64_t min_int, max_int, nans;
     int_sum sum_int;
     double min_float, max_float, sum_float; /* NaN apart */
@@ -449,6 +450,7 @@ static td_status find_tally(tallies *all, td_span name, td_feature_kind kind, ta
     copy[name.size] = '\0';
     all->rows[all->count] = (tally){.name = copy,
                                     .kind = kind,
+                                    .min_values = INT64_MAX,
                                     .min_bytes = INT64_MAX,
                                     .min_int = INT64_MAX,
                                     .max_int = INT64_MIN,
@@ -499,6 +501,8 @@ static td_status count_feature(statistics *all, const td_feature *feature) {
     if (row != NULL) {
         row->records++;
         row->values += feature->count;
+        row->min_values = feature->count < row->min_values ? feature->count : row->min_values;
+        row->max_values = feature->count > row->max_values ? feature->count : row->max_values;
         for (int64_t v = 0; v < feature->count; v++) {
             count_value(row, feature, v);
         }
@@ -588,6 +592,23 @@ static void print_range(const tally *row) {
     }
 }
 
+/* In how many records, of all that are Examples; values in all and in one; bytes of the values. */
+static void print_presence(const tally *row, int64_t examples) {
+    char values[48], bytes[16];
+    double size = row->kind == TD_FEATURE_BYTES   ? (double)row->bytes
+                  : row->kind == TD_FEATURE_INT64 ? 8.0 * (double)row->values
+                                                  : 4.0 * (double)row->values;
+    if (row->min_values == row->max_values) {
+        snprintf(values, sizeof values, "%lld", (long long)row->min_values);
+    } else {
+        snprintf(values, sizeof values, "%lld to %lld", (long long)row->min_values,
+                 (long long)row->max_values);
+    }
+    printf("%-20s  %-5s  %8lld  %5.1f %%  %8lld  %9s  %9s", row->name, kind_names[row->kind],
+           (long long)row->records, 100 * (double)row->records / (double)examples,
+           (long long)row->values, values, human(size, bytes));
+}
+
 static void print_statistics(statistics *all) {
     enum { LABELS_SHOWN = 10 };
     char total[16], least[16], mean[16], most[16];
@@ -598,14 +619,15 @@ static void print_statistics(statistics *all) {
                human((double)all->max_bytes, most),
                human((double)all->bytes / (double)all->records, mean));
     }
-    printf("\n%s", all->features.count > 0 ? "\nfeature               kind   records    values  "
-                                             "least, mean, most (of bytes: lengths)\n"
-                                           : "");
+    printf("\n%s", all->features.count > 0
+                       ? "\nfeature               kind    records  present    values  "
+                         "   a record      bytes  least, mean, most (of "
+                         "bytes: lengths)\n"
+                       : "");
     sort_tallies(&all->features, by_name);
     for (int64_t i = 0; i < all->features.count; i++) {
         const tally *row = &all->features.rows[i];
-        printf("%-20s  %-5s  %8lld  %8lld", row->name, kind_names[row->kind],
-               (long long)row->records, (long long)row->values);
+        print_presence(row, all->records - all->not_examples);
         print_range(row);
         printf("\n");
     }
@@ -627,7 +649,8 @@ td_status td_verb_data_stat(int argc, char **argv) {
     static const td_verb_help verb = {"tandem data stat FILES",
                                       "Counts the records of TFRecord files (compressed ones, "
                                       "pipes and standard input, -, too), their sizes, the "
-                                      "features in them with the range and mean of their values "
+                                      "features in them: in how many Examples, with how many "
+                                      "values in all and in one, their bytes, range and mean "
                                       "(of byte strings: of their lengths; NaN is counted apart), "
                                       "and the class labels of pairs. Damage is "
                                       "named on stderr, passed over, and makes the exit code 1.",

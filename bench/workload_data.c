@@ -2,6 +2,7 @@
  * The data path: checksums (by one worker or shared out), checked records read and written, image
  * decoding with resizing, captions.
  */
+#include <isa-l.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,7 +12,10 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/clock.h"
 #include "bench/case.h"
+#include "bench/ceiling.h"
+#include "bench/ways.h"
 #include "data/crc32c.h"
 #include "data/image.h"
 #include "data/pairs.h"
@@ -38,6 +42,7 @@ typedef struct data_state {
     size_t piece;
     td_compression compression;
     _Atomic uint32_t sum;
+    int64_t passes; /* of one sample of the roof */
     char path[128]; /* records; "" when there is no file */
     void *encoded;  /* image */
     size_t encoded_size;
@@ -58,6 +63,7 @@ typedef struct data_row {
     td_status (*step)(data_state *s);
     void (*cost)(const data_state *s, td_cost *out);
     void (*region)(void *state, td_worker *worker); /* instead of step: by every worker */
+    bool reads;                                     /* bytes: its roof is reading as many */
 } data_row;
 
 static td_status random_bytes(data_state *s, size_t size) {
@@ -116,6 +122,10 @@ static td_status verify_crc(td_bench *bench, data_state *s) {
     uint32_t known = s->crc("123456789", 9), here = s->crc(s->bytes, s->size);
     if (known != 0xE3069283u || here != td_crc32c__portable(s->bytes, s->size)) {
         return td_fail(TD_ECHECK, "crc %08x of \"123456789\", %08x of the buffer", known, here);
+    }
+    uint32_t library = td_crc32c__isal(s->bytes, s->size);
+    if (library != here) {
+        return td_fail(TD_ECHECK, "ISA-L finds %08x of the buffer, not %08x", library, here);
     }
     return TD_OK;
 }
@@ -427,22 +437,22 @@ static void cost_captions(const data_state *s, td_cost *out) {
 
 /* clang-format off */
 #define ROW(id, argument, set) \
-    {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set, NULL}
+    {id, argument, true, setup_##set, verify_##set, step_##set, cost_##set, NULL, false}
+#define READ(id, argument, set) \
+    {id, argument, true, setup_##set, verify_records, step_records, cost_records, NULL, true}
 #define WRITE(id, argument, set) \
-    {id, argument, true, setup_##set, verify_records, write_records, cost_crc, NULL}
+    {id, argument, true, setup_##set, verify_records, write_records, cost_crc, NULL, false}
 #define SHARED(id, argument, set, region) \
-    {id, argument, true, setup_##set, verify_##set, NULL, cost_crc, region}
+    {id, argument, true, setup_##set, verify_##set, NULL, cost_crc, region, true}
 static const data_row rows[] = {
-    ROW("data/tfrecord_read/checked/100KB", 100000, records),
-    ROW("data/tfrecord_read/checked/300B",     300, records),
+    READ("data/tfrecord_read/checked/100KB", 100000, records),
+    READ("data/tfrecord_read/checked/300B",     300, records),
+    READ("data/tfrecord_read/gzip/300B",    TD_COMPRESSION_GZIP, packed),
+    READ("data/tfrecord_read/zstd/300B",    TD_COMPRESSION_ZSTD, packed),
     WRITE("data/tfrecord_write/none/100KB",  100000, written),
     WRITE("data/tfrecord_write/none/300B",      300, written),
     WRITE("data/tfrecord_write/gzip/300B",     TD_COMPRESSION_GZIP, packed),
     WRITE("data/tfrecord_write/zstd/300B",     TD_COMPRESSION_ZSTD, packed),
-    {"data/tfrecord_read/gzip/300B", TD_COMPRESSION_GZIP, true, setup_packed, verify_records,
-     step_records, cost_records, NULL},
-    {"data/tfrecord_read/zstd/300B", TD_COMPRESSION_ZSTD, true, setup_packed, verify_records,
-     step_records, cost_records, NULL},
     SHARED("data/crc32c_shared/1MiB/256MiB",  256 << 20, shared_crc, sum_share),
     SHARED("data/crc32c_shared/1MiB/16MiB",    16 << 20, shared_crc, sum_share),
     ROW("data/image/png_decode_resize/256-224",  0, image),
@@ -453,11 +463,13 @@ static const data_row rows[] = {
     ROW("data/tokenize/builtin/captions",        0, captions),
 };
 #undef ROW
+#undef READ
 #undef WRITE
 #undef SHARED
 /* clang-format on */
 
-static const data_row crc_row = {"", 0, true, setup_crc, verify_crc, step_crc, cost_crc, NULL};
+static const data_row crc_row = {"",       0,        true, setup_crc, verify_crc,
+                                 step_crc, cost_crc, NULL, true};
 
 /* param[0] is the row, or -1: a checksum, whose row and size param[1] tells. */
 static const data_row *row_of(const td_bench *bench) {
@@ -489,11 +501,93 @@ static bool fits_data(const td_case *subject, const td_layout *layout) {
     return layout->ranks == 1 && (shared || layout->workers == 1);
 }
 
+/* ---- beside ---- */
+
+enum { READING, ISA_L }; /* companions; the second beside checksums of other rows only */
+enum { READ_GRAIN = 512 };
+
+static void add_companion(td_outcome *out, const char *name, bool library) {
+    td_companion *companion = &out->companions[out->n_companions++];
+    snprintf(companion->name, sizeof companion->name, "%s", name);
+    companion->state = TD_OUTCOME_OK;
+    companion->library = library;
+}
+
+static void add_companions(td_bench *bench) {
+    const data_state *s = bench->state;
+    td_outcome *out = bench->outcome;
+    if (!row_of(bench)->reads) {
+        return;
+    }
+    add_companion(out, "read", false);
+    if (s->crc != NULL && s->crc != td_crc32c__isal) {
+        add_companion(out, "isa-l", true);
+        td_companion *library = &out->companions[ISA_L];
+        snprintf(library->version, sizeof library->version, "%d.%d.%d", ISAL_MAJOR_VERSION,
+                 ISAL_MINOR_VERSION, ISAL_PATCH_VERSION);
+        snprintf(library->method, sizeof library->method, "equal to portable");
+    }
+}
+
+static void read_share(void *arg, td_worker *worker) {
+    data_state *s = ((td_bench *)arg)->state;
+    td_isa isa;
+    int64_t first, last;
+    uint64_t seen = 0;
+    td_worker_share(worker, (int64_t)(s->size / READ_GRAIN), &first, &last);
+    bool known = td_isa_active(&isa) == TD_OK; /* or the run had not started */
+    for (int64_t pass = 0; known && pass < s->passes; pass++) {
+        seen ^= td_peak_read(isa, s->bytes + first * READ_GRAIN, (last - first) * READ_GRAIN);
+    }
+    atomic_fetch_xor_explicit(&s->sum, (uint32_t)seen, memory_order_relaxed);
+}
+
+static td_status beside_data(td_bench *bench, int companion, int64_t repeat, double *ns) {
+    data_state *s = bench->state;
+    double scale = 1;
+    int64_t start = td_now_ns();
+    if (companion == READING) {
+        scale = (double)s->size / (double)(s->size / READ_GRAIN * READ_GRAIN);
+        s->passes = repeat;
+        td_team_run(bench->team, read_share, bench);
+    } else {
+        td_crc32c_fn *own = s->crc;
+        s->crc = td_crc32c__isal;
+        for (int64_t i = 0; i < repeat; i++) {
+            TD_TRY(step_crc(s));
+        }
+        s->crc = own;
+    }
+    *ns = scale * (double)(td_now_ns() - start) / (double)repeat;
+    return TD_OK;
+}
+
+/* The fastest pass that only reads is the roof. */
+static void finish_data(td_bench *bench) {
+    const data_state *s = bench->state;
+    td_outcome *out = bench->outcome;
+    if (out->n_companions == 0) {
+        return;
+    }
+    double fastest = INFINITY;
+    for (int64_t i = 0; i < out->companions[READING].n; i++) {
+        fastest = fmin(fastest, out->companions[READING].samples_ns[i]);
+    }
+    snprintf(out->cost.mix, sizeof out->cost.mix, "read");
+    out->cost.mix_gbps = (double)s->size / fastest;
+    td_way_compare(out, READING, false, "share_beside");
+    if (out->n_companions > ISA_L) {
+        td_way_compare(out, ISA_L, false, "times_isal");
+    }
+}
+
 static td_status setup_data(td_bench *bench) {
     data_state *s = bench->state = td_alloc_zero(sizeof *s);
     int64_t argument =
         bench->subject->param[0] < 0 ? bench->subject->param[1] : row_of(bench)->argument;
-    return s ? row_of(bench)->setup(s, argument) : td_fail(TD_ENOMEM, "a data case");
+    TD_TRY(s ? row_of(bench)->setup(s, argument) : td_fail(TD_ENOMEM, "a data case"));
+    add_companions(bench);
+    return TD_OK;
 }
 
 static td_status verify_data(td_bench *bench) {
@@ -536,6 +630,8 @@ const td_workload td_workload_data = {
     .setup = setup_data,
     .verify = verify_data,
     .step = step_data,
+    .beside = beside_data,
     .cost = cost_data,
+    .finish = finish_data,
     .teardown = teardown_data,
 };

@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/clock.h"
 #include "bench/case.h"
+#include "bench/example_peer.h"
 #include "bench/parse_records.h"
+#include "bench/ways.h"
 
 enum { BATCH = TD_PARSE_BATCH, BATCHES = TD_PARSE_BATCHES, FEATURES = TD_PARSE_FEATURES };
 
@@ -16,7 +19,7 @@ typedef struct parse_state {
     size_t total_bytes;
     td_example_parser *parser;
     td_parse_feature features[FEATURES];
-    int n_features, next;
+    int n_features, next, peer_next;
     td_pool pool, setup_pool;
     td_array outputs[FEATURES];
 } parse_state;
@@ -32,6 +35,7 @@ static const struct {
     {"data/parse/sparse/300B-b1024", true, true, TD_PARSE_SPARSE},
     {"data/parse/ragged/300B-b1024", true, true, TD_PARSE_RAGGED},
 };
+enum { PEER = 0 }; /* the only companion */
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
 
 static td_status make_parser(parse_state *s, int variant) {
@@ -59,6 +63,9 @@ static td_status setup_parse(td_bench *bench) {
     }
     TD_TRY(td_parse_records_make(&s->setup_pool, &s->bytes, &s->records));
     s->total_bytes = s->bytes.size;
+    if (bench->rank->workers == 1) {
+        td_example_peer_add(bench);
+    }
     return make_parser(s, variant);
 }
 
@@ -130,6 +137,9 @@ static td_status verify_parse(td_bench *bench) {
         TD_TRY(parse(bench, batch));
         TD_TRY(verify_batch(s, batch));
     }
+    if (bench->outcome->n_companions > 0) {
+        td_example_peer_verify(bench, PEER, s->records, TD_PARSE_RECORDS);
+    }
     return TD_OK;
 }
 
@@ -138,6 +148,24 @@ static td_status step_parse(td_bench *bench) {
     TD_TRY(parse(bench, s->next));
     s->next = (s->next + 1) % BATCHES;
     return TD_OK;
+}
+
+static td_status beside_parse(td_bench *bench, int companion, int64_t repeat, double *ns) {
+    parse_state *s = bench->state;
+    (void)companion;
+    int64_t start = td_now_ns();
+    for (int64_t i = 0; i < repeat; i++) {
+        td_example_peer_parse(s->records + (size_t)s->peer_next * BATCH, BATCH);
+        s->peer_next = (s->peer_next + 1) % BATCHES;
+    }
+    *ns = (double)(td_now_ns() - start) / (double)repeat;
+    return TD_OK;
+}
+
+static void finish_parse(td_bench *bench) {
+    if (bench->outcome->n_companions > 0) {
+        td_way_compare(bench->outcome, PEER, false, "times_protobuf_c");
+    }
 }
 
 static void cost_parse(const td_bench *bench, td_cost *out) {
@@ -174,6 +202,8 @@ const td_workload td_workload_parse = {
     .setup = setup_parse,
     .verify = verify_parse,
     .step = step_parse,
+    .beside = beside_parse,
     .cost = cost_parse,
+    .finish = finish_parse,
     .teardown = teardown_parse,
 };

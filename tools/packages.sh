@@ -8,7 +8,8 @@ set -u
 
 build="gcc g++ make cmake pkg-config libc6-dev libjansson-dev libssl-dev libhwloc-dev libnuma-dev libisal-dev libspng-dev
  libturbojpeg0-dev libutf8proc-dev libxml2-dev zlib1g-dev libzstd-dev libsnappy-dev libfarmhash-dev libbenchmark-dev libjs-chart.js"
-peers="libopenblas0-pthread libblis4-pthread libdnnl2 libxsmm-dev libomp5-14 libpthreadpool0 libtbb-dev"
+peers="libopenblas0-pthread libblis4-pthread libdnnl2 libxsmm-dev libomp5-14 libpthreadpool0 libtbb-dev
+ protobuf-c-compiler libprotobuf-c-dev"
 monitor="libdw-dev"
 
 case "${1:-}" in

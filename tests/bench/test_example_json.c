@@ -138,12 +138,37 @@ static void expect_row(const char *text, const char *start, const char *wanted) 
 Test(example_json, stat_gives_ranges) {
     write_source();
     char *text = output(td_verb_data_stat, NULL);
-    expect_row(strstr(text, "\nbytes ") + 1, "bytes ", "         4  0 B, 4 B, 11 B");
-    expect_row(text, "empty ", "         0");
-    expect_row(text, "floats ", "         5  -inf, nan, inf  (1 NaN)");
+    expect_row(strstr(text, "\nbytes ") + 1, "bytes ",
+               "  100.0 %         4          4       16 B  0 B, 4 B, 11 B");
+    expect_row(text, "empty ", "  100.0 %         0          0        0 B");
+    expect_row(text, "floats ", "         5          5       20 B  -inf, nan, inf  (1 NaN)");
     expect_row(text, "ints ", "  -9223372036854775808, 2, 9223372036854775807");
-    expect_row(text, "range ", "         4  -1.5, 1, 4  (1 NaN)");
-    expect_row(text, "small ", "         1  7, 7, 7");
+    expect_row(text, "range ", "         4          4       16 B  -1.5, 1, 4  (1 NaN)");
+    expect_row(text, "small ", "         1          1        8 B  7, 7, 7");
     cr_expect_not_null(strstr(text, "1 records are not Examples"));
+    td_free(text);
+}
+
+/* Presence is counted over Examples, not over what is none; lists vary in length. */
+Test(example_json, stat_gives_presence_and_lengths) {
+    static const int64_t ints[] = {1, 2, 3};
+    const td_feature features[] = {{td_span_text("often"), TD_FEATURE_INT64, 3, NULL, NULL, ints},
+                                   {td_span_text("rare"), TD_FEATURE_INT64, 1, NULL, NULL, ints}};
+    td_tfrecord_writer writer;
+    cr_assert_eq(td_tfrecord_create(source, &writer), TD_OK, "%s", td_error());
+    for (int i = 0; i < 8; i++) {
+        td_text record = {0};
+        td_feature some[] = {features[0], features[1]};
+        some[0].count = i == 5 ? 1 : 3;
+        cr_assert_eq(td_example_encode(some, i == 2 ? 2 : 1, &record), TD_OK);
+        cr_assert_eq(td_tfrecord_append(&writer, record.data, record.size), TD_OK);
+        td_text_destroy(&record);
+    }
+    cr_assert_eq(td_tfrecord_append(&writer, "\x0b", 1), TD_OK);
+    cr_assert_eq(td_tfrecord_commit(&writer), TD_OK, "%s", td_error());
+    char *text = output(td_verb_data_stat, NULL);
+    expect_row(text, "often ",
+               "         8  100.0 %        22     1 to 3      176 B  1, 1.95455, 3");
+    expect_row(text, "rare ", "         1   12.5 %         1          1        8 B  1, 1, 1");
     td_free(text);
 }

@@ -165,13 +165,27 @@ static bool jpeg_warning_is_harmless(tjhandle jpeg) {
            strstr(tjGetErrorStr2(jpeg), "extraneous bytes") != NULL;
 }
 
-static td_status jpeg_pixels(tjhandle jpeg, const void *bytes, size_t size, td_image *out) {
+/* By how much the decoder may reduce an image on its way to `shortest`; 0: not at all. */
+static int reduction_toward(int width, int height, int64_t shortest) {
+    int by = 1, side = width < height ? width : height;
+    while (shortest > 0 && by < 8 && side >= 2 * by * TD_IMAGE_MARGIN * shortest &&
+           width % (2 * by) == 0 && height % (2 * by) == 0) {
+        by *= 2;
+    }
+    return by;
+}
+
+static td_status jpeg_pixels(tjhandle jpeg, const void *bytes, size_t size, int64_t shortest,
+                             td_image *out) {
     int width = 0, height = 0, subsampling = 0, space = 0;
     if (tjDecompressHeader3(jpeg, bytes, size, &width, &height, &subsampling, &space) != 0 &&
         !jpeg_warning_is_harmless(jpeg)) {
         return td_fail(TD_EINPUT, "JPEG: header: %s", tjGetErrorStr2(jpeg));
     }
     TD_TRY(check_sides("JPEG", width, height));
+    int by = reduction_toward(width, height, shortest);
+    width /= by; /* the decoder takes the scale that gives these sides */
+    height /= by;
     bool inks = space == TJCS_CMYK || space == TJCS_YCCK;
     size_t n_pixels = (size_t)width * (size_t)height;
     unsigned char *pixels = NULL;
@@ -193,24 +207,28 @@ static td_status jpeg_pixels(tjhandle jpeg, const void *bytes, size_t size, td_i
     return TD_OK;
 }
 
-static td_status decode_jpeg(const void *bytes, size_t size, td_image *out) {
+static td_status decode_jpeg(const void *bytes, size_t size, int64_t shortest, td_image *out) {
     tjhandle jpeg = tjInitDecompress();
     if (jpeg == NULL) {
         return td_fail(TD_ENOMEM, "JPEG: no memory for a decoder");
     }
-    td_status status = jpeg_pixels(jpeg, bytes, size, out);
+    td_status status = jpeg_pixels(jpeg, bytes, size, shortest, out);
     tjDestroy(jpeg);
     return status;
 }
 
 td_status td_image_decode(const void *bytes, size_t size, td_image *out) {
+    return td_image_decode_toward(bytes, size, 0, out);
+}
+
+td_status td_image_decode_toward(const void *bytes, size_t size, int64_t shortest, td_image *out) {
     static const unsigned char png_start[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
     static const unsigned char jpeg_start[3] = {0xff, 0xd8, 0xff};
     if (size >= sizeof png_start && memcmp(bytes, png_start, sizeof png_start) == 0) {
         return decode_png(bytes, size, out);
     }
     if (size >= sizeof jpeg_start && memcmp(bytes, jpeg_start, sizeof jpeg_start) == 0) {
-        return decode_jpeg(bytes, size, out);
+        return decode_jpeg(bytes, size, shortest, out);
     }
     unsigned char start[4] = {0};
     if (size > 0) {

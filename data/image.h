@@ -31,6 +31,15 @@ void td_image_destroy(td_image *image);
  * data do not decode to the end is TD_EINPUT, not a partly grey image. */
 td_status td_image_decode(const void *bytes, size_t size, td_image *out);
 
+/* The same, of an image whose shortest side will be brought down to `shortest` at once: a JPEG is
+ * decoded at 1/2, 1/4 or 1/8, the smallest that leaves TD_IMAGE_MARGIN times that side and divides
+ * both sides. Its transform then averages what the filter of the resize would: small pictures
+ * differ by 0.2 to 0.3 levels in the mean and 2 at most, which is what rounding to 8 bits once more
+ * comes to (margin 2: 0.4 to 0.6, and 4). A remainder would shift the picture.
+ */
+enum { TD_IMAGE_MARGIN = 3 };
+td_status td_image_decode_toward(const void *bytes, size_t size, int64_t shortest, td_image *out);
+
 /* The encoded bytes are freed with td_free. quality: 1 to 100; chroma is halved in both directions
  * (4:2:0). */
 td_status td_image_encode_png(const td_image *image, void **bytes, size_t *size);

@@ -171,9 +171,10 @@ td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int6
                       td_fail(TD_EINPUT, "no image, only the features that a tower made of it"));
     }
     td_image whole = {0};
-    td_status status = td_pair_is_procedural(source)
-                           ? draw(source, pair->item, &whole)
-                           : td_image_decode(pair->encoded.data, pair->encoded.size, &whole);
+    td_status status =
+        td_pair_is_procedural(source)
+            ? draw(source, pair->item, &whole)
+            : td_image_decode_toward(pair->encoded.data, pair->encoded.size, size, &whole);
     if (status == TD_OK) {
         status = td_image_fit(&whole, size, out);
     }

@@ -89,10 +89,15 @@ static void columns_of(const unsigned char *const rows[ABREAST], const td_resize
     }
 }
 
-/* Vectors read up to 13 bytes behind the last input, so the last row is read from a copy. */
+/* Vectors read up to 13 bytes behind the last input, so the last row is read from a copy. Rows
+ * shorter than that would need several. */
 void td_resize_columns__avx2(const unsigned char *in, int64_t width, int64_t rows,
                              const td_resize_axis *a, unsigned char *out, unsigned char *line) {
     int64_t in_bytes = 3 * width, out_bytes = 3 * a->count;
+    if (in_bytes < TD_RESIZE_PADDING) {
+        td_resize_columns__portable(in, width, rows, a, out, line);
+        return;
+    }
     memcpy(line, in + (rows - 1) * in_bytes, (size_t)in_bytes);
     memset(line + in_bytes, 0, TD_RESIZE_PADDING);
     for (int64_t y = 0; y < rows; y += ABREAST) {

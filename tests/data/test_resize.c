@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <criterion/criterion.h>
 
@@ -149,6 +151,31 @@ Test(resize, sizes_are_checked) {
     cr_expect_eq(td_image_resize_bicubic(&in, 60000, 60000, &out), TD_EINPUT);
     cr_expect_null(out.pixels);
     td_image_destroy(&in);
+}
+
+/* The pixels of small pictures end where a page does that nobody may read. */
+Test(resize, reads_nothing_behind_the_last_pixel) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char *pages =
+        mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    td_isa isa;
+    cr_assert(pages != MAP_FAILED && mprotect(pages + page, page, PROT_NONE) == 0);
+    cr_assert_eq(td_isa_active(&isa), TD_OK);
+    for (int64_t width = 1; width <= 12; width++) {
+        for (int64_t height = 1; height <= 6; height++) {
+            td_image in = {width, height, pages + page - 3 * width * height}, want = {0}, got = {0};
+            for (int64_t i = 0; i < 3 * width * height; i++) {
+                in.pixels[i] = (unsigned char)(37 * i + 11 * width + height);
+            }
+            cr_assert_eq(td_image_resize_at(&in, 9, 7, TD_ISA_PORTABLE, &want), TD_OK);
+            cr_assert_eq(td_image_resize_at(&in, 9, 7, isa, &got), TD_OK);
+            cr_expect_eq(memcmp(want.pixels, got.pixels, (size_t)(3 * 9 * 7)), 0,
+                         "%" PRId64 " x %" PRId64, width, height);
+            td_image_destroy(&want);
+            td_image_destroy(&got);
+        }
+    }
+    munmap(pages, 2 * page);
 }
 
 /* Against the same in f64: three f32 operations, each off by at most half an ULP of values below 3.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Encoded images of foreign files: PNG and JPEG, decoded and fitted, whole and on the way to a size.
+ * Encoded images of foreign files: PNG and JPEG, decoded whole or on the way to a size, and fitted.
  */
 #include "data/image.h"
 #include "data/resize.h"

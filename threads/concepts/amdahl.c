@@ -2,12 +2,13 @@
 #include "threads/concepts/lab.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "threads/team.h"
 
 /* Work is counted, not timed: a unit is one turn of a loop. The longest chain of units that had to
  * follow each other decides the speed-up, whatever the machine. */
-enum { UNITS = 100000, WORKERS = 4 };
+enum { UNITS = 100000, WORKERS = 8 };
 
 typedef struct job {
     int64_t serial, done[WORKERS];
@@ -28,11 +29,12 @@ static void work(void *arg, td_worker *worker) {
 
 void td_concept_amdahl(td_lab *lab) {
     static const double serial_shares[] = {0, 0.05, 0.2, 0.5};
-    for (int workers = 2; workers <= WORKERS; workers += 2) {
+    for (int workers = 2; workers <= WORKERS; workers *= 2) {
         td_team *team = NULL;
-        td_lab_must(lab, td_team_create(&(td_team_options){.workers = workers,
-                                                           .shares_cpus = true},
-                                        &team) == TD_OK, "a team");
+        td_lab_must(lab,
+                    td_team_create(&(td_team_options){.workers = workers, .shares_cpus = true},
+                                   &team) == TD_OK,
+                    "a team");
         for (size_t i = 0; i < sizeof serial_shares / sizeof serial_shares[0]; i++) {
             double s = serial_shares[i];
             job j = {.serial = (int64_t)(s * UNITS)};
@@ -49,6 +51,9 @@ void td_concept_amdahl(td_lab *lab) {
             td_lab_check(lab, total == UNITS && fabs(speed_up - law) < 0.001,
                          "%d workers, %2.0f %% serial: speed-up %.3f, Amdahl says %.3f", workers,
                          100 * s, speed_up, law);
+            char name[24];
+            snprintf(name, sizeof name, "speed_up_%.0f_pct_%d", 100 * s, workers);
+            td_lab_number(lab, name, speed_up);
         }
         td_team_destroy(team);
     }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,8 +12,15 @@
 #include "base/clock.h"
 #include "threads/procfs.h"
 
-/* A page table entry is 8 bytes: what fork copies of every resident page of 4 KiB. */
-enum { STEPS = 5, MIB_STEP = 32, ROUNDS = 5, ENTRY = 8 };
+/* A page table entry is 8 bytes: what fork copies of every resident page of 4 KiB. The largest size
+ * is taken where memory is plenty. */
+enum { SIZES = 7, ROUNDS = 5, ENTRY = 8, PLENTY_MIB = 6144, STACK = 65536 };
+static const int sizes_mib[SIZES] = {0, 32, 64, 128, 256, 512, 1024};
+
+/* Fastest of ROUNDS, in us. */
+typedef struct costs {
+    double fork_us, thread_us, clone_us;
+} costs;
 
 static void note_tables(td_lab *lab, void *arg) {
     (void)lab;
@@ -26,7 +36,7 @@ static double time_fork(td_lab *lab) {
     int64_t forked = td_now_ns();
     td_lab_must(lab, pid > 0, "fork");
     td_lab_wait(lab, pid);
-    return (double)(forked - start);
+    return (double)(forked - start) * 1e-3;
 }
 
 static void *nothing(void *arg) {
@@ -38,50 +48,122 @@ static double time_thread(td_lab *lab) {
     pthread_t thread = td_lab_thread(lab, nothing, NULL);
     int64_t created = td_now_ns();
     pthread_join(thread, NULL);
-    return (double)(created - start);
+    return (double)(created - start) * 1e-3;
 }
 
-void td_concept_fork_law(td_lab *lab) {
-    size_t step = (size_t)MIB_STEP << 20;
-    size_t pages = step / (size_t)sysconf(_SC_PAGESIZE);
-    unsigned char *block = mmap(NULL, STEPS * step, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    td_lab_must(lab, block != MAP_FAILED, "memory");
-    madvise(block, STEPS * step, MADV_NOHUGEPAGE);
-    if (lab->mutant) {
-        madvise(block, STEPS * step, MADV_DONTFORK);
+static int nothing_clone(void *arg) {
+    (void)arg;
+    return 0;
+}
+
+/* A process that shares all memory with this one. */
+static double time_clone(td_lab *lab) {
+    static unsigned char stack[STACK];
+    int64_t start = td_now_ns();
+    pid_t pid = clone(nothing_clone, stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+    int64_t created = td_now_ns();
+    td_lab_must(lab, pid > 0, "clone");
+    td_lab_wait(lab, pid);
+    return (double)(created - start) * 1e-3;
+}
+
+static void keep_least(double *least, int round, double value) {
+    *least = round == 0 || value < *least ? value : *least;
+}
+
+static costs measure(td_lab *lab) {
+    costs c = {0};
+    for (int round = 0; round < ROUNDS; round++) {
+        double fork_us = time_fork(lab);
+        keep_least(&c.fork_us, round, fork_us);
+        keep_least(&c.thread_us, round, time_thread(lab));
+        keep_least(&c.clone_us, round, time_clone(lab));
+        td_lab_sample(lab, fork_us * 1e3);
     }
-    int64_t *tables = td_lab_shared(lab, sizeof *tables);
-    int64_t first = 0;
-    char name[24];
-    for (int i = 0; i <= STEPS; i++) {
-        if (i > 0) {
-            memset(block + (size_t)(i - 1) * step, 1, step);
-        }
-        td_lab_wait(lab, td_lab_fork(lab, note_tables, tables));
-        double fork_ns = 0, thread_ns = 0;
-        for (int round = 0; round < ROUNDS; round++) {
-            double f = time_fork(lab), t = time_thread(lab);
-            fork_ns = round == 0 || f < fork_ns ? f : fork_ns;
-            thread_ns = round == 0 || t < thread_ns ? t : thread_ns;
-            td_lab_sample(lab, f);
-        }
-        first = i == 0 ? *tables : first;
-        td_lab_saw(lab,
-                   "%4d MiB resident: fork %8.0f us, thread %5.0f us, the child's page tables "
-                   "%5lld KiB",
-                   i * MIB_STEP, fork_ns * 1e-3, thread_ns * 1e-3, (long long)*tables);
-        snprintf(name, sizeof name, "fork_us_%d_mib", i * MIB_STEP);
-        td_lab_number(lab, name, fork_ns * 1e-3);
+    return c;
+}
+
+/* A straight line through n points by least squares, and the share of the variance it explains. */
+static double slope_of(const double *x, const double *y, int n, double *r2) {
+    double mx = 0, my = 0, xx = 0, xy = 0, yy = 0;
+    for (int i = 0; i < n; i++) {
+        mx += x[i] / n;
+        my += y[i] / n;
     }
-    td_lab_sampled(lab, "fork, over all sizes");
-    int64_t expected = (int64_t)(STEPS * pages * ENTRY / 1024), grown = *tables - first;
+    for (int i = 0; i < n; i++) {
+        xx += (x[i] - mx) * (x[i] - mx);
+        xy += (x[i] - mx) * (y[i] - my);
+        yy += (y[i] - my) * (y[i] - my);
+    }
+    *r2 = yy > 0 ? xy * xy / (xx * yy) : 0;
+    return xy / xx;
+}
+
+/* What the times show; they decide nothing. */
+static void show_law(td_lab *lab, const costs *c, int n) {
+    double mib[SIZES], forks[SIZES], threads[SIZES], clones[SIZES], r2, unused;
+    for (int i = 0; i < n; i++) {
+        mib[i] = sizes_mib[i];
+        forks[i] = c[i].fork_us;
+        threads[i] = c[i].thread_us;
+        clones[i] = c[i].clone_us;
+    }
+    double slope = slope_of(mib, forks, n, &r2);
+    double thread_pct = 100 * slope_of(mib, threads, n, &unused) / slope;
+    double clone_pct = 100 * slope_of(mib, clones, n, &unused) / slope;
+    td_lab_saw(lab,
+               "fork takes %.1f us a MiB, and size explains %.1f %% of it; a thread %.2f %% of "
+               "that slope, a process in the same memory %.2f %%",
+               slope, 100 * r2, thread_pct, clone_pct);
+    td_lab_number(lab, "fork_r2", r2);
+    td_lab_number(lab, "thread_slope_pct", thread_pct);
+    td_lab_number(lab, "clone_vm_slope_pct", clone_pct);
+    td_lab_number(lab, "fork_over_thread_least", forks[0] / threads[0]);
+    td_lab_number(lab, "fork_over_thread_most", forks[n - 1] / threads[n - 1]);
+}
+
+static void check_tables(td_lab *lab, int64_t first, int64_t last, int mib) {
+    int64_t pages = ((int64_t)mib << 20) / sysconf(_SC_PAGESIZE);
+    int64_t expected = pages * ENTRY / 1024, grown = last - first;
     td_lab_check(lab, grown >= expected && grown <= expected + expected / 4,
-                 "%d MiB add %lld KiB to a child's page tables; 8 bytes a page are %lld KiB",
-                 STEPS * MIB_STEP, (long long)grown, (long long)expected);
+                 "%d MiB add %lld KiB to a child's page tables; 8 bytes a page are %lld KiB", mib,
+                 (long long)grown, (long long)expected);
     int64_t before = td_proc_number("/proc/self/status", "VmPTE");
     time_thread(lab);
     int64_t after = td_proc_number("/proc/self/status", "VmPTE");
     td_lab_check(lab, after - before <= 64, "a thread adds %lld KiB: it copies no table",
                  (long long)(after - before));
+}
+
+void td_concept_fork_law(td_lab *lab) {
+    bool plenty = td_proc_number("/proc/meminfo", "MemAvailable") / 1024 >= PLENTY_MIB;
+    int n = plenty ? SIZES : SIZES - 2;
+    size_t bytes = (size_t)sizes_mib[n - 1] << 20;
+    unsigned char *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    td_lab_must(lab, block != MAP_FAILED, "memory");
+    madvise(block, bytes, MADV_NOHUGEPAGE);
+    if (lab->mutant) {
+        madvise(block, bytes, MADV_DONTFORK);
+    }
+    int64_t *tables = td_lab_shared(lab, sizeof *tables);
+    int64_t first = 0;
+    costs c[SIZES];
+    char name[24];
+    for (int i = 0; i < n; i++) {
+        size_t touched = i > 0 ? (size_t)sizes_mib[i - 1] << 20 : 0;
+        memset(block + touched, 1, ((size_t)sizes_mib[i] << 20) - touched);
+        td_lab_wait(lab, td_lab_fork(lab, note_tables, tables));
+        first = i == 0 ? *tables : first;
+        c[i] = measure(lab);
+        td_lab_saw(lab,
+                   "%4d MiB resident: fork %8.0f us, thread %5.0f us, the child's page tables "
+                   "%5lld KiB",
+                   sizes_mib[i], c[i].fork_us, c[i].thread_us, (long long)*tables);
+        snprintf(name, sizeof name, "fork_us_%d_mib", sizes_mib[i]);
+        td_lab_number(lab, name, c[i].fork_us);
+    }
+    td_lab_sampled(lab, "fork, over all sizes");
+    show_law(lab, c, n);
+    check_tables(lab, first, *tables, sizes_mib[n - 1]);
 }

@@ -2,6 +2,7 @@
 #include "threads/concepts/lab.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "threads/team.h"
 
@@ -28,9 +29,10 @@ void td_concept_gustafson(td_lab *lab) {
     for (int workers = 1; workers <= MOST; workers *= 2) {
         job j = {.serial = (int64_t)(s * UNITS), .each = UNITS - (int64_t)(s * UNITS)};
         td_team *team = NULL;
-        td_lab_must(lab, td_team_create(&(td_team_options){.workers = workers,
-                                                           .shares_cpus = true},
-                                        &team) == TD_OK, "a team");
+        td_lab_must(lab,
+                    td_team_create(&(td_team_options){.workers = workers, .shares_cpus = true},
+                                   &team) == TD_OK,
+                    "a team");
         td_team_run(team, work, &j);
         td_team_destroy(team);
         int64_t total = 0;
@@ -43,5 +45,8 @@ void td_concept_gustafson(td_lab *lab) {
         td_lab_check(lab, fabs(speed_up - law) < 0.001,
                      "%d workers did %.2f times the work in the steps of one, Gustafson says %.2f",
                      workers, speed_up, law);
+        char name[24];
+        snprintf(name, sizeof name, "scaled_10_pct_%d", workers);
+        td_lab_number(lab, name, speed_up);
     }
 }

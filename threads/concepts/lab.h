@@ -50,7 +50,7 @@ typedef struct td_concept {
 } td_concept;
 const td_concept *td_concepts(int *count);
 
-enum { TD_LAB_LINES = 28, TD_LAB_LINE = 200, TD_LAB_NUMBERS = 12, TD_LAB_SAMPLES = 1024 };
+enum { TD_LAB_LINES = 28, TD_LAB_LINE = 200, TD_LAB_NUMBERS = 16, TD_LAB_SAMPLES = 1024 };
 
 /* The account of one run. Holds no pointers: it is written in another process. */
 typedef struct td_lab_report {

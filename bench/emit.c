@@ -358,33 +358,6 @@ td_status td_emit_companion(td_record_writer *writer, const td_case *subject,
     return td_emit_outcome(writer, &as, layout, &own, command, row);
 }
 
-td_status td_emit_summary(td_record_writer *writer, const char *id, const char *layout,
-                          const td_summary *summary, const char *command) {
-    td_isa isa = TD_ISA_PORTABLE;
-    TD_TRY(td_isa_active(&isa));
-    double mean = exp(summary->log_times / (double)summary->compared);
-    json_t *extra = json_pack(
-        "{s:I, s:f, s:I, s:I, s:f, s:f}", "shapes", (json_int_t)summary->compared, "least",
-        summary->least_times, "below_0_92", (json_int_t)summary->slower, "shapes_of_roof",
-        (json_int_t)summary->shapes, "of_roof", exp(summary->log_share / (double)summary->shapes),
-        "of_roof_least", summary->least_share);
-    td_record record = {.case_id = id,
-                        .layout = layout,
-                        .isa = td_isa_name(isa),
-                        .provider = "tandem",
-                        .status = "ok",
-                        .value = mean,
-                        .unit = "times",
-                        .check_ok = true,
-                        .check_method = "geometric mean of the records above",
-                        .max_ulp = -1,
-                        .extra = extra,
-                        .command = command};
-    td_status status = td_record_write(writer, &record);
-    json_decref(extra);
-    return status;
-}
-
 td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char *command,
                        td_row *row) {
     char id[TD_CASE_ID], layout[TD_LAYOUT_TEXT], size[NAME_BYTES];

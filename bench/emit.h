@@ -32,17 +32,6 @@ td_status td_emit_companion(td_record_writer *writer, const td_case *subject,
                             const td_layout *layout, const td_outcome *outcome, int which,
                             const char *command, td_row *row);
 
-/* What the shapes of a workload came to on one layout: against the fastest library for each, and
- * against the peak. Sums of logarithms. */
-typedef struct td_summary {
-    int64_t shapes, compared, slower; /* slower: below 0.92 of the library */
-    double log_times, least_times, log_share, least_share;
-} td_summary;
-
-/* The record of a summary with at least one shape compared. */
-td_status td_emit_summary(td_record_writer *writer, const char *id, const char *layout,
-                          const td_summary *summary, const char *command);
-
 /* Writes the record of a ceiling. */
 td_status td_emit_peak(td_record_writer *writer, const td_peak *peak, const char *command,
                        td_row *row);

@@ -27,6 +27,7 @@
 #include "bench/row_choice.h"
 #include "bench/runner.h"
 #include "bench/stats.h"
+#include "bench/summary.h"
 #include "collectives/schedule.h"
 #include "kernels/kernel.h"
 #include "reports/coll_tables.h"
@@ -85,7 +86,7 @@ static const td_verb_help verb_help = {
     "  tandem bench 'coll/allreduce/tree/*' --mpi build/peers/mpi --format nccl\n"
     "  tandem bench 'step/clip/vit-b-32/*' --suite full --profile --out profile\n"};
 
-enum { MAX_SUMS = 16, MAX_PEAKS = 192 };
+enum { MAX_PEAKS = 192 };
 
 /* Everything of one run. */
 typedef struct run {
@@ -106,11 +107,7 @@ typedef struct run {
     bool marking; /* Google Benchmark runs only to tell what its filter matches */
     td_row *rows;
     int64_t n_rows, n_failed, n_ok, n_selected;
-    struct {
-        char layout[TD_LAYOUT_TEXT];
-        td_summary sum;
-    } sums[MAX_SUMS];
-    int n_sums;
+    td_summaries sums;
     const td_peak *peaks[MAX_PEAKS]; /* their rows come first */
     int n_peaks;
     char (*answers)[TD_SHA256_HEX]; /* of each case, from the first layout that has one */
@@ -213,74 +210,6 @@ static void count_row(run *r, const td_row *row) {
     }
 }
 
-static const double SLOWER = 0.92;
-
-/* Adds a shape to the summary of its layout. */
-static void summarise(run *r, const td_item *item) {
-    char layout[TD_LAYOUT_TEXT];
-    td_layout_print(&item->layout, layout);
-    int i = 0;
-    while (i < r->n_sums && strcmp(r->sums[i].layout, layout) != 0) {
-        i++;
-    }
-    if (i == MAX_SUMS) {
-        return;
-    }
-    td_summary *sum = &r->sums[i].sum;
-    if (i == r->n_sums) {
-        r->n_sums++;
-        snprintf(r->sums[i].layout, sizeof r->sums[i].layout, "%s", layout);
-        *sum = (td_summary){.least_times = INFINITY, .least_share = INFINITY};
-    }
-    double times = td_outcome_number_of(r->outcome, "times_best");
-    double share = td_outcome_number_of(r->outcome, "share_beside");
-    if (times > 0) {
-        sum->compared++;
-        sum->slower += times < SLOWER;
-        sum->log_times += log(times);
-        sum->least_times = fmin(sum->least_times, times);
-    }
-    if (share > 0) {
-        sum->shapes++;
-        sum->log_share += log(share);
-        sum->least_share = fmin(sum->least_share, share);
-    }
-}
-
-static td_status emit_summaries(run *r) {
-    char command[160], id[TD_CASE_ID];
-    snprintf(id, sizeof id, "kernel/gemm_f32/%s/all-layers",
-             td_kernel_selected(TD_OP_gemm_f32)->name);
-    for (int i = 0; i < r->n_sums; i++) {
-        if (r->sums[i].sum.compared > 0) {
-            snprintf(command, sizeof command,
-                     "tandem bench 'kernel/gemm_f32/*' --suite full --layouts %s",
-                     r->sums[i].layout);
-            TD_TRY(td_emit_summary(r->writer, id, r->sums[i].layout, &r->sums[i].sum, command));
-        }
-    }
-    return TD_OK;
-}
-
-static void print_summaries(const run *r) {
-    for (int i = 0; i < r->n_sums; i++) {
-        const td_summary *sum = &r->sums[i].sum;
-        printf("\nlinear layers %s: ", r->sums[i].layout);
-        if (sum->compared > 0) {
-            printf("%lld shapes, geometric mean %.3f times the best library of each, least %.3f, "
-                   "%lld below %.2f; ",
-                   (long long)sum->compared, exp(sum->log_times / (double)sum->compared),
-                   sum->least_times, (long long)sum->slower, SLOWER);
-        }
-        if (sum->shapes > 0) {
-            printf("%lld shapes, geometric mean %.1f %% of the peak beside, least %.1f %%",
-                   (long long)sum->shapes, 100 * exp(sum->log_share / (double)sum->shapes),
-                   100 * sum->least_share);
-        }
-    }
-    printf(r->n_sums > 0 ? "\n" : "");
-}
-
 static td_status measure_item(run *r, const td_item *item) {
     const td_case *subject = item->subject;
     char command[TD_CASE_ID + TD_LAYOUT_TEXT + 512];
@@ -322,7 +251,7 @@ static td_status measure_item(run *r, const td_item *item) {
         }
     }
     if (row->state == TD_OUTCOME_OK && subject->summed) {
-        summarise(r, item);
+        td_summaries_add(&r->sums, &item->layout, r->outcome);
     }
     return TD_OK;
 }
@@ -592,7 +521,7 @@ static void print_end(const run *r) {
 }
 
 static td_status conclude(run *r) {
-    td_status ceilings = emit_ceilings(r), summed = emit_summaries(r),
+    td_status ceilings = emit_ceilings(r), summed = td_summaries_write(&r->sums, r->writer),
               closed = td_record_close(r->writer);
     r->writer = NULL;
     if (r->status != TD_OK) {
@@ -610,7 +539,7 @@ static td_status conclude(run *r) {
         TD_TRY(td_print_collectives(r->directory, r->options->format));
     } else {
         print_table(r);
-        print_summaries(r);
+        td_summaries_print(&r->sums);
         print_end(r);
     }
     if (r->n_failed > 0) {

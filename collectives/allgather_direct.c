@@ -17,22 +17,19 @@ static void block_of(const td_call *call, int rank, int p, int64_t *first, int64
     }
 }
 
-/* Small blocks: everybody copies its own out, meets the others, and takes theirs. Slots take turns,
- * as in allreduce/tree. */
-static void hand_round(td_comm *comm, td_comm_turn *turn, const td_call *call) {
-    int p = td_comm_size(comm), rank = td_comm_rank(comm);
+static void take_cells(td_comm *comm, const td_call *call, const unsigned char *data) {
+    int p = td_comm_size(comm);
     int64_t bytes = td_dtype_bytes(call->dtype), first, last;
-    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2], *out = call->out;
-    block_of(call, rank, p, &first, &last);
-    memcpy(slot, (const unsigned char *)call->in + first * bytes, (size_t)((last - first) * bytes));
-    td_comm_signal(turn, TD_ROUND_ENTERED);
-    if (td_comm_await_all(turn, TD_ROUND_ENTERED) != TD_OK) {
-        return;
-    }
+    unsigned char *out = call->out;
     for (int peer = 0; peer < p; peer++) {
         block_of(call, peer, p, &first, &last);
-        memcpy(out + first * bytes, td_comm_peer(comm, peer, slot),
-               (size_t)((last - first) * bytes));
+        const unsigned char *from = td_comm_peer(comm, peer, data);
+        if (peer == td_comm_rank(comm)) {
+            from = (const unsigned char *)call->in + first * bytes;
+        }
+        if (from != out + first * bytes) {
+            memcpy(out + first * bytes, from, (size_t)((last - first) * bytes));
+        }
     }
 }
 
@@ -71,9 +68,10 @@ td_status td_allgather__direct(const td_collective *row, td_comm *comm, td_worke
         take_blocks(&turn, call);
         return td_comm_end(&turn);
     }
-    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
-    if (worker->id == 0) {
-        hand_round(comm, &turn, call);
-    }
-    return td_comm_end(&turn);
+    int64_t bytes = td_dtype_bytes(call->dtype), first, last;
+    block_of(call, td_comm_rank(comm), td_comm_size(comm), &first, &last);
+    td_handed block = {.from = (const unsigned char *)call->in + first * bytes,
+                       .bytes = (last - first) * bytes,
+                       .take = take_cells};
+    return td_direct_hand_over(row, comm, worker, call, &block);
 }

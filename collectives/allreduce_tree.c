@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
 #include "collectives/algorithms.h"
 #include "collectives/direct.h"
 
-/* A small message: everybody copies its own out, meets the others, and adds up all of them. Slots
- * take turns: who has entered the next such call has read the slot of this one. */
-static void hand_over(td_comm *comm, td_comm_turn *turn, const td_call *call) {
-    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2];
-    memcpy(slot, call->in, (size_t)(call->count * td_dtype_bytes(call->dtype)));
-    td_comm_signal(turn, TD_ROUND_ENTERED);
-    if (td_comm_await_all(turn, TD_ROUND_ENTERED) == TD_OK) {
-        td_direct_sum(comm, call, slot, 0, call->count, td_comm_rank(comm), 1);
-    }
+static void sum_cells(td_comm *comm, const td_call *call, const unsigned char *data) {
+    td_direct_sum(comm, call, data, 0, call->count, td_comm_rank(comm), 1);
 }
 
 static void sum_share(td_comm *comm, td_worker *worker, const td_call *call) {
@@ -26,13 +17,10 @@ static void sum_share(td_comm *comm, td_worker *worker, const td_call *call) {
  * is for p private results. The order of additions is that of small messages. */
 td_status td_allreduce__tree(const td_collective *row, td_comm *comm, td_worker *worker,
                              const td_call *call) {
-    if (call->count * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
+    int64_t bytes = call->count * td_dtype_bytes(call->dtype);
+    if (bytes > TD_COMM_SLOT) {
         return td_direct_run(row, comm, worker, call, sum_share);
     }
-    td_comm_turn turn;
-    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
-    if (worker->id == 0) {
-        hand_over(comm, &turn, call);
-    }
-    return td_comm_end(&turn);
+    td_handed all = {.from = call->in, .bytes = bytes, .take = sum_cells};
+    return td_direct_hand_over(row, comm, worker, call, &all);
 }

@@ -22,19 +22,15 @@ static int64_t size_of(const td_call *call, int p, int from, int to) {
     return call->counts == NULL ? call->count : call->counts[from * p + to];
 }
 
-/* Small vectors: everybody copies its own out, meets the others, and takes its blocks. Slots take
- * turns, as in allreduce/tree. */
-static void hand_over(td_comm *comm, td_comm_turn *turn, const td_call *call) {
+static void take_cells(td_comm *comm, const td_call *call, const unsigned char *data) {
     int p = td_comm_size(comm), rank = td_comm_rank(comm);
     int64_t bytes = td_dtype_bytes(call->dtype);
-    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2], *out = call->out;
-    memcpy(slot, call->in, (size_t)(call->count * (call->counts == NULL ? p : 1) * bytes));
-    td_comm_signal(turn, TD_ROUND_ENTERED);
-    if (td_comm_await_all(turn, TD_ROUND_ENTERED) != TD_OK) {
-        return;
-    }
+    unsigned char *out = call->out;
     for (int peer = 0; peer < p; peer++) {
-        const unsigned char *from = td_comm_peer(comm, peer, slot);
+        const unsigned char *from = peer == rank ? call->in : td_comm_peer(comm, peer, data);
+        if (from == out) {
+            continue; /* in place, its own block stays */
+        }
         memcpy(out + place_of(call, p, peer, rank, true) * bytes,
                from + place_of(call, p, peer, rank, false) * bytes,
                (size_t)(size_of(call, p, peer, rank) * bytes));
@@ -95,15 +91,12 @@ static void exchange_blocks(td_comm_turn *turn, const td_call *call) {
 td_status td_alltoall__direct(const td_collective *row, td_comm *comm, td_worker *worker,
                               const td_call *call) {
     td_comm_turn turn;
-    int64_t elements = td_call_elements(row, td_comm_size(comm), call);
-    if (elements * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
+    int64_t bytes = td_call_elements(row, td_comm_size(comm), call) * td_dtype_bytes(call->dtype);
+    if (bytes > TD_COMM_SLOT) {
         TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
         exchange_blocks(&turn, call);
         return td_comm_end(&turn);
     }
-    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
-    if (worker->id == 0) {
-        hand_over(comm, &turn, call);
-    }
-    return td_comm_end(&turn);
+    td_handed all = {.from = call->in, .bytes = bytes, .take = take_cells};
+    return td_direct_hand_over(row, comm, worker, call, &all);
 }

@@ -4,19 +4,11 @@
 #include "collectives/algorithms.h"
 #include "collectives/direct.h"
 
-/* A small message: the root copies it out, and all take it once all have entered. The others wait
- * for each other too: slots take turns, as in allreduce/tree, and who has entered this call has
- * read the slot of the one before. */
-static void hand_out(td_comm *comm, td_comm_turn *turn, const td_call *call) {
-    size_t bytes = (size_t)(call->count * td_dtype_bytes(call->dtype));
-    unsigned char *slot = comm->shared->slots[comm->handed_over++ % 2];
-    bool root = td_comm_rank(comm) == call->root;
-    if (root) {
-        memcpy(slot, call->in, bytes);
-    }
-    td_comm_signal(turn, TD_ROUND_ENTERED);
-    if (td_comm_await_all(turn, TD_ROUND_ENTERED) == TD_OK && (!root || call->out != call->in)) {
-        memcpy(call->out, td_comm_peer(comm, call->root, slot), bytes);
+static void take_cell(td_comm *comm, const td_call *call, const unsigned char *data) {
+    const void *from =
+        td_comm_rank(comm) == call->root ? call->in : td_comm_peer(comm, call->root, data);
+    if (from != call->out) {
+        memcpy(call->out, from, (size_t)(call->count * td_dtype_bytes(call->dtype)));
     }
 }
 
@@ -64,14 +56,13 @@ static void take_and_give(td_comm_turn *turn, const td_call *call) {
 td_status td_broadcast__direct(const td_collective *row, td_comm *comm, td_worker *worker,
                                const td_call *call) {
     td_comm_turn turn;
-    if (call->count * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
+    int64_t bytes = call->count * td_dtype_bytes(call->dtype);
+    if (bytes > TD_COMM_SLOT) {
         TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
         take_and_give(&turn, call);
         return td_comm_end(&turn);
     }
-    TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
-    if (worker->id == 0) {
-        hand_out(comm, &turn, call);
-    }
-    return td_comm_end(&turn);
+    bool gives = td_comm_rank(comm) == call->root;
+    td_handed whole = {.from = call->in, .bytes = gives ? bytes : 0, .take = take_cell};
+    return td_direct_hand_over(row, comm, worker, call, &whole);
 }

@@ -41,6 +41,10 @@ td_status td_comm_create(td_rank *rank, void *staging, int64_t staging_bytes, td
     comm->staging_bytes = staging_bytes;
     comm->barrier = td_barrier_row();
     memset(comm->shared, 0, sizeof *comm->shared);
+    for (int peer = 0; peer < rank->count; peer++) {
+        comm->to_peer[peer] =
+            (unsigned char *)td_rank_peer(rank, peer, rank->segment) - rank->segment;
+    }
     /* Nobody looks at flags that somebody still clears. */
     status = status == TD_OK ? td_rank_barrier(rank) : status;
     if (status != TD_OK) {
@@ -163,20 +167,44 @@ static td_status check_call(const td_comm *comm, const td_collective *row, const
     return check_buffers(comm, row, call);
 }
 
+/* The same call as the last one needs no second look. */
+static bool was_checked(const td_comm *comm, const td_collective *row, const td_call *call) {
+    const td_call *last = &comm->checked;
+    return row == comm->checked_row && call->in == last->in && call->out == last->out &&
+           call->count == last->count && call->dtype == last->dtype &&
+           call->reduce == last->reduce && call->root == last->root && call->counts == NULL &&
+           last->counts == NULL;
+}
+
 static uint32_t hash_counts(const td_collective *row, int ranks, const int64_t *counts) {
+    if (counts == NULL) {
+        return 0;
+    }
     bool pairs = td_operation_of(row->id)->blocks == TD_BLOCKS_PAIRS;
     uint64_t hash = UINT64_C(0xCBF29CE484222325);
-    for (int i = 0; counts != NULL && i < (pairs ? ranks * ranks : ranks); i++) {
+    for (int i = 0; i < (pairs ? ranks * ranks : ranks); i++) {
         hash = (hash ^ (uint64_t)counts[i]) * UINT64_C(0x100000001B3);
     }
-    return counts == NULL ? 0 : (uint32_t)(hash ^ hash >> 32) | 1;
+    return (uint32_t)(hash ^ hash >> 32) | 1;
+}
+
+/* Of what td_comm_compare compares. A sum of products, which do not wait for each other. */
+static uint64_t key_of(const td_comm_call *call) {
+    uint64_t kind = (uint64_t)(uint16_t)call->row << 16 | (uint64_t)call->dtype << 8 | call->reduce;
+    uint64_t hash = ((uint64_t)call->sequence << 32 | call->counts) * UINT64_C(0x9E3779B97F4A7C15);
+    hash += (kind << 32 | (uint32_t)call->root) * UINT64_C(0xBF58476D1CE4E5B9);
+    hash += (uint64_t)call->count * UINT64_C(0x94D049BB133111EB);
+    hash += (uint64_t)call->in * UINT64_C(0xD6E8FEB86659FD93);
+    hash += (uint64_t)call->out * UINT64_C(0xA0761D6478BD642F);
+    return hash ^ hash >> 32;
 }
 
 static void announce(td_comm *comm, const td_collective *row, const td_call *call) {
     int n;
     const unsigned char *segment = comm->rank->segment;
     bool none = row->id == TD_COLL_barrier;
-    comm->shared->calls[comm->sequence % TD_COMM_LOG] = (td_comm_call){
+    td_comm_call *mine = &comm->shared->calls[comm->sequence % TD_COMM_LOG];
+    *mine = (td_comm_call){
         .sequence = comm->sequence,
         .row = (int16_t)(row - td_collectives(&n)),
         .dtype = (uint8_t)call->dtype,
@@ -188,6 +216,7 @@ static void announce(td_comm *comm, const td_collective *row, const td_call *cal
         .out = none ? 0 : (const unsigned char *)call->out - segment,
         .start_tsc = td_tsc(),
     };
+    comm->key = key_of(mine);
 }
 
 /* ---- plans ---- */
@@ -272,7 +301,12 @@ static td_status prepare(td_comm *comm, const td_collective *row, const td_call 
     if (td_rank_failed(comm->rank)) {
         return td_rank_barrier(comm->rank); /* says why */
     }
-    td_status status = check_call(comm, row, call);
+    td_status status = TD_OK;
+    if (!was_checked(comm, row, call)) {
+        status = check_call(comm, row, call);
+        comm->checked = *call;
+        comm->checked_row = row;
+    }
     if (status == TD_OK && row->direct == NULL) {
         status = find_plan(comm, row, call);
     }
@@ -307,19 +341,40 @@ td_status td_comm_begin(td_comm *comm, td_worker *worker, const td_collective *r
 }
 
 td_status td_comm_end(td_comm_turn *turn) {
+    td_comm *comm = turn->comm;
+    td_comm_wake(turn);
+    /* Peers have read it; the next call writes it without waiting for it. */
+    __builtin_prefetch(&comm->shared->done[turn->worker->id], 1);
     td_team_barrier(turn->worker);
-    return tell(turn->comm);
+    return tell(comm);
 }
 
 #ifdef __SANITIZE_THREAD__
 void (*td_comm_delay)(void);
 #endif
 
-void td_comm_signal(const td_comm_turn *turn, int round) {
+void td_comm_mark(td_comm_turn *turn, int round) {
     td_comm *comm = turn->comm;
+    td_comm_done *mine = &comm->shared->done[turn->worker->id];
     TD_COMM_DELAY();
-    td_event_raise(&comm->shared->done[turn->worker->id], comm->base + 2 + (uint32_t)round,
-                   td_rank_wait_rule(comm->rank));
+    if (round == TD_ROUND_ENTERED) {
+        atomic_store_explicit(&mine->key, comm->key, memory_order_relaxed);
+    }
+    td_event_set(&mine->event, comm->base + 2 + (uint32_t)round);
+    turn->owes_waking = true;
+}
+
+void td_comm_wake(td_comm_turn *turn) {
+    const td_comm *comm = turn->comm;
+    if (turn->owes_waking) {
+        td_event_wake(&comm->shared->done[turn->worker->id].event, td_rank_wait_rule(comm->rank));
+        turn->owes_waking = false;
+    }
+}
+
+void td_comm_signal(td_comm_turn *turn, int round) {
+    td_comm_mark(turn, round);
+    td_comm_wake(turn);
 }
 
 /* ---- meeting the others ---- */
@@ -350,9 +405,13 @@ td_status td_comm_compare(td_comm *comm, int peer, const td_comm_call *theirs) {
                          td_fail(TD_EPEER, "calls %s; rank %d calls %s", here, peer, there));
 }
 
-/* In the peer's log. One that is ahead has compared with mine already. */
-static td_status compare_logged(td_comm *comm, int peer) {
+/* In the peer's log, unless it has shown the same hash. One that is ahead has compared with mine
+ * already. */
+static td_status compare_logged(td_comm *comm, int peer, int worker) {
     const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
+    if (atomic_load_explicit(&shared->done[worker].key, memory_order_relaxed) == comm->key) {
+        return TD_OK;
+    }
     const td_comm_call *theirs = &shared->calls[comm->sequence % TD_COMM_LOG];
     return (int32_t)(theirs->sequence - comm->sequence) > 0 ? TD_OK
                                                             : td_comm_compare(comm, peer, theirs);
@@ -374,7 +433,7 @@ int td_comm_find_late(const td_comm *comm, int worker, int peer) {
 enum { POLLS = 200 };
 
 /* event: the peer's. */
-static td_status await_event(const td_comm_turn *turn, int peer, td_event *event, uint32_t target) {
+static td_status await_event(td_comm_turn *turn, int peer, td_event *event, uint32_t target) {
     td_comm *comm = turn->comm;
     int worker = turn->worker->id;
     for (int i = 0; i < POLLS; i++) {
@@ -383,6 +442,7 @@ static td_status await_event(const td_comm_turn *turn, int peer, td_event *event
         }
     }
     _Atomic int *waits_for = &comm->shared->waits_for[worker];
+    td_comm_wake(turn);
     atomic_store_explicit(waits_for, peer + 1, memory_order_relaxed);
     td_status status = td_rank_wait_for(comm->rank, peer, event, target);
     if (status == TD_ETIMEDOUT) {
@@ -398,9 +458,9 @@ static td_status await_event(const td_comm_turn *turn, int peer, td_event *event
     return status;
 }
 
-static td_status await_value(const td_comm_turn *turn, int peer, uint32_t target) {
+static td_status await_value(td_comm_turn *turn, int peer, uint32_t target) {
     td_comm_shared *theirs = td_comm_peer(turn->comm, peer, turn->comm->shared);
-    return await_event(turn, peer, &theirs->done[turn->worker->id], target);
+    return await_event(turn, peer, &theirs->done[turn->worker->id].event, target);
 }
 
 td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target) {
@@ -418,7 +478,7 @@ td_status td_comm_await(td_comm_turn *turn, int peer, int round) {
         turn->met |= UINT64_C(1) << peer;
         status = await_value(turn, peer, comm->base + 1);
         if (status == TD_OK) {
-            status = compare_logged(comm, peer);
+            status = compare_logged(comm, peer, turn->worker->id);
         }
     }
     if (status == TD_OK && round > TD_ROUND_ENTERED) {
@@ -454,7 +514,7 @@ void td_comm_dump(const td_comm *comm, FILE *out) {
     char text[256];
     for (int rank = 0; rank < comm->rank->count; rank++) {
         const td_comm_shared *shared = td_comm_peer(comm, rank, comm->shared);
-        uint32_t done = atomic_load_explicit(&shared->done[0].value, memory_order_relaxed);
+        uint32_t done = atomic_load_explicit(&shared->done[0].event.value, memory_order_relaxed);
         int waits = atomic_load_explicit(&shared->waits_for[0], memory_order_relaxed) - 1;
         fprintf(out, "rank %d: at step %d of this rank's call", rank,
                 (int)(int32_t)(done - comm->base));

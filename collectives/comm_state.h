@@ -7,6 +7,7 @@
 #define TD_COLLECTIVES_COMM_STATE_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "collectives/comm.h"
 #include "collectives/schedule.h"
@@ -24,21 +25,36 @@ typedef struct td_comm_call {
 } td_comm_call;
 _Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
 
-/* SLOT: bytes of a message that is handed over by copying it once. Two processes on neighbouring
- * cores: 64 B in 0.46 to 0.62 us against 0.68 to 0.71 in place with its two meetings, 256 B 0.48 to
- * 0.64 against 0.68 to 0.81; at 1 KiB 1.03 to 1.09 against 0.84 to 0.92, because every rank then
- * waits for all lines of all others. */
 enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 512 };
+
+/* How far a worker is: see base below. Beside it, in the same line, a hash of the call, so that
+ * peers have both in one transfer. */
+typedef union td_comm_done {
+    td_event event;
+    struct {
+        uint64_t of_event; /* its value and sleepers */
+        _Atomic uint64_t key;
+    };
+} td_comm_done;
+_Static_assert(sizeof(td_comm_done) == 64, "the hash fits beside its event");
+
+/* A message of up to SLOT bytes that is handed over by copying it once; the first 48 bytes come
+ * with the signal. */
+typedef struct td_comm_cell {
+    _Alignas(64) _Atomic uint32_t value; /* as of done */
+    _Atomic uint64_t key;
+    unsigned char data[TD_COMM_SLOT];
+} td_comm_cell;
 
 /* At the start of the staging, in the heap. */
 typedef struct td_comm_shared {
     /* Call n is at n % TD_COMM_LOG: peers compare it, and it is the log that a dump shows. A rank
      * cannot be so far ahead of one that still compares. */
     td_comm_call calls[TD_COMM_LOG];
-    td_event done[TD_MAX_WORKERS];         /* of each worker: see base below */
+    td_comm_done done[TD_MAX_WORKERS];     /* of each worker */
     td_event offered;                      /* pieces of all calls of overlap.h so far */
     _Atomic int waits_for[TD_MAX_WORKERS]; /* of each worker: 1 + the rank, 0: for nobody */
-    _Alignas(64) unsigned char slots[2][TD_COMM_SLOT];
+    td_comm_cell cells[2];
 } td_comm_shared;
 
 /* A linked schedule, kept for the next call of its kind. */
@@ -56,17 +72,21 @@ struct td_comm {
     td_rank *rank;
     td_comm_shared *shared; /* mine */
     int64_t staging_bytes;
+    ptrdiff_t to_peer[TD_MAX_RANKS]; /* from my segment to theirs */
     uint32_t sequence;
     /* Values of `done` in this call: base before it, base + 1: entered, base + 2 + k: round k is
      * done. The next call's base is beyond all of them. Equal in all ranks. */
     uint32_t base, next_base;
+    uint64_t key;    /* a hash of the call that peers compare; those that differ read the log */
+    td_call checked; /* the last call, which nothing was wrong with */
+    const td_collective *checked_row;
     const td_comm_plan *plan; /* of this call, when it is a schedule */
     td_comm_plan plans[TD_COMM_PLANS];
     uint64_t plan_uses;
     const td_collective *barrier;
     struct td_messages *messages; /* of ranks that MPI has started; NULL: of others */
-    uint32_t handed_over; /* messages that went through the slots */
-    uint32_t offers;      /* pieces of all calls of overlap.h before the next; equal in all ranks */
+    uint32_t handed_over;         /* messages that went through the cells */
+    uint32_t offers; /* pieces of all calls of overlap.h before the next; equal in all ranks */
     /* Written by the first worker that fails, read by all after the barrier of the team. */
     _Atomic bool failed;
     td_status status;
@@ -77,7 +97,8 @@ struct td_comm {
 typedef struct td_comm_turn {
     td_comm *comm;
     td_worker *worker;
-    uint64_t met; /* peers whose descriptor has been compared */
+    uint64_t met;     /* peers whose descriptor has been compared */
+    bool owes_waking; /* since td_comm_mark */
 } td_comm_turn;
 
 /* Workers of the rank meet; the call is checked and announced. rounds: how many values of `done`
@@ -110,7 +131,12 @@ td_status td_comm_await_all(td_comm_turn *turn, int round);
 td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target);
 
 /* This worker has done the round. */
-void td_comm_signal(const td_comm_turn *turn, int round);
+void td_comm_signal(td_comm_turn *turn, int round);
+
+/* The same, but sleeping peers are woken later: by td_comm_wake, or when this worker waits longer
+ * itself, or by td_comm_end. */
+void td_comm_mark(td_comm_turn *turn, int round);
+void td_comm_wake(td_comm_turn *turn);
 
 /* Workers of the rank meet again; also called after a failed wait, because the other workers wait
  * here. Returns the status of the call. */
@@ -147,7 +173,7 @@ int64_t td_call_elements(const td_collective *row, int ranks, const td_call *cal
 
 /* The peer's copy of my buffer. */
 static inline void *td_comm_peer(const td_comm *comm, int peer, const void *buffer) {
-    return td_rank_peer(comm->rank, peer, buffer);
+    return (unsigned char *)(uintptr_t)buffer + comm->to_peer[peer];
 }
 
 /* Where scratch vectors lie: after the shared state. */

@@ -43,7 +43,7 @@ void td_elements_combine(void *to, td_dtype to_type, const void *a, td_dtype a_t
                          td_dtype b_type, int64_t n, td_reduce reduce) {
     const td_element_loops *loops = td_elements();
     if (to_type != TD_BF16 && a_type != TD_BF16 && b_type != TD_BF16) {
-        loops->combine(to, a, b, n, to_type, reduce);
+        loops->combine(to, to, a, b, n, to_type, reduce);
         return;
     }
     float left[BLOCK], right[BLOCK], sum[BLOCK];
@@ -52,10 +52,10 @@ void td_elements_combine(void *to, td_dtype to_type, const void *a, td_dtype a_t
         const void *x = partial(a, a_type, i, part, left);
         const void *y = partial(b, b_type, i, part, right);
         if (to_type == TD_BF16) {
-            loops->combine(sum, x, y, part, TD_F32, reduce);
+            loops->combine(sum, sum, x, y, part, TD_F32, reduce);
             loops->narrow((uint16_t *)to + i, sum, part);
         } else {
-            loops->combine((float *)to + i, x, y, part, TD_F32, reduce);
+            loops->combine((float *)to + i, (float *)to + i, x, y, part, TD_F32, reduce);
         }
     }
 }

@@ -11,9 +11,10 @@
 
 #include "collectives/types.h"
 
-/* to = a + b, or what else `reduce` says (avg adds); to may be a or b. Not for bf16. */
-typedef void td_combine_fn(void *to, const void *a, const void *b, int64_t n, td_dtype dtype,
-                           td_reduce reduce);
+/* to = also = a + b, or what else `reduce` says (avg adds); to and also may be each other, a or b.
+ * Not for bf16. */
+typedef void td_combine_fn(void *to, void *also, const void *a, const void *b, int64_t n,
+                           td_dtype dtype, td_reduce reduce);
 typedef void td_widen_fn(float *restrict out, const uint16_t *restrict in, int64_t n);
 /* Rounds to nearest even; a NaN stays one. */
 typedef void td_narrow_fn(uint16_t *restrict out, const float *restrict in, int64_t n);

@@ -51,18 +51,34 @@ TD_SELECT(float, uint32_t, max_f32, >, &)
 TD_SELECT(double, uint64_t, min_f64, <, |)
 TD_SELECT(double, uint64_t, max_f64, >, &)
 
+/* A line at a time, through variables: results may lie where operands lie, and vectors are used all
+ * the same. */
 #define TD_LOOP(type, expression)                                                                  \
     do {                                                                                           \
-        type *out = to;                                                                            \
+        enum { STEP = 64 / sizeof(type) };                                                         \
+        type *out = to, *second = also;                                                            \
         const type *left = a, *right = b;                                                          \
-        for (int64_t i = 0; i < n; i++) {                                                          \
+        int64_t i = 0;                                                                             \
+        for (; i + STEP <= n; i += STEP) {                                                         \
+            type from_a[STEP], from_b[STEP], result[STEP];                                         \
+            memcpy(from_a, left + i, sizeof from_a);                                               \
+            memcpy(from_b, right + i, sizeof from_b);                                              \
+            for (int j = 0; j < STEP; j++) {                                                       \
+                const type x = from_a[j], y = from_b[j];                                           \
+                result[j] = (expression);                                                          \
+            }                                                                                      \
+            memcpy(out + i, result, sizeof result);                                                \
+            memcpy(second + i, result, sizeof result);                                             \
+        }                                                                                          \
+        for (; i < n; i++) {                                                                       \
             const type x = left[i], y = right[i];                                                  \
-            out[i] = (expression);                                                                 \
+            out[i] = second[i] = (expression);                                                     \
         }                                                                                          \
     } while (0)
 
 #define TD_COMBINE(name, type, add, multiply, minimum, maximum)                                    \
-    static void name(void *to, const void *a, const void *b, int64_t n, td_reduce reduce) {        \
+    static void name(void *to, void *also, const void *a, const void *b, int64_t n,                \
+                     td_reduce reduce) {                                                           \
         switch (reduce) {                                                                          \
         case TD_PROD:                                                                              \
             TD_LOOP(type, multiply);                                                               \
@@ -86,20 +102,20 @@ TD_COMBINE(combine_i32, int32_t, (int32_t)((uint32_t)x + (uint32_t)y),
 TD_COMBINE(combine_i64, int64_t, (int64_t)((uint64_t)x + (uint64_t)y),
            (int64_t)((uint64_t)x *(uint64_t)y), x<y ? x : y, x> y ? x : y)
 
-static void combine(void *to, const void *a, const void *b, int64_t n, td_dtype dtype,
+static void combine(void *to, void *also, const void *a, const void *b, int64_t n, td_dtype dtype,
                     td_reduce reduce) {
     switch (dtype) {
     case TD_F32:
-        combine_f32(to, a, b, n, reduce);
+        combine_f32(to, also, a, b, n, reduce);
         break;
     case TD_F64:
-        combine_f64(to, a, b, n, reduce);
+        combine_f64(to, also, a, b, n, reduce);
         break;
     case TD_I32:
-        combine_i32(to, a, b, n, reduce);
+        combine_i32(to, also, a, b, n, reduce);
         break;
     case TD_I64:
-        combine_i64(to, a, b, n, reduce);
+        combine_i64(to, also, a, b, n, reduce);
         break;
     default:
         TD_ASSERT(dtype != TD_BF16);

@@ -84,6 +84,20 @@ void td_event_raise(td_event *event, uint32_t value, const td_wait_rule *rule) {
     }
 }
 
+void td_event_wake(td_event *event, const td_wait_rule *rule) {
+    /* The value that was set, then `parked`; in park() `parked`, then the value: with the fence one
+     * of the two sees the other. The thread sanitizer knows no fences. */
+#ifdef __SANITIZE_THREAD__
+    bool asleep = atomic_fetch_add_explicit(&event->parked, 0, memory_order_seq_cst) > 0;
+#else
+    atomic_thread_fence(memory_order_seq_cst);
+    bool asleep = atomic_load_explicit(&event->parked, memory_order_relaxed) > 0;
+#endif
+    if (asleep) {
+        futex(&event->value, FUTEX_WAKE, INT_MAX, NULL, rule);
+    }
+}
+
 uint32_t td_event_advance_quietly(td_event *event) {
     return atomic_fetch_add_explicit(&event->value, 1, memory_order_seq_cst) + 1;
 }

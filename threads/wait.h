@@ -67,6 +67,15 @@ uint32_t td_event_advance(td_event *event, const td_wait_rule *rule);
 /* Sets a value beyond the present one and wakes every sleeper; for events with one writer. */
 void td_event_raise(td_event *event, uint32_t value, const td_wait_rule *rule);
 
+/* The same in two steps, for a writer that has better to do than to wait until its line is its own
+ * again: spinners see the value at once, sleepers are woken by td_event_wake, which follows soon.
+ */
+static inline void td_event_set(td_event *event, uint32_t value) {
+    /* release pairs with td_event_reached. */
+    atomic_store_explicit(&event->value, value, memory_order_release);
+}
+void td_event_wake(td_event *event, const td_wait_rule *rule);
+
 /* As td_event_advance, but leaves sleepers asleep: only for work that they need not do. */
 uint32_t td_event_advance_quietly(td_event *event);
 

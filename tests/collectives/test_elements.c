@@ -44,7 +44,7 @@ Test(elements, sums_of_any_length) {
         }
         td_elements()->narrow(c, a, 70);
         td_elements()->narrow(d, b, 70);
-        td_elements()->combine(sum, a, b, n, TD_F32, TD_SUM);
+        td_elements()->combine(sum, sum, a, b, n, TD_F32, TD_SUM);
         td_elements_combine(a, TD_F32, a, TD_F32, b, TD_F32, n, TD_SUM);
         td_elements_combine(c, TD_BF16, c, TD_BF16, d, TD_BF16, n, TD_SUM);
         for (int i = 0; i < 70; i++) {
@@ -94,8 +94,8 @@ Test(elements, every_instruction_set_has_the_same_bits) {
     }
     td_isa highest = td_isa_native();
     for (int reduce = 0; reduce < TD_REDUCE_COUNT; reduce++) {
-        td_element_loops__portable.combine(right, a, b, N_PAIRS, TD_F32, (td_reduce)reduce);
-        td_element_loops__portable.combine(other, b, a, N_PAIRS, TD_F32, (td_reduce)reduce);
+        td_element_loops__portable.combine(right, right, a, b, N_PAIRS, TD_F32, (td_reduce)reduce);
+        td_element_loops__portable.combine(other, other, b, a, N_PAIRS, TD_F32, (td_reduce)reduce);
         for (int i = 0; i < N_PAIRS; i++) {
             cr_assert(memcmp(&right[i], &other[i], 4) == 0 || (isnan(right[i]) && isnan(other[i])),
                       "%s of %g and %g", td_reduce_name((td_reduce)reduce), a[i], b[i]);
@@ -105,7 +105,7 @@ Test(elements, every_instruction_set_has_the_same_bits) {
         }
         const td_element_loops *others[] = {&td_element_loops__avx2, &td_element_loops__avx512};
         for (int isa = 0; isa < 2 && isa < (int)highest; isa++) {
-            others[isa]->combine(other, a, b, N_PAIRS, TD_F32, (td_reduce)reduce);
+            others[isa]->combine(other, other, a, b, N_PAIRS, TD_F32, (td_reduce)reduce);
             for (int i = 0; i < N_PAIRS; i++) {
                 cr_assert(memcmp(&right[i], &other[i], 4) == 0 ||
                           (isnan(right[i]) && isnan(other[i])));
@@ -116,12 +116,12 @@ Test(elements, every_instruction_set_has_the_same_bits) {
 
 Test(elements, integers_wrap_and_divide_towards_zero) {
     int32_t a[3] = {INT32_MAX, -7, 7}, b[3] = {1, 0, 0}, sum[3];
-    td_elements()->combine(sum, a, b, 3, TD_I32, TD_SUM);
+    td_elements()->combine(sum, sum, a, b, 3, TD_I32, TD_SUM);
     cr_assert_eq(sum[0], INT32_MIN);
     td_elements()->divide(sum, 3, TD_I32, 2);
     cr_assert_eq(sum[1], -3);
     cr_assert_eq(sum[2], 3);
     int64_t c[1] = {INT64_MAX}, d[1] = {2}, product[1];
-    td_elements()->combine(product, c, d, 1, TD_I64, TD_PROD);
+    td_elements()->combine(product, product, c, d, 1, TD_I64, TD_PROD);
     cr_assert_eq(product[0], -2);
 }

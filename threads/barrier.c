@@ -53,6 +53,14 @@ bool td_meeting_arrive(td_meeting *meeting, int id, int count) {
     return true;
 }
 
+void td_meeting_reset(td_meeting *meeting, int count) {
+    size_t counters = td_meeting_counters(count); /* of all levels, one after the other */
+    for (size_t i = 0; i < counters; i++) {
+        atomic_store_explicit(&meeting->level[0][i].arrived, 0, memory_order_relaxed);
+    }
+    atomic_store_explicit(&meeting->line.arrived, 0, memory_order_relaxed);
+}
+
 /* ---- the ladder ---- */
 
 typedef struct seat {

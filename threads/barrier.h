@@ -45,6 +45,9 @@ void td_meeting_init(td_meeting *meeting, int count, td_meeting_counter **next);
  * to it, and it must advance `passed`. */
 bool td_meeting_arrive(td_meeting *meeting, int id, int count);
 
+/* Forgets arrivals, while nobody is here or will arrive. */
+void td_meeting_reset(td_meeting *meeting, int count);
+
 typedef struct td_barrier td_barrier; /* opaque */
 
 typedef struct td_barrier_kind {

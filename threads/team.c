@@ -29,6 +29,7 @@ static void run_region(td_team *team, td_member *self) {
     uint64_t late = ticks_between(team->door.open_tsc, begin);
     const td_team *outer = td_team_inside;
     td_team_inside = team;
+    td_mode_take(team->door.mode);
     team->door.fn(team->door.arg, &self->worker);
     td_team_inside = outer;
     self->cpu = sched_getcpu();
@@ -255,6 +256,7 @@ void td_team_run(td_team *team, td_region_fn *fn, void *arg) {
     team->door.arg = arg;
     team->door.closed_before = team->closed_tsc;
     team->door.open_tsc = td_tsc();
+    team->door.mode = td_mode_now();
     if (team->count > 1) {
         TD_ASSERT(team->forks == td_team_forks());
         td_team_publish(team, TD_TEAM_ALL, true);
@@ -265,22 +267,39 @@ void td_team_run(td_team *team, td_region_fn *fn, void *arg) {
     team->running = false;
 }
 
-void td_team_barrier(td_worker *worker) {
-    if (worker->count == 1) {
-        return;
+void td_team_let_pass(td_team *team, bool judge) {
+    if (judge) {
+        /* acquire pairs with the release of who failed; relaxed stores: `passed` releases them. A
+         * verdict is written again two meetings later, when all have read it. */
+        uint32_t meeting =
+            atomic_load_explicit(&team->barrier.line.passed.value, memory_order_relaxed) + 1;
+        int cancelled = atomic_load_explicit(&team->cancelled, memory_order_acquire);
+        atomic_store_explicit(&team->verdict[meeting & 1], cancelled, memory_order_relaxed);
     }
+    td_event_advance(&team->barrier.line.passed, &team->rule);
+}
+
+bool td_team_pass(td_worker *worker, bool judge) {
     td_team *team = worker->team;
+    if (worker->count == 1) {
+        return judge && atomic_load_explicit(&team->cancelled, memory_order_relaxed);
+    }
     td_member *self = &team->members[worker->id];
     self->barriers++;
     uint32_t target =
         atomic_load_explicit(&team->barrier.line.passed.value, memory_order_relaxed) + 1;
     if (td_meeting_arrive(&team->barrier, worker->id, team->count)) {
-        td_event_advance(&team->barrier.line.passed, &team->rule);
-        return;
+        td_team_let_pass(team, judge);
+    } else {
+        uint64_t begin = td_tsc();
+        td_event_wait(&team->barrier.line.passed, target, &team->rule, 0, &self->waits);
+        self->wait_ticks += ticks_between(begin, td_tsc());
     }
-    uint64_t begin = td_tsc();
-    td_event_wait(&team->barrier.line.passed, target, &team->rule, 0, &self->waits);
-    self->wait_ticks += ticks_between(begin, td_tsc());
+    return judge && atomic_load_explicit(&team->verdict[target & 1], memory_order_relaxed);
+}
+
+void td_team_barrier(td_worker *worker) {
+    td_team_pass(worker, false);
 }
 
 void td_team_stats(td_team *team, td_worker_stats *out, bool reset) {

@@ -48,11 +48,28 @@ void td_team_bindings(const td_team *team, int *pu);
 
 int td_team_size(const td_team *team);
 
-/* Runs fn(arg, worker) once on every worker and returns when all have. Not reentrant. */
+/* Runs fn(arg, worker) once on every worker and returns when all have. Not reentrant. Rounding and
+ * the treatment of denormals are the caller's in every worker, in all kinds of region. */
 void td_team_run(td_team *team, td_region_fn *fn, void *arg);
 
 /* All workers of the region meet. */
 void td_team_barrier(td_worker *worker);
+
+/* A region whose workers can fail. It fails as its lowest worker that did, with its message, and is
+ * cancelled then: the others are told at the next meeting, all at the same one, and must return.
+ * Of failures before one meeting the answer is always the same. In such a region workers meet by
+ * td_worker_meet and nothing else; false: return, with whatever status. Who looks at
+ * td_worker_cancelled in a loop between two meetings may return at once too, but then which failure
+ * is told may depend on who was faster. */
+typedef td_status td_try_fn(void *arg, td_worker *worker);
+td_status td_team_try(td_team *team, td_try_fn *fn, void *arg);
+bool td_worker_meet(td_worker *worker);
+bool td_worker_cancelled(const td_worker *worker);
+
+/* Cancels the region that runs, of td_team_try or td_team_tiles, from any thread or a signal
+ * handler: it fails with TD_EINTERRUPTED unless a worker or a tile had failed. The next one is not
+ * affected. */
+void td_team_cancel(td_team *team);
 
 /* This worker's share of n tiles, the same for every run: [first, last). Sizes differ by at most
  * one. */

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <xmmintrin.h>
 
 #include "base/memory.h"
 #include "threads/barrier.h"
@@ -19,6 +20,7 @@ typedef struct td_tiles {
     td_tile_fn *fn;
     void *arg;
     int64_t count, chunk;
+    unsigned mode; /* as of td_door */
     td_ticket ticket;
 } td_tiles;
 
@@ -29,6 +31,7 @@ typedef struct td_member {
     int64_t regions, barriers;
     int64_t tiles, joined;           /* of regions of tiles: run, and regions joined */
     int64_t failed_tile;             /* its lowest failed tile of this region; -1: none */
+    bool failed, told;               /* in td_team_try: it failed; a meeting told it to return */
     uint64_t open_ticks, wait_ticks; /* time in regions; the part of it spent waiting */
     uint64_t end_tsc;                /* when this worker left its last region */
     td_range range;                  /* of tiles that td_worker_tiles left to it */
@@ -38,7 +41,7 @@ typedef struct td_member {
     int bind_error;
     pid_t tid;
     td_arena scratch;
-    td_status status; /* of its set-up */
+    td_status status; /* of its set-up, later of its failure */
     char message[256];
     pthread_t thread;
 } td_member;
@@ -56,6 +59,7 @@ typedef union td_door {
         void *arg;
         uint64_t open_tsc;      /* when this region was published */
         uint64_t closed_before; /* when the one before it ended */
+        unsigned mode;          /* of floating point, as td_mode_now tells: the caller's */
     };
 } td_door;
 _Static_assert(sizeof(td_door) == sizeof(td_event), "the description fits beside its event");
@@ -65,6 +69,8 @@ struct td_team {
     _Alignas(128) td_tiles tiles;
     uint64_t closed_tsc; /* when the last region ended */
     bool running;
+    _Atomic int cancelled;  /* the region that runs */
+    _Atomic int verdict[2]; /* whether a meeting with that last bit found it cancelled */
 
     td_event left;
     td_meeting join, barrier;
@@ -87,6 +93,24 @@ struct td_team {
 
 /* Announces a region: what it is must be written already. wake: also to those who sleep. */
 void td_team_publish(td_team *team, uint64_t flags, bool wake);
+
+/* Waits until all have arrived. judge: the last looks whether the region is cancelled, for all
+ * alike; returns whether it is. */
+bool td_team_pass(td_worker *worker, bool judge);
+
+/* The last to arrive, in place of td_event_advance. */
+void td_team_let_pass(td_team *team, bool judge);
+
+/* Rounding, denormals and masks of this thread's floating point, without the flags of what has
+ * happened; and what makes it so. */
+static inline unsigned td_mode_now(void) {
+    return _mm_getcsr() & ~0x3fU;
+}
+static inline void td_mode_take(unsigned mode) {
+    if (td_mode_now() != mode) {
+        _mm_setcsr(mode);
+    }
+}
 
 /* A worker's part in a region of tiles that it saw as `state`, if it is still open. */
 void td_team_join_tiles(td_team *team, td_member *self, uint64_t state);

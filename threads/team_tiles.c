@@ -83,7 +83,9 @@ static void run_tiles(td_team *team, td_member *self) {
     const td_team *outer = td_team_inside;
     td_team_inside = team;
     self->failed_tile = -1;
-    for (int64_t first, last; td_ticket_take(&t->ticket, t->count, t->chunk, &first, &last);) {
+    td_mode_take(t->mode);
+    for (int64_t first, last; !atomic_load_explicit(&team->cancelled, memory_order_relaxed) &&
+                              td_ticket_take(&t->ticket, t->count, t->chunk, &first, &last);) {
         self->tiles += last - first;
         td_status status = t->fn(t->arg, first, last, &self->worker);
         if (status != TD_OK && self->failed_tile < 0) {
@@ -161,20 +163,35 @@ static td_status first_failure(td_team *team) {
                                     lowest->message);
 }
 
+static td_status outcome(td_team *team) {
+    td_status status = first_failure(team);
+    return status != TD_OK || !atomic_load_explicit(&team->cancelled, memory_order_relaxed)
+               ? status
+               : td_fail(TD_EINTERRUPTED, "the region was cancelled");
+}
+
 /* In the calling thread alone: a nested call, a forked copy, or a team of one. */
 static td_status run_inline(td_team *team, int64_t tiles, int64_t chunk, td_tile_fn *fn,
                             void *arg) {
     td_worker alone = {.count = 1, .team = team};
-    for (int64_t first = 0; first < tiles; first += chunk) {
+    const td_team *outer = td_team_inside;
+    td_status status = TD_OK;
+    if (outer != team) { /* an inner region is cancelled with the outer one */
+        atomic_store_explicit(&team->cancelled, 0, memory_order_relaxed);
+    }
+    td_team_inside = team;
+    for (int64_t first = 0; first < tiles && status == TD_OK; first += chunk) {
         int64_t last = tiles - first < chunk ? tiles : first + chunk;
-        td_status status = fn(arg, first, last, &alone);
-        if (status != TD_OK) {
+        if (atomic_load_explicit(&team->cancelled, memory_order_relaxed)) {
+            status = td_fail(TD_EINTERRUPTED, "the region was cancelled");
+        } else if ((status = fn(arg, first, last, &alone)) != TD_OK) {
             char message[256];
             snprintf(message, sizeof message, "%s", td_error());
-            return td_fail(status, "tile %lld: %s", (long long)first, message);
+            status = td_fail(status, "tile %lld: %s", (long long)first, message);
         }
     }
-    return TD_OK;
+    td_team_inside = outer;
+    return status;
 }
 
 static void learn(td_site *site, int64_t tiles, int64_t busy_ns) {
@@ -196,7 +213,9 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
     for (int i = 0; i < team->count; i++) {
         team->members[i].failed_tile = -1;
     }
-    team->tiles = (td_tiles){.fn = fn, .arg = arg, .count = tiles, .chunk = chunk};
+    team->tiles = (td_tiles){
+        .fn = fn, .arg = arg, .count = tiles, .chunk = chunk, .mode = td_mode_now()};
+    atomic_store_explicit(&team->cancelled, 0, memory_order_relaxed);
     uint32_t left = atomic_load_explicit(&team->left.value, memory_order_relaxed);
     td_member *self = &team->members[0];
     int64_t ran = self->tiles, start = td_now_ns();
@@ -214,7 +233,7 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
         td_event_wait(&team->left, left + joined, &team->rule, 0, &self->waits);
     }
     team->running = false;
-    return first_failure(team);
+    return outcome(team);
 }
 
 void td_tree_combine(void *partials, int64_t count, size_t bytes, td_merge_fn *combine) {

@@ -124,6 +124,43 @@ td_status td_exercise_team_open(void) {
     return TD_OK;
 }
 
+/* Worker 2 fails in the middle, worker 1 sees what led to it. Plain memory: meetings order it. */
+static td_status fail_in_the_middle(void *arg, td_worker *worker) {
+    board *b = arg;
+    for (int round = 1; round <= 20; round++) {
+        if (worker->id == 2 && round == 10) {
+            return td_fail(TD_EINPUT, "on purpose");
+        }
+        b->written[worker->id] = round;
+        if (!td_worker_meet(worker)) {
+            return TD_OK;
+        }
+        for (int i = 0; i < worker->count; i++) {
+            b->errors[worker->id] += b->written[i] != round;
+        }
+        if (!td_worker_meet(worker)) {
+            return TD_OK;
+        }
+    }
+    return TD_OK;
+}
+
+td_status td_exercise_team_failure(void) {
+    board b = {0};
+    td_team *team = NULL;
+    TD_TRY(make_team(0, &team));
+    int errors = 0;
+    for (int region = 0; region < 50; region++) {
+        errors += td_team_try(team, fail_in_the_middle, &b) != TD_EINPUT;
+        td_team_run(team, claim, &b);
+        for (int i = 0; i < WORKERS; i++) {
+            errors += b.errors[i];
+        }
+    }
+    td_team_destroy(team);
+    return errors == 0 ? TD_OK : td_fail(TD_ECHECK, "%d wrong values", errors);
+}
+
 static td_group_options options_for(int ranks) {
     td_group_options options = {.segment_bytes = 4096, .deadline_ns = INT64_C(60000000000)};
     options.layout = (td_layout){.ranks = ranks,

@@ -77,9 +77,9 @@ static td_status value_ids(const td_column_node *node, const td_slice_rows *rows
             ids[i] = outside && column->has_default ? column->id_default : given[from + i];
         }
     } else if (column->type == TD_COLUMN_HASH) {
-        uint64_t buckets = (uint64_t)column->buckets;
+        td_divisor buckets = td_divisor_of((uint64_t)column->buckets);
         for (int64_t i = 0; i < n; i++) {
-            ids[i] = (int64_t)(fingerprint(values, from + i) % buckets);
+            ids[i] = (int64_t)td_remainder(fingerprint(values, from + i), buckets);
         }
     } else {
         for (int64_t i = 0; i < n; i++) {
@@ -169,7 +169,7 @@ static td_status count_crosses(const id_run *leaves, int count, const td_slice_r
 
 /* All combinations of row k from leaf i on, the last leaf fastest; hash: of the leaves before. */
 static int64_t *cross_from(const id_run *leaves, int count, int i, int64_t k, uint64_t hash,
-                           uint64_t buckets, int64_t *to) {
+                           td_divisor buckets, int64_t *to) {
     const id_run *leaf = &leaves[i];
     const int64_t *ids = leaf->ids + (leaf->starts[k] - leaf->starts[0]);
     for (int64_t j = 0; j < size_of(leaf, k); j++) {
@@ -177,7 +177,7 @@ static int64_t *cross_from(const id_run *leaves, int count, int i, int64_t k, ui
         if (i + 1 < count) {
             to = cross_from(leaves, count, i + 1, k, joined, buckets, to);
         } else {
-            *to++ = (int64_t)(joined % buckets);
+            *to++ = (int64_t)td_remainder(joined, buckets);
         }
     }
     return to;
@@ -199,10 +199,10 @@ static td_status cross_ids(const td_column_node *node, const td_slice_rows *rows
     if (ids == NULL) {
         return no_memory();
     }
+    td_divisor buckets = td_divisor_of((uint64_t)column->buckets);
     for (int64_t k = 0; k < n; k++) {
         if (starts[k + 1] > starts[k]) {
-            cross_from(leaves, column->n_leaves, 0, k, column->hash_key, (uint64_t)column->buckets,
-                       ids + starts[k]);
+            cross_from(leaves, column->n_leaves, 0, k, column->hash_key, buckets, ids + starts[k]);
         }
     }
     *out = (id_run){ids, starts, NULL};

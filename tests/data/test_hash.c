@@ -53,3 +53,36 @@ Test(hash, numbers_of_every_length) {
     check_number(INT64_MAX);
     check_number(INT64_MIN);
 }
+
+/* Every divisor's reciprocal against the division itself. */
+Test(hash, remainders) {
+    static const uint64_t by[] = {1,
+                                  2,
+                                  3,
+                                  7,
+                                  10,
+                                  1000,
+                                  1024,
+                                  999983,
+                                  (1u << 31) - 1,
+                                  UINT64_C(1) << 32,
+                                  6700417,
+                                  INT64_MAX,
+                                  UINT64_C(1) << 63,
+                                  UINT64_MAX - 1,
+                                  UINT64_MAX};
+    td_rng rng = td_rng_make(9, TD_PURPOSE_TEST, 0);
+    for (size_t i = 0; i < sizeof by / sizeof by[0]; i++) {
+        td_divisor divisor = td_divisor_of(by[i]);
+        for (int64_t j = 0; j < 20000; j++) {
+            /* Around multiples, where an estimate is wrong first, at both ends, and anywhere. */
+            uint64_t any = td_rng_u64(&rng), multiple = any / by[i] * by[i];
+            const uint64_t values[] = {any,          multiple,    multiple - 1,
+                                       multiple + 1, (uint64_t)j, UINT64_MAX - (uint64_t)j};
+            for (size_t v = 0; v < sizeof values / sizeof values[0]; v++) {
+                cr_assert_eq(td_remainder(values[v], divisor), values[v] % by[i], "%llu mod %llu",
+                             (unsigned long long)values[v], (unsigned long long)by[i]);
+            }
+        }
+    }
+}

@@ -184,11 +184,6 @@ static td_status list_coll(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-static bool fits_ranks(const td_case *subject, const td_layout *layout) {
-    const td_collective *row = row_of(subject, layout);
-    return layout->ranks > 1 && row != NULL && row->fits(layout->ranks);
-}
-
 /* The count of the call: of the vector, or for pairs of a block, so that the vector has the size.
  */
 static int64_t case_count(const td_case *subject, int ranks) {
@@ -196,6 +191,13 @@ static int64_t case_count(const td_case *subject, int ranks) {
         subject->param[PARAM_BYTES] / td_dtype_bytes((td_dtype)subject->param[PARAM_DTYPE]);
     return td_operation_of(operation_of(subject))->blocks == TD_BLOCKS_PAIRS ? count / ranks
                                                                              : count;
+}
+
+/* Blocks of nothing are no case: a library returns at once. */
+static bool fits_ranks(const td_case *subject, const td_layout *layout) {
+    const td_collective *row = row_of(subject, layout);
+    return layout->ranks > 1 && row != NULL && row->fits(layout->ranks) &&
+           (subject->param[PARAM_BYTES] == 0 || case_count(subject, layout->ranks) > 0);
 }
 
 /* Bytes of the buffers that a call reads, and as many that it writes where that is apart. */
@@ -210,10 +212,10 @@ static int64_t staging_at(const td_case *subject) {
 }
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
-    *bytes = staging_at(subject) +
-             td_collective_staging_bytes(row_of(subject, layout),
-                                         layout->ranks, case_count(subject, layout->ranks),
-                                         (td_dtype)subject->param[PARAM_DTYPE]);
+    *bytes =
+        staging_at(subject) + td_collective_staging_bytes(row_of(subject, layout), layout->ranks,
+                                                          case_count(subject, layout->ranks),
+                                                          (td_dtype)subject->param[PARAM_DTYPE]);
     return TD_OK;
 }
 
@@ -301,9 +303,8 @@ static td_status setup_coll(td_bench *bench) {
     const td_case *subject = bench->subject;
     td_rank *rank = bench->rank;
     s->bench = bench;
-    s->row = row_of(subject, &(td_layout){.ranks = rank->count,
-                                          .workers = rank->workers,
-                                          .kind = rank->kind});
+    s->row = row_of(
+        subject, &(td_layout){.ranks = rank->count, .workers = rank->workers, .kind = rank->kind});
     s->dtype = (td_dtype)subject->param[PARAM_DTYPE];
     s->how = how_of(subject);
     s->count = case_count(subject, rank->count);

@@ -33,12 +33,14 @@ static void take_cells(td_comm *comm, const td_call *call, const unsigned char *
     }
 }
 
-/* Each from its owner's memory, beginning with the neighbour's. */
+/* Each from its owner's memory: its own first, whose lines go to peers as soon as they read them,
+ * and would have to come back (256 KiB on two ranks out of place: 18.7 us), then the neighbour's.
+ */
 static void take_blocks(td_comm_turn *turn, const td_call *call) {
     td_comm *comm = turn->comm;
     int p = td_comm_size(comm), rank = td_comm_rank(comm);
     int64_t bytes = td_dtype_bytes(call->dtype);
-    for (int i = 1; i <= p; i++) {
+    for (int i = 0; i < p; i++) {
         int peer = (rank + i) % p;
         int64_t first, last;
         block_of(call, peer, p, &first, &last);
@@ -52,7 +54,7 @@ static void take_blocks(td_comm_turn *turn, const td_call *call) {
             memcpy(to + first * bytes, from + first * bytes, (size_t)((last - first) * bytes));
         }
     }
-    td_comm_signal(turn, 0);
+    td_comm_mark(turn, 0);
     td_comm_await_all(turn, 0);
 }
 
@@ -64,7 +66,8 @@ td_status td_allgather__direct(const td_collective *row, td_comm *comm, td_worke
         most = call->counts[i] > most ? call->counts[i] : most;
     }
     if (most * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
-        TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
+        TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
+        td_comm_mark(&turn, TD_ROUND_ENTERED);
         take_blocks(&turn, call);
         return td_comm_end(&turn);
     }

@@ -70,10 +70,14 @@ static void take_block(const td_comm_turn *turn, const td_call *call, int peer) 
            (size_t)((last - first) * bytes));
 }
 
-/* Beginning with the neighbour's, so that not all go to the same rank. */
+/* Its own first, before peers have fetched its lines, then the neighbour's, so that not all go to
+ * the same rank. */
 static void exchange_blocks(td_comm_turn *turn, const td_call *call) {
     int p = td_comm_size(turn->comm), rank = td_comm_rank(turn->comm);
     bool in_place = call->in == call->out;
+    if (!in_place) {
+        take_block(turn, call, rank);
+    }
     for (int i = 1; i < p; i++) {
         int peer = (rank + i) % p;
         if (td_comm_await(turn, peer, TD_ROUND_ENTERED) != TD_OK) {
@@ -81,10 +85,7 @@ static void exchange_blocks(td_comm_turn *turn, const td_call *call) {
         }
         (in_place ? swap_blocks : take_block)(turn, call, peer);
     }
-    if (!in_place) {
-        take_block(turn, call, rank);
-    }
-    td_comm_signal(turn, 0);
+    td_comm_mark(turn, 0);
     td_comm_await_all(turn, 0);
 }
 
@@ -93,7 +94,8 @@ td_status td_alltoall__direct(const td_collective *row, td_comm *comm, td_worker
     td_comm_turn turn;
     int64_t bytes = td_call_elements(row, td_comm_size(comm), call) * td_dtype_bytes(call->dtype);
     if (bytes > TD_COMM_SLOT) {
-        TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
+        TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
+        td_comm_mark(&turn, TD_ROUND_ENTERED);
         exchange_blocks(&turn, call);
         return td_comm_end(&turn);
     }

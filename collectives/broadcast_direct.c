@@ -45,7 +45,7 @@ static void take_and_give(td_comm_turn *turn, const td_call *call) {
             copy_part(comm, turn->worker, call, given, call->count, to);
         }
     }
-    td_comm_signal(turn, 0);
+    td_comm_mark(turn, 0);
     if (rank == call->root) {
         td_comm_await_all(turn, 0);
     } else {
@@ -57,8 +57,9 @@ td_status td_broadcast__direct(const td_collective *row, td_comm *comm, td_worke
                                const td_call *call) {
     td_comm_turn turn;
     int64_t bytes = call->count * td_dtype_bytes(call->dtype);
-    if (bytes > TD_COMM_SLOT) {
-        TD_TRY(td_comm_begin(comm, worker, row, call, &turn));
+    if (bytes > TD_COMM_SLOT_ONE) {
+        TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
+        td_comm_mark(&turn, TD_ROUND_ENTERED);
         take_and_give(&turn, call);
         return td_comm_end(&turn);
     }

@@ -25,7 +25,7 @@ typedef struct td_comm_call {
 } td_comm_call;
 _Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
 
-enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 512 };
+enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 512, TD_COMM_SLOT_ONE = 1024 };
 
 /* How far a worker is: see base below. Beside it, in the same line, a hash of the call, so that
  * peers have both in one transfer. */
@@ -38,12 +38,12 @@ typedef union td_comm_done {
 } td_comm_done;
 _Static_assert(sizeof(td_comm_done) == 64, "the hash fits beside its event");
 
-/* A message of up to SLOT bytes that is handed over by copying it once; the first 48 bytes come
- * with the signal. */
+/* A message that is handed over by copying it once, of up to SLOT bytes from every rank, or of
+ * SLOT_ONE from one alone; the first 48 bytes come with the signal. */
 typedef struct td_comm_cell {
     _Alignas(64) _Atomic uint32_t value; /* as of done */
     _Atomic uint64_t key;
-    unsigned char data[TD_COMM_SLOT];
+    unsigned char data[TD_COMM_SLOT_ONE];
 } td_comm_cell;
 
 /* At the start of the staging, in the heap. */

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { NODES = 64 };
+
 int td_numa_nodes(void) {
     if (numa_available() < 0) {
         return 1;
@@ -41,18 +43,68 @@ td_status td_numa_first_touch(void *base, size_t bytes) {
     return TD_OK;
 }
 
-td_status td_numa_interleave(void *base, size_t bytes) {
-    if (td_numa_nodes() < 2) {
-        return td_fail(TD_ESKIP, "one NUMA node here: nothing to interleave");
+uint64_t td_numa_policy_nodes(td_numa_policy policy, int home, uint64_t memory,
+                              const int *distance) {
+    uint64_t here = memory & UINT64_C(1) << home, farthest = 0;
+    int most = 0;
+    for (int node = 0; node < NODES; node++) {
+        if (node != home && memory >> node & 1 && distance[home * NODES + node] > most) {
+            most = distance[home * NODES + node];
+            farthest = UINT64_C(1) << node;
+        }
     }
-    struct bitmask *nodes = numa_get_mems_allowed();
-    long result = mbind(base, bytes, MPOL_INTERLEAVE, nodes->maskp, nodes->size + 1, 0);
-    int error = errno;
-    numa_bitmask_free(nodes);
-    if (result != 0) {
-        return td_fail(TD_ESYS, "interleave %zu bytes over NUMA nodes: %s", bytes, strerror(error));
+    switch (policy) {
+    case TD_NUMA_LOCAL:
+        return here;
+    case TD_NUMA_REMOTE:
+        return farthest;
+    case TD_NUMA_INTERLEAVE:
+        break;
     }
+    return (memory & (memory - 1)) != 0 ? memory : 0;
+}
+
+/* Nodes with memory that this process may use, and how far they are. */
+static uint64_t read_nodes(int *distance) {
+    uint64_t memory = 0;
+    struct bitmask *allowed = numa_get_mems_allowed();
+    for (int node = 0; node < NODES && node <= numa_max_node(); node++) {
+        memory |= (uint64_t)(numa_bitmask_isbitset(allowed, (unsigned)node) != 0) << node;
+        for (int other = 0; other < NODES && other <= numa_max_node(); other++) {
+            distance[node * NODES + other] = numa_distance(node, other);
+        }
+    }
+    numa_bitmask_free(allowed);
+    return memory;
+}
+
+td_status td_numa_place(void *base, size_t bytes, td_numa_policy policy, int home,
+                        uint64_t *where) {
+    static const char *const names[] = {"local", "remote", "interleave"};
+    static int distance[NODES * NODES];
+    if (policy != TD_NUMA_LOCAL && td_numa_nodes() < 2) {
+        return td_fail(TD_ESKIP, "one NUMA node here: nothing to %s",
+                       policy == TD_NUMA_REMOTE ? "call remote" : "interleave");
+    }
+    if (numa_available() < 0) {
+        return td_fail(TD_ESKIP, "the kernel has no NUMA policies");
+    }
+    unsigned long nodes = td_numa_policy_nodes(policy, home, read_nodes(distance), distance);
+    if (nodes == 0) {
+        return td_fail(TD_ESKIP, "no node with memory is %s of node %d", names[policy], home);
+    }
+    if (mbind(base, bytes, policy == TD_NUMA_INTERLEAVE ? MPOL_INTERLEAVE : MPOL_BIND, &nodes,
+              NODES + 1, 0) != 0) {
+        return td_fail(TD_ESYS, "%s: bind %zu bytes to NUMA nodes %#lx: %s", names[policy], bytes,
+                       nodes, strerror(errno));
+    }
+    *where = nodes;
     return TD_OK;
+}
+
+td_status td_numa_interleave(void *base, size_t bytes) {
+    uint64_t where;
+    return td_numa_place(base, bytes, TD_NUMA_INTERLEAVE, 0, &where);
 }
 
 td_status td_numa_histogram(void *base, size_t bytes, int64_t *pages, int nodes,

@@ -25,6 +25,23 @@ td_status td_numa_first_touch(void *base, size_t bytes);
  * touched. */
 td_status td_numa_interleave(void *base, size_t bytes);
 
+/* Where pages of a block go when they are touched, seen from a node. */
+typedef enum td_numa_policy {
+    TD_NUMA_LOCAL,      /* that node */
+    TD_NUMA_REMOTE,     /* the farthest other one, the first of several */
+    TD_NUMA_INTERLEAVE, /* all, round robin */
+} td_numa_policy;
+
+/* The nodes that a policy means, a bit each, of at most 64 with memory (a bit each); 0: there are
+ * none. distance: of node i to j at [i * 64 + j]. */
+uint64_t td_numa_policy_nodes(td_numa_policy policy, int home, uint64_t memory,
+                              const int *distance);
+
+/* Binds the pages of an untouched, page-aligned block so; *where: the nodes. TD_ESKIP, "one NUMA
+ * node here", when remote and interleave mean nothing. */
+td_status td_numa_place(void *base, size_t bytes, td_numa_policy policy, int home,
+                        uint64_t *where);
+
 /* Counts pages[node] of the block for node < nodes, as the kernel tells them, and the pages that
  * nobody has touched in *untouched. The proof of a placement, where a time is none. Works with one
  * node too. */

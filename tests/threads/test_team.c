@@ -406,6 +406,31 @@ Test(numa, first_touch_is_visible_to_the_kernel) {
     }
 }
 
+Test(numa, a_policy_means_nodes) {
+    static int distance[64 * 64];
+    static const struct {
+        td_numa_policy policy;
+        int home;
+        uint64_t memory, nodes;
+    } rows[] = {{TD_NUMA_LOCAL, 0, 0xf, 1},      {TD_NUMA_LOCAL, 2, 0xf, 4},
+                {TD_NUMA_LOCAL, 2, 0xb, 0}, /* no memory there */
+                {TD_NUMA_REMOTE, 0, 0xf, 4},     {TD_NUMA_REMOTE, 1, 0xf, 4},
+                {TD_NUMA_REMOTE, 3, 0x9, 1},     {TD_NUMA_REMOTE, 0, 0x1, 0},
+                {TD_NUMA_INTERLEAVE, 0, 0xb, 0xb}, {TD_NUMA_INTERLEAVE, 0, 0x2, 0}};
+    /* Two packages of two nodes: 10 at home, 12 in the package, 21 beyond; 22 of 1 to 2. */
+    for (int i = 0; i < 4; i++) {
+        for (int k = 0; k < 4; k++) {
+            distance[i * 64 + k] = i == k ? 10 : i / 2 == k / 2 ? 12 : 21;
+        }
+    }
+    distance[1 * 64 + 2] = 22;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t nodes =
+            td_numa_policy_nodes(rows[i].policy, rows[i].home, rows[i].memory, distance);
+        cr_expect_eq(nodes, rows[i].nodes, "row %zu: %#lx", i, (unsigned long)nodes);
+    }
+}
+
 /* What is measured is a cost, spinning is bounded by it, and nothing is left behind. */
 Test(team, waits_are_calibrated) {
     td_cpu_mask before, after;

@@ -90,6 +90,50 @@ static json_t *topology_json(const td_topology_info *info) {
                      "effective_cpus", info->effective_cpus, "caches", caches);
 }
 
+/* The machine as nested boxes, {"label", "inside"}, down to {"core", "pus"}: what a report draws
+ * layouts on. */
+enum { MOST_NESTED = 64 };
+
+typedef struct nest {
+    json_t *open[MOST_NESTED];
+    int depth;
+} nest;
+
+static void enter_box(void *arg, const char *label) {
+    nest *n = arg;
+    json_t *box = json_pack("{s:s, s:[]}", "label", label, "inside");
+    if (n->depth > 0) {
+        json_array_append(json_object_get(n->open[n->depth - 1], "inside"), box);
+    }
+    TD_ASSERT(n->depth < MOST_NESTED);
+    n->open[n->depth++] = box;
+}
+
+static void add_core(void *arg, int number, const int *pu, int n_pus) {
+    nest *n = arg;
+    json_t *pus = json_array();
+    for (int i = 0; i < n_pus; i++) {
+        json_array_append_new(pus, json_integer(pu[i]));
+    }
+    json_array_append_new(json_object_get(n->open[n->depth - 1], "inside"),
+                          json_pack("{s:i, s:o}", "core", number, "pus", pus));
+}
+
+static void leave_box(void *arg) {
+    nest *n = arg;
+    if (n->depth > 1) { /* the outermost is the result */
+        json_decref(n->open[n->depth - 1]);
+    }
+    n->depth--;
+}
+
+static json_t *tree_json(const td_topology *topology) {
+    static const td_topology_visitor visitor = {enter_box, add_core, leave_box};
+    nest n = {0};
+    td_topology_walk(topology, &visitor, &n);
+    return n.open[0];
+}
+
 static json_t *memory_json(const td_topology_info *info) {
     json_t *out = json_pack("{s:I}", "bytes", (json_int_t)info->memory_bytes);
     char text[64];
@@ -261,6 +305,7 @@ td_status td_fingerprint(const td_topology *topology, json_t **out) {
                                   td_isa_name(active)));
     json_object_set_new(machine, "cpu", cpu_json());
     json_object_set_new(machine, "topology", topology_json(info));
+    json_object_set_new(machine, "tree", tree_json(topology));
     json_object_set_new(machine, "memory", memory_json(info));
     json_object_set_new(machine, "kernel", kernel_json());
     json_object_set_new(machine, "build", build_json());

@@ -119,6 +119,7 @@ void td_section_machine(const td_facts *facts, td_section *section) {
     json_t *chart = td_chart_add(section, "bar", "Memory bandwidth by workers (GB/s)", "layout",
                                  false, "GB/s", false);
     double one = NAN, all = NAN;
+    td_layouts_draw(facts, &section->drawing);
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (!td_fact_is(fact, "ceiling")) {

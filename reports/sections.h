@@ -47,6 +47,10 @@ double td_facts_ceiling(const td_facts *facts, const char *name, const char *lay
  * every peak of arithmetic that the run has. */
 void td_roofs_add(const td_facts *facts, json_t *chart, const char *layout);
 
+/* The machine of the run once for each layout that was measured, with its ranks and workers on the
+ * CPUs where they were found; nothing without a machine's tree. */
+void td_layouts_draw(const td_facts *facts, td_text *out);
+
 void td_bar_add(json_t *chart, json_t *series, const char *category, double y, double low,
                 double high);
 

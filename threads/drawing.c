@@ -256,6 +256,37 @@ static extent draw_box(painter *p, hwloc_obj_t object, int x, int y, int columns
     return e;
 }
 
+static void walk(const painter *p, hwloc_obj_t object, const td_topology_visitor *visitor,
+                 void *arg) {
+    enum { MOST_PUS = 16 };
+    if (is_leaf(object)) {
+        int pu[MOST_PUS], n = 0;
+        for (int next = hwloc_bitmap_first(object->cpuset); next >= 0 && n < MOST_PUS;
+             next = hwloc_bitmap_next(object->cpuset, next)) {
+            pu[n++] = next;
+        }
+        visitor->core(arg, object->type == HWLOC_OBJ_CORE ? (int)object->logical_index : -1, pu, n);
+        return;
+    }
+    bool boxed = object->parent == NULL || worth_a_box(object);
+    if (boxed) {
+        char title[LABEL_BYTES];
+        label(p, object, title);
+        visitor->enter(arg, title);
+    }
+    for (unsigned i = 0; i < object->arity; i++) {
+        walk(p, object->children[i], visitor, arg);
+    }
+    if (boxed) {
+        visitor->leave(arg);
+    }
+}
+
+void td_topology_walk(const td_topology *topology, const td_topology_visitor *visitor, void *arg) {
+    painter p = {.topology = topology};
+    walk(&p, hwloc_get_root_obj(td_topology_tree(topology)), visitor, arg);
+}
+
 static void emit(const painter *p, FILE *out) {
     static const char *const colors[] = {"",         "\033[34m", "\033[33m", "\033[32m",
                                          "\033[35m", "\033[36m", "\033[31m"};

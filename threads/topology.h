@@ -69,6 +69,15 @@ struct hwloc_topology *td_topology_tree(const td_topology *topology);
 /* One line: "AMD EPYC: 1 package, 2 cores, 2 PUs, 1 NUMA node, 5.6 GiB". */
 void td_topology_summary(const td_topology *topology, char *text, size_t bytes);
 
+/* The same boxes for whoever draws them elsewhere: enter and leave around what a box holds, core
+ * for a core (number -1: a PU without one) and its PUs. */
+typedef struct td_topology_visitor {
+    void (*enter)(void *arg, const char *label);
+    void (*core)(void *arg, int number, const int *pu, int n_pus);
+    void (*leave)(void *arg);
+} td_topology_visitor;
+void td_topology_walk(const td_topology *topology, const td_topology_visitor *visitor, void *arg);
+
 /* The drawing that `tandem topo` prints: packages, NUMA nodes and shared caches as boxes, cores
  * with their PUs inside. pu (n_workers entries, worker w of rank r at r * workers_per_rank + w)
  * writes each worker beside its PU; NULL draws the machine alone. color: ranks in colours of the

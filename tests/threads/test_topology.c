@@ -390,3 +390,27 @@ Test(topology, drawing_names_every_pu_and_worker_once) {
     free(text);
     td_topology_destroy(topology);
 }
+
+/* The boxes and cores of a walk, as one line of text. */
+static void write_label(void *arg, const char *label) {
+    td_text_printf(arg, "%.9s(", label);
+}
+
+static void write_core(void *arg, int number, const int *pu, int n_pus) {
+    td_text_printf(arg, "%d:%d-%d ", number, pu[0], pu[n_pus - 1]);
+}
+
+static void write_end(void *arg) {
+    td_text_puts(arg, ")");
+}
+
+Test(topology, a_walk_visits_boxes_and_cores) {
+    static const td_topology_visitor visitor = {write_label, write_core, write_end};
+    td_text text = {0};
+    td_topology *t = NULL;
+    cr_assert_eq(td_topology_create("pack:2 numa:1 l3:1 l2:2 core:1 pu:2", &t), TD_OK);
+    td_topology_walk(t, &visitor, &text);
+    cr_expect_str_eq(text.data, "machine(package 0(L3(0:0-1 1:2-3 ))package 1(L3(2:4-5 3:6-7 )))");
+    td_topology_destroy(t);
+    td_text_destroy(&text);
+}

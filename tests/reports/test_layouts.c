@@ -8,8 +8,8 @@
 #include "reports/sections.h"
 
 #define RECORD(layout, binding)                                                                    \
-    "{\"schema\":1,\"case\":\"threads/x\",\"layout\":\"" layout                                     \
-    "\",\"provider\":\"tandem\",\"status\":\"ok\",\"binding\":\"" binding "\"}\n"
+    "{\"schema\":1,\"case\":\"x/y\",\"provider\":\"tandem\",\"status\":\"ok\"," \
+    "\"layout\":\"" layout "\",\"binding\":\"" binding "\"}\n"
 
 /* Two packages of two cores, of which one has two PUs. */
 static const char tree[] =

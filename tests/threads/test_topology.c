@@ -410,7 +410,8 @@ Test(topology, a_walk_visits_boxes_and_cores) {
     td_topology *t = NULL;
     cr_assert_eq(td_topology_create("pack:2 numa:1 l3:1 l2:2 core:1 pu:2", &t), TD_OK);
     td_topology_walk(t, &visitor, &text);
-    cr_expect_str_eq(text.data, "machine(package 0(L3(0:0-1 1:2-3 ))package 1(L3(2:4-5 3:6-7 )))");
+    cr_expect_str_eq(text.data, "machine(package 0(L3 16 MiB(0:0-1 1:2-3 ))"
+                                "package 1(L3 16 MiB(2:4-5 3:6-7 )))");
     td_topology_destroy(t);
     td_text_destroy(&text);
 }

@@ -33,12 +33,21 @@ static int64_t values_of(const td_array *value, const td_slice_rows *rows, int64
     return starts[rows_of(rows)] - starts[0];
 }
 
-static uint64_t fingerprint(const td_tensor *values, int64_t i) {
-    if (values->dtype == TD_ELEMENT_BYTES) {
-        td_span text = td_tensor_spans(values)[i];
-        return td_fingerprint64(text.data, text.size);
+/* Buckets of the fingerprints of n values from `from` on. */
+static void hash_values(const td_tensor *values, int64_t from, int64_t n, uint64_t buckets,
+                        int64_t *ids) {
+    td_divisor divisor = td_divisor_of(buckets);
+    if (values->dtype != TD_ELEMENT_BYTES) {
+        td_fingerprints_int((const int64_t *)values->data + from, n, (uint64_t *)ids);
+        for (int64_t i = 0; i < n; i++) {
+            ids[i] = (int64_t)td_remainder((uint64_t)ids[i], divisor);
+        }
+        return;
     }
-    return td_fingerprint64_int(((const int64_t *)values->data)[i]);
+    for (int64_t i = 0; i < n; i++) {
+        td_span text = td_tensor_spans(values)[from + i];
+        ids[i] = (int64_t)td_remainder(td_fingerprint64(text.data, text.size), divisor);
+    }
 }
 
 /* What is not in the vocabulary: a bucket by its fingerprint, or the default. */
@@ -77,10 +86,7 @@ static td_status value_ids(const td_column_node *node, const td_slice_rows *rows
             ids[i] = outside && column->has_default ? column->id_default : given[from + i];
         }
     } else if (column->type == TD_COLUMN_HASH) {
-        td_divisor buckets = td_divisor_of((uint64_t)column->buckets);
-        for (int64_t i = 0; i < n; i++) {
-            ids[i] = (int64_t)td_remainder(fingerprint(values, from + i), buckets);
-        }
+        hash_values(values, from, n, (uint64_t)column->buckets, ids);
     } else {
         for (int64_t i = 0; i < n; i++) {
             ids[i] = vocabulary_id(column, values, from + i);

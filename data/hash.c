@@ -3,11 +3,13 @@
 
 #include <string.h>
 
+#include "base/cpu.h"
+
 /* util::Fingerprint64(const char *, size_t) of libfarmhash, by its C++ name: the library has no C
  * interface, and a function of plain arguments is called alike in both languages. */
 uint64_t td_farmhash(const char *data, size_t size) __asm__("_ZN4util13Fingerprint64EPKcm");
 
-static const uint64_t K0 = UINT64_C(0xc3a5c85c97cb3127), K2 = UINT64_C(0x9ae16a3b2f90404f);
+static const uint64_t K0 = TD_FARMHASH_K0, K2 = TD_FARMHASH_K2;
 
 static uint64_t shift_mix(uint64_t value) {
     return value ^ (value >> 47);
@@ -92,6 +94,17 @@ uint64_t td_fingerprint64_int(int64_t value) {
            : size > 3 ? hash_4_to_7((uint32_t)digits, (uint32_t)(last >> 32), size)
                       : hash_1_to_3((uint8_t)digits, (uint8_t)(digits >> 8 * (size / 2)),
                                     (uint8_t)(last >> 56), size);
+}
+
+void td_fingerprints_int(const int64_t *values, int64_t n, uint64_t *out) {
+    td_isa isa;
+    if (td_isa_active(&isa) == TD_OK && isa >= TD_ISA_AVX512) {
+        td_fingerprints_int__avx512(values, n, out);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = td_fingerprint64_int(values[i]);
+    }
 }
 
 uint64_t td_fingerprint_cat64(uint64_t a, uint64_t b) {

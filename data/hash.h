@@ -28,6 +28,14 @@ int td_decimal(int64_t value, char out[TD_DECIMAL_BYTES_MAX]);
 /* Fingerprint64 of the decimal digits. */
 uint64_t td_fingerprint64_int(int64_t value);
 
+/* Of n numbers, by the widest row that runs here; out may be values. */
+void td_fingerprints_int(const int64_t *values, int64_t n, uint64_t *out);
+void td_fingerprints_int__avx512(const int64_t *values, int64_t n, uint64_t *out);
+
+/* Constants of FarmHash, for the rows. */
+#define TD_FARMHASH_K0 UINT64_C(0xc3a5c85c97cb3127)
+#define TD_FARMHASH_K2 UINT64_C(0x9ae16a3b2f90404f)
+
 /* Division by a number that stays, by its reciprocal: an estimate of the quotient that is right or
  * one too small, because reciprocal * by is above 2^64 - by - 1. A quarter of a division's time. */
 __extension__ typedef unsigned __int128 td_uint128;

@@ -54,6 +54,33 @@ Test(hash, numbers_of_every_length) {
     check_number(INT64_MIN);
 }
 
+/* Numbers of every length in every lane, next to others, against one at a time. */
+Test(hash, many_numbers_at_once) {
+    enum { N = 4099 };
+    static int64_t values[N];
+    static uint64_t out[N];
+    td_rng rng = td_rng_make(3, TD_PURPOSE_TEST, 0);
+    for (int round = 0; round < 60; round++) {
+        int64_t power = 1;
+        for (int64_t i = 0; i < N;
+             i++, power = power >= INT64_C(1000000000000000) ? 1 : power * 10) {
+            int64_t any = (int64_t)(td_rng_u64(&rng) >> (11 + td_rng_below(&rng, 53)));
+            values[i] = round % 3 == 0   ? any
+                        : round % 3 == 1 ? power - 2 + (int64_t)td_rng_below(&rng, 4)
+                                         : any / 100000000 * 100000000 - (int64_t)(i % 2);
+        }
+        /* Some that go one at a time: too large, or with a sign. */
+        values[round] = round % 2 == 0 ? INT64_MIN + round : (INT64_C(1) << 53) - 1 + round % 4;
+        int64_t n = N - round;
+        td_fingerprints_int(values, n, out);
+        for (int64_t i = 0; i < n; i++) {
+            cr_assert_eq(out[i], td_fingerprint64_int(values[i]), "%" PRId64, values[i]);
+        }
+        td_fingerprints_int(values, n, (uint64_t *)values);
+        cr_assert_arr_eq(values, out, (size_t)n * sizeof *out);
+    }
+}
+
 /* Every divisor's reciprocal against the division itself. */
 Test(hash, remainders) {
     static const uint64_t by[] = {1,

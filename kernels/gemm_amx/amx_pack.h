@@ -51,18 +51,22 @@ TD_SIMD void amx_rows_across(float *to, const bf16_source *s, int64_t at, int64_
     }
 }
 
-/* Panels of A that lies (m, k), row after row: `padded` rows from `row`, the first `rows` of which
- * there are. */
+/* Panels of A that lies (m, k), tile after tile: `padded` rows from `row`, the first `rows` of
+ * which there are. Row after row they would be written 2 KiB apart, to two sets of L1. */
 TD_SIMD void amx_pack_a_along(float *to, int64_t stride, const bf16_source *a, int64_t row,
                               int64_t rows, int64_t padded, amx_range range, const bool stored) {
-    for (int64_t i = 0; i < padded; i++) {
-        float *at =
+    for (int64_t i = 0; i < padded; i += TD_AMX_HALF) {
+        float *tile =
             to + i / TD_AMX_SIDE * stride + range.at * TD_AMX_PANEL + i % TD_AMX_SIDE * TD_LANES;
-        const int64_t from = (row + (i < rows ? i : 0)) * a->ld + range.first;
-        for (int64_t s = 0; s < amx_steps(range); s++, at += TD_AMX_PANEL) {
-            td_v16_store(at, i < rows ? pairs_along_at(a, from + s * TD_AMX_STEP,
-                                                       amx_count(range, s), stored)
-                                      : td_v16_zero());
+        const int64_t there = amx_at_most(rows - i, TD_AMX_HALF);
+        for (int64_t s = 0; s < amx_steps(range); s++, tile += TD_AMX_PANEL) {
+            const int64_t from = (row + i) * a->ld + range.first + s * TD_AMX_STEP;
+            const int64_t count = amx_count(range, s);
+            for (int64_t r = 0; r < TD_AMX_HALF; r++) {
+                td_v16_store(tile + r * TD_LANES,
+                             r < there ? pairs_along_at(a, from + r * a->ld, count, stored)
+                                       : td_v16_zero());
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
  * TDPBF16PS; rows without it do the same.
  *
  * Packed operands are hardware tiles one after the other: of A 16 rows of 16 pairs, of B 16 pairs
- * of 16 columns, two a step.
+ * of 16 columns, two a step. A may also lie where it is stored, its rows and steps apart.
  */
 #ifndef TD_KERNELS_GEMM_AMX_TILE_H
 #define TD_KERNELS_GEMM_AMX_TILE_H
@@ -15,9 +15,16 @@
 #include "kernels/gemm_amx/amx_plan.h"
 #include "kernels/simd.h"
 
+/* 32 rows of A: pairs, in floats from one row, and from one step, to the next. */
+typedef struct amx_a {
+    const float *p;
+    int64_t row, step;
+} amx_a;
+
 typedef struct amx_work {
     int64_t steps;
-    const float *a, *b;
+    amx_a a;
+    const float *b;
     gemm_place from; /* p NULL: from zero */
     gemm_place to;
     int n_older;
@@ -54,7 +61,9 @@ static void amx_end(void) {
 
 /* Four accumulators, two tiles of A, two of B: all eight. */
 static void amx_product(const amx_work *w, gemm_place to) {
-    const float *a = w->a, *b = w->b;
+    const float *a = w->a.p, *b = w->b;
+    const int64_t row_bytes = w->a.row * (int64_t)sizeof(float), half = TD_AMX_HALF * w->a.row;
+    const int64_t step = w->a.step;
     const int64_t from_bytes = w->from.ld * (int64_t)sizeof(float);
     const int64_t to_bytes = to.ld * (int64_t)sizeof(float);
     __asm__ volatile("" ::: "memory"); /* the compiler does not see what tile loads read */
@@ -70,13 +79,13 @@ static void amx_product(const amx_work *w, gemm_place to) {
         _tile_loadd(2, lower, from_bytes);
         _tile_loadd(3, lower + TD_AMX_HALF, from_bytes);
     }
-    for (int64_t s = w->steps; s > 0; s--, a += TD_AMX_PANEL, b += TD_AMX_PANEL) {
-        _tile_loadd(4, a, 64);
+    for (int64_t s = w->steps; s > 0; s--, a += step, b += TD_AMX_PANEL) {
+        _tile_loadd(4, a, row_bytes);
         _tile_loadd(6, b, 64);
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, b + AMX_TILE, 64);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a + AMX_TILE, 64);
+        _tile_loadd(5, a + half, row_bytes);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
         for (int64_t l = 0; l < w->lines; l++) {
@@ -111,8 +120,15 @@ TD_SIMD td_v16 amx_odd(td_v16 pairs) {
     return td_i16_as_v16(td_i16_and(td_v16_as_i16(pairs), td_i16_set1((int32_t)0xFFFF0000)));
 }
 
+/* A pair of A for all columns; it may lie among the bf16 of a matrix. */
+TD_SIMD td_v16 amx_pair(const float *a) {
+    float pair;
+    memcpy(&pair, a, sizeof pair);
+    return td_v16_set1(pair);
+}
+
 /* One step of AMX_ROWS rows, AMX_VECTORS vectors of columns: a and b at their first pair. */
-TD_SIMD void amx_step(const float *a, const float *b, float *c, int64_t ldc) {
+TD_SIMD void amx_step(const float *a, int64_t a_row, const float *b, float *c, int64_t ldc) {
     td_v16 even[AMX_ROWS][AMX_VECTORS], odd[AMX_ROWS][AMX_VECTORS];
 #pragma GCC unroll 4
     for (int r = 0; r < AMX_ROWS; r++) {
@@ -131,7 +147,7 @@ TD_SIMD void amx_step(const float *a, const float *b, float *c, int64_t ldc) {
         }
 #pragma GCC unroll 4
         for (int r = 0; r < AMX_ROWS; r++) {
-            td_v16 pair = td_v16_set1(a[r * TD_AMX_HALF + p]);
+            td_v16 pair = amx_pair(a + r * a_row + p);
             td_v16 a_even = amx_even(pair), a_odd = amx_odd(pair);
 #pragma GCC unroll 2
             for (int v = 0; v < AMX_VECTORS; v++) {
@@ -159,12 +175,12 @@ static void amx_product(const amx_work *w, gemm_place to) {
             td_v16_store(to.p + i * to.ld + j, start);
         }
     }
-    const float *a = w->a, *b = w->b;
-    for (int64_t s = w->steps; s > 0; s--, a += TD_AMX_PANEL, b += TD_AMX_PANEL) {
+    const float *a = w->a.p, *b = w->b;
+    for (int64_t s = w->steps; s > 0; s--, a += w->a.step, b += TD_AMX_PANEL) {
         for (int64_t i = 0; i < TD_AMX_SIDE; i += AMX_ROWS) {
             for (int64_t j = 0; j < TD_AMX_SIDE; j += AMX_VECTORS * TD_LANES) {
-                amx_step(a + i * TD_AMX_HALF, b + j / TD_LANES * AMX_TILE, to.p + i * to.ld + j,
-                         to.ld);
+                amx_step(a + i * w->a.row, w->a.row, b + j / TD_LANES * AMX_TILE,
+                         to.p + i * to.ld + j, to.ld);
             }
         }
     }

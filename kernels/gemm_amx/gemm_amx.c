@@ -49,6 +49,18 @@ static gemm_place old_values(const amx_block *block, const amx_spot *spot, gemm_
     return edge;
 }
 
+static amx_range range_of(const amx_block *block, const td_gemm_pass *pass, int segment) {
+    const td_gemm_segment *s = &pass->segments[segment];
+    int64_t b = 0;
+    while (b + 1 < block->plan->k_blocks && td_gemm_block_start(block->plan, b + 1) <= s->first) {
+        b++;
+    }
+    int64_t first = td_gemm_block_start(block->args, b) +
+                    TD_AMX_STEP * (s->first - td_gemm_block_start(block->plan, b));
+    int64_t left = td_gemm_block_start(block->args, b + 1) - first;
+    return (amx_range){first, amx_at_most(left, TD_AMX_STEP * s->count), s->first - pass->first};
+}
+
 /* Adds one matrix that the epilogue reads or writes. */
 static void ask_for_matrix(td_ahead *ahead, const void *p, int64_t ld, int64_t size,
                            const amx_spot *spot) {
@@ -58,15 +70,21 @@ static void ask_for_matrix(td_ahead *ahead, const void *p, int64_t ld, int64_t s
     }
 }
 
-/* What the epilogue of a spot will touch: 32 rows of every matrix, pages apart, 128 bytes of each.
- * No hardware prefetcher follows that, and tiles are so fast that waiting for these lines took most
- * of the time of products whose k is short. Returns how many lines to ask for in each of `steps`.
- */
-static int64_t ask_for_spot(const amx_block *block, const amx_spot *spot, int64_t steps,
-                            td_ahead *ahead) {
+/* Adds what a spot reads and writes but its operands: what earlier passes left of it, or what its
+ * epilogue will touch. That is 32 rows of every matrix, pages apart, 128 bytes of each. No hardware
+ * prefetcher follows that, and tiles are so fast that waiting for these lines took most of the time
+ * of products whose k is short. */
+static void ask_for_spot(const amx_block *block, const td_gemm_pass *pass, const amx_spot *spot,
+                         td_ahead *ahead) {
     const td_gemm_f32_args *args = block->args;
     const int64_t size = (int64_t)sizeof(float);
-    *ahead = (td_ahead){0};
+    if (pass->segments[0].from >= 0) {
+        gemm_place from = slot_place(block, spot, pass->segments[0].from, false);
+        td_ahead_add_bytes(ahead, from.p, AMX_SPOT * size, 1, AMX_SPOT * size);
+    }
+    if (pass->segments[pass->n_segments - 1].to >= 0) {
+        return;
+    }
     ask_for_matrix(ahead, args->act_grad_of, args->ldact_grad_of, size, spot);
     ask_for_matrix(ahead, args->residual, args->ldresidual, size, spot);
     ask_for_matrix(ahead, args->preact, args->ldpreact, size, spot);
@@ -75,26 +93,43 @@ static int64_t ask_for_spot(const amx_block *block, const amx_spot *spot, int64_
     } else {
         ask_for_matrix(ahead, args->c, args->ldc, size, spot);
     }
-    td_ahead_begin(ahead, block->scratch);
+}
+
+/* Adds this spot's share of the panel of A that the next one reads in place. */
+static void ask_for_panel(const amx_block *block, const td_gemm_pass *pass, const amx_spot *spot,
+                          td_ahead *ahead) {
+    const td_gemm_f32_args *args = block->args;
+    const int64_t at = spot->row + TD_AMX_SIDE, size = (int64_t)sizeof(uint16_t);
+    const int64_t j = (spot->col - block->col) / TD_AMX_SIDE;
+    const int64_t first = at + TD_AMX_SIDE * j / block->panels_n;
+    const int64_t last = at + TD_AMX_SIDE * (j + 1) / block->panels_n;
+    const int64_t end = block->row + block->rows;
+    td_ahead_add_bytes(ahead, args->a_bf16 + first * args->lda + range_of(block, pass, 0).first,
+                       args->lda * size, (last < end ? last : end) - first,
+                       pass->count * TD_AMX_STEP * size);
+}
+
+/* Lines to ask for in each of `steps`, so that all have been asked for behind the last one. */
+static int64_t lines_a_step(const td_ahead *ahead, int64_t steps) {
     int64_t lines = 0;
     for (int i = 0; i < ahead->n; i++) {
         lines += ahead->part[i].rows * ahead->part[i].lines;
     }
-    return td_gemm_ceil_div(lines, steps);
+    return td_gemm_ceil_div(lines, steps > 0 ? steps : 1);
 }
 
 /* All segments of a pass on one spot; lines: to ask for in each step. */
 static void run_spot(const amx_block *block, const td_gemm_pass *pass, const amx_spot *spot,
-                     const float *a, const float *b, td_ahead *ahead, int64_t lines) {
+                     amx_a a, const float *b, td_ahead *ahead, int64_t lines) {
     const td_gemm_f32_args *args = block->args;
     const gemm_place edge = {block->scratch + block->layout.edge, TD_AMX_SIDE};
     bool direct = block->plain && spot->rows == TD_AMX_SIDE && spot->cols == TD_AMX_SIDE;
     for (int i = 0; i < pass->n_segments; i++) {
         const td_gemm_segment *s = &pass->segments[i];
-        int64_t shift = (s->first - pass->first) * TD_AMX_PANEL;
+        const int64_t at = s->first - pass->first;
         amx_work work = {.steps = s->count,
-                         .a = a + shift,
-                         .b = b + shift,
+                         .a = {a.p + at * a.step, a.row, a.step},
+                         .b = b + at * TD_AMX_PANEL,
                          .n_older = s->n_older,
                          .ahead = ahead,
                          .lines = lines};
@@ -117,18 +152,6 @@ static void run_spot(const amx_block *block, const td_gemm_pass *pass, const amx
     }
 }
 
-static amx_range range_of(const amx_block *block, const td_gemm_pass *pass, int segment) {
-    const td_gemm_segment *s = &pass->segments[segment];
-    int64_t b = 0;
-    while (b + 1 < block->plan->k_blocks && td_gemm_block_start(block->plan, b + 1) <= s->first) {
-        b++;
-    }
-    int64_t first = td_gemm_block_start(block->args, b) +
-                    TD_AMX_STEP * (s->first - td_gemm_block_start(block->plan, b));
-    int64_t left = td_gemm_block_start(block->args, b + 1) - first;
-    return (amx_range){first, amx_at_most(left, TD_AMX_STEP * s->count), s->first - pass->first};
-}
-
 static amx_spot spot_at(const amx_block *block, int64_t panel, int64_t j) {
     amx_spot spot = {.row = block->row + panel * TD_AMX_SIDE,
                      .col = block->col + j * TD_AMX_SIDE,
@@ -138,31 +161,52 @@ static amx_spot spot_at(const amx_block *block, int64_t panel, int64_t j) {
     return spot;
 }
 
-/* One pass over panels [first, last) of A, `stride` floats apart. */
-static void run_group(const amx_block *block, const td_gemm_pass *pass, int64_t first,
-                      int64_t last) {
+/* Whether tiles read A where it is stored: whole tiles, each row of which is one cache line.
+ * Packing it for every strip took up to a fifth of a product's time. */
+static bool is_in_place(const amx_block *block, const td_gemm_pass *pass) {
     const td_gemm_f32_args *args = block->args;
-    const int64_t stride = pass->count * TD_AMX_PANEL;
+    const uintptr_t line = TD_AHEAD_LINE;
+    bool whole = args->a_bf16 != NULL && !args->a_trans && (uintptr_t)args->a_bf16 % line == 0 &&
+                 args->lda % TD_AMX_STEP == 0;
+    for (int i = 0; i < pass->n_segments; i++) {
+        amx_range range = range_of(block, pass, i);
+        whole = whole && (range.first | range.count) % TD_AMX_STEP == 0;
+    }
+    return whole;
+}
+
+/* One pass over panels [first, last) of A. */
+static void run_group(const amx_block *block, const td_gemm_pass *pass, int64_t first, int64_t last,
+                      bool in_place) {
+    const td_gemm_f32_args *args = block->args;
+    const int64_t stride = pass->count * TD_AMX_PANEL, from = range_of(block, pass, 0).first;
     float *panels = block->scratch + block->layout.panels_a;
     int64_t row = block->row + first * TD_AMX_SIDE;
-    int64_t rows = block->row + block->rows - row;
-    for (int i = 0; i < pass->n_segments; i++) {
-        amx_pack_a(panels, stride, args, row, amx_at_most(rows, (last - first) * TD_AMX_SIDE),
-                   last - first, range_of(block, pass, i));
+    int64_t rows = amx_at_most(block->row + block->rows - row, (last - first) * TD_AMX_SIDE);
+    const int64_t whole = in_place ? rows / TD_AMX_SIDE : 0;
+    for (int i = 0; i < pass->n_segments && first + whole < last; i++) {
+        amx_pack_a(panels + whole * stride, stride, args, row + whole * TD_AMX_SIDE,
+                   rows - whole * TD_AMX_SIDE, last - first - whole, range_of(block, pass, i));
     }
-    const bool final = pass->segments[pass->n_segments - 1].to < 0;
     const int64_t spots = (last - first) * block->panels_n;
-    td_ahead ahead = {0};
     for (int64_t i = 0; i < spots; i++) {
-        int64_t panel = i / block->panels_n, j = i % block->panels_n, lines = 0;
+        const int64_t panel = i / block->panels_n, j = i % block->panels_n;
         amx_spot spot = spot_at(block, first + panel, j);
-        if (final && i + 1 < spots && pass->count > 0) {
+        amx_a a = {panels + panel * stride, TD_AMX_HALF, TD_AMX_PANEL};
+        td_ahead ahead = {0};
+        if (panel < whole) {
+            const uint16_t *stored = args->a_bf16 + spot.row * args->lda + from;
+            a = (amx_a){(const float *)(const void *)stored, args->lda / 2, TD_AMX_HALF};
+            ask_for_panel(block, pass, &spot, &ahead);
+        }
+        if (i + 1 < spots) {
             amx_spot next =
                 spot_at(block, first + (i + 1) / block->panels_n, (i + 1) % block->panels_n);
-            lines = ask_for_spot(block, &next, pass->count, &ahead);
+            ask_for_spot(block, pass, &next, &ahead);
         }
-        run_spot(block, pass, &spot, panels + panel * stride,
-                 block->scratch + block->layout.packed_b + j * stride, &ahead, lines);
+        td_ahead_begin(&ahead, block->scratch);
+        run_spot(block, pass, &spot, a, block->scratch + block->layout.packed_b + j * stride,
+                 &ahead, lines_a_step(&ahead, pass->count));
     }
 }
 
@@ -174,8 +218,10 @@ static void run_block(const amx_block *block) {
             amx_pack_b(block->scratch + block->layout.packed_b, pass.count * TD_AMX_PANEL,
                        block->args, block->col, block->cols, range_of(block, &pass, i));
         }
+        const bool in_place = is_in_place(block, &pass);
         for (int64_t panel = 0; panel < block->panels_m; panel += TD_AMX_GROUP) {
-            run_group(block, &pass, panel, amx_at_most(panel + TD_AMX_GROUP, block->panels_m));
+            run_group(block, &pass, panel, amx_at_most(panel + TD_AMX_GROUP, block->panels_m),
+                      in_place);
         }
     }
 }

@@ -23,6 +23,10 @@ void twin_each_case(td_op_id op, twin_check_fn *check);
 /* Calls every row that this CPU offers over all tiles, then check(args, args). */
 void twin_each_row(td_op_id op, const void *args, twin_check_fn *check);
 
+/* Scratch of so many bytes that ends, to within a cache line, where memory does, and begins with
+ * NaNs or what an earlier call left. Until the next call. */
+void *twin_scratch(int64_t bytes);
+
 /* n floats of full significands, sign random, magnitude in scale * [1/8, 2). Freed with td_free. */
 float *twin_floats(int64_t n, uint64_t id, float scale);
 

@@ -4,6 +4,7 @@
  * one by memcmp.
  */
 #include "kernel_oracles.h"
+#include "kernel_twin.h"
 #include "twin.h"
 
 /* rounding: what a product's operand may lose of its size, half an ULP of bf16's 8 bits. The twin
@@ -94,14 +95,12 @@ static void free_problem(problem *p) {
 static void run(const td_kernel *forward, const td_kernel *backward, problem *p) {
     int64_t forward_bytes = td_ops[forward->op].scratch(&p->args.forward);
     int64_t backward_bytes = td_ops[backward->op].scratch(&p->args);
-    void *scratch =
-        td_alloc((size_t)(forward_bytes > backward_bytes ? forward_bytes : backward_bytes));
+    void *scratch = twin_scratch(forward_bytes > backward_bytes ? forward_bytes : backward_bytes);
     int64_t tiles = td_attention_f32_tiles(&p->args.forward), cut = tiles / 2;
     forward->run(&p->args.forward, 0, cut, scratch);
     forward->run(&p->args.forward, cut, tiles, scratch);
     backward->run(&p->args, cut, tiles, scratch);
     backward->run(&p->args, 0, cut, scratch);
-    td_free(scratch);
 }
 
 static const td_kernel *find_row(td_op_id op, td_isa isa) {

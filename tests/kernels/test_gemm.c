@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "kernel_twin.h"
 #include "kernels/gemm/gemm_plan.h"
 #include "kernels/kernel.h"
 
@@ -137,13 +138,11 @@ static problem problem_run(const problem *p, const td_kernel *row, int64_t parts
     if (p->args.act_grad_of == p->args.c) {
         out.args.act_grad_of = out.c.data;
     }
-    void *scratch = td_alloc((size_t)td_gemm_f32_scratch(&out.args));
-    cr_assert_not_null(scratch);
+    void *scratch = twin_scratch(td_gemm_f32_scratch(&out.args));
     int64_t tiles = td_gemm_f32_tiles(&out.args);
     for (int64_t i = parts - 1; i >= 0; i--) {
         row->run(&out.args, tiles * i / parts, tiles * (i + 1) / parts, scratch);
     }
-    td_free(scratch);
     return out;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "kernel_twin.h"
 #include "kernels/kernel.h"
 
 static float from_bits(uint32_t bits) {
@@ -219,8 +220,8 @@ static void expect_rows_equal(const problem *p, const float *want) {
     int count;
     const td_kernel *rows = td_kernels(&count);
     float *c = td_alloc((size_t)(g->m * g->ldc) * sizeof *c);
-    void *scratch = td_alloc((size_t)td_ops[p->op].scratch(g));
-    cr_assert(c != NULL && scratch != NULL);
+    void *scratch = twin_scratch(td_ops[p->op].scratch(g));
+    cr_assert_not_null(c);
     for (int r = 0; r < count; r++) {
         if (rows[r].op != p->op || rows[r].isa > td_isa_native()) {
             continue;
@@ -241,7 +242,6 @@ static void expect_rows_equal(const problem *p, const float *want) {
                      g->a_trans ? 'T' : 'N', g->b_trans ? 'T' : 'N', (int)g->k_blocks,
                      g->a_bf16 != NULL, g->b_bf16 != NULL, g->c_bf16 != NULL, (int)wrong);
     }
-    td_free(scratch);
     td_free(c);
 }
 

@@ -2,6 +2,7 @@
  * Both contrastive losses against float64 twins that use the full matrix, for any split into ranks
  * and blocks; start values; and equality of every row with the portable one.
  */
+#include "kernel_twin.h"
 #include "twin.h"
 
 typedef struct batch {
@@ -143,7 +144,7 @@ static void softmax_direction(td_isa isa, const batch *b, const float *x, const 
                                             dx + first * b->dim,
                                             row_loss + first,
                                             row_dscale + first};
-        void *scratch = td_alloc((size_t)td_contrastive_grad_f32_scratch(&two));
+        void *scratch = twin_scratch(td_contrastive_grad_f32_scratch(&two));
         if (other_lse == NULL) {
             row_of(TD_OP_contrastive_lse_f32, isa)
                 ->run(&one, 0, td_contrastive_lse_f32_tiles(&one), scratch);
@@ -151,7 +152,6 @@ static void softmax_direction(td_isa isa, const batch *b, const float *x, const 
             row_of(TD_OP_contrastive_grad_f32, isa)
                 ->run(&two, 0, td_contrastive_grad_f32_tiles(&two), scratch);
         }
-        td_free(scratch);
     }
 }
 
@@ -188,9 +188,8 @@ static result sigmoid_run(td_isa isa, const batch *b, int64_t blocks) {
         td_sigmoid_loss_f32_args args = {blocks,    rows,     b->dim,   b->n,    first[0],
                                          first[1],  first[0], first[1], b->x,    b->y,
                                          &b->scale, &b->bias, into[0],  into[1], slots};
-        void *scratch = td_alloc((size_t)td_sigmoid_loss_f32_scratch(&args));
+        void *scratch = twin_scratch(td_sigmoid_loss_f32_scratch(&args));
         row_of(TD_OP_sigmoid_loss_f32, isa)->run(&args, 0, blocks, scratch);
-        td_free(scratch);
         for (int64_t i = 0; i < blocks; i++) {
             got.loss += (double)slots[3 * i];
             got.dscale += (double)slots[3 * i + 1];
@@ -233,9 +232,8 @@ static void pairs_lse(td_isa isa, const batch *b, square *at, bool kept) {
                                               .y_state = at->state_of[1],
                                               .scores = kept ? at->scores_of : NULL,
                                               .ld_scores = b->n};
-    void *scratch = td_alloc((size_t)td_contrastive_pairs_lse_f32_scratch(&args));
+    void *scratch = twin_scratch(td_contrastive_pairs_lse_f32_scratch(&args));
     row_of(TD_OP_contrastive_pairs_lse_f32, isa)->run(&args, 0, at->blocks, scratch);
-    td_free(scratch);
 }
 
 static void pairs_grad(td_isa isa, const batch *b, square *at, bool kept, result *got) {
@@ -259,9 +257,8 @@ static void pairs_grad(td_isa isa, const batch *b, square *at, bool kept, result
                                                .dx = at->into[0],
                                                .dy = at->into[1],
                                                .slots = slots};
-    void *scratch = td_alloc((size_t)td_contrastive_pairs_grad_f32_scratch(&args));
+    void *scratch = twin_scratch(td_contrastive_pairs_grad_f32_scratch(&args));
     row_of(TD_OP_contrastive_pairs_grad_f32, isa)->run(&args, 0, at->blocks, scratch);
-    td_free(scratch);
     for (int64_t i = 0; i < at->blocks; i++) {
         got->loss += slots[2 * i];
         got->dscale += slots[2 * i + 1];

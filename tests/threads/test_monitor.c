@@ -218,13 +218,12 @@ ParameterizedTest(int *kind, monitor, a_busy_program_is_not_deadlocked) {
     g->kind = (lock_kind)*kind;
     make_locks(g);
     int pid = start(g, 4, hand_on);
-    for (int looks = 0; looks < 300; looks++) {
+    for (int looks = 0; looks < 300 || g->holding == 0; looks++) {
         td_thread_list list;
         cr_assert_eq(td_monitor_deadlocks(&pid, 1, &list), TD_OK, "%s", td_error());
         cr_assert_eq(list.deadlocks, 0, "look %d", looks);
         td_thread_list_destroy(&list);
     }
-    cr_assert_gt(g->holding, 0);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
 }

@@ -311,10 +311,11 @@ td_status td_fingerprint(const td_topology *topology, json_t **out) {
     json_object_set_new(machine, "build", build_json());
     td_wait_costs wait = td_wait_calibrated();
     json_object_set_new(machine, "wait_ns",
-                        json_pack("{s:b, s:I, s:I, s:I, s:I}", "measured", wait.measured,
+                        json_pack("{s:b, s:I, s:I, s:I, s:I, s:I}", "measured", wait.measured,
                                   "wake_call", (json_int_t)wait.wake_call_ns, "wake",
                                   (json_int_t)wait.wake_ns, "yield", (json_int_t)wait.yield_ns,
-                                  "spin", (json_int_t)wait.spin_ns));
+                                  "spin", (json_int_t)wait.spin_ns, "line",
+                                  (json_int_t)wait.line_ns));
     json_object_set_new(machine, "tsc_ghz", json_real(td_tsc_hz() * 1e-9));
     td_status status = hardware_id(machine, hex);
     if (status != TD_OK) {

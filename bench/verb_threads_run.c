@@ -92,6 +92,10 @@ static td_status run_mutant(const td_concept *concept, const td_threads_options 
                             tally *sum) {
     static td_lab_report report;
     TD_TRY(td_concept_run(concept, true, &report));
+    if (report.verdict == TD_VERDICT_NOT_APPLICABLE) {
+        printf("%s mutant not tried: %s\n", options->brief ? concept->id : " ", report.reason);
+        return TD_OK;
+    }
     bool caught = report.verdict == TD_VERDICT_FAIL && report.broken > 0;
     sum->caught += caught;
     sum->missed += !caught;

@@ -3,15 +3,11 @@
  * other, after a pause, with work, and beside processes that use every CPU. The threads that took
  * part are counted, because a pool may be quick by leaving workers out.
  */
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,23 +15,29 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "bench/case.h"
+#include "bench/load.h"
 #include "threads/bind.h"
 #include "threads/pool_peer.h"
+#include "threads/wait.h"
 
 /* gap_ns: between regions; below 3 us a random wait up to it. units: of work of each part, about
- * 1 ns. samples: of one region each. */
+ * 1 ns. samples: of one region each. In turn: hogs rest in every other window, so that what is left
+ * beside them is told from what there is. */
+typedef enum neighbours { ALONE, HOGS, HOGS_IN_TURN } neighbours;
 static const struct {
     const char *name;
     int64_t gap_ns;
     int units, samples;
-    bool hogs;
-} scenes[] = {{"hot", 2000, 0, 2000, false},
-              {"gap-200us", 200000, 0, 300, false},
-              {"gap-5ms", 5000000, 0, 60, false},
-              {"work-100us", 2000, 100000, 500, false},
-              {"work-100us-hogs", 2000, 100000, 2000, true}};
-enum { N_SCENES = sizeof scenes / sizeof scenes[0], MOST_PARTS = 256, MOST_HOGS = 64 };
+    neighbours beside;
+} scenes[] = {{"hot", 2000, 0, 2000, ALONE},
+              {"gap-200us", 200000, 0, 300, ALONE},
+              {"gap-5ms", 5000000, 0, 60, ALONE},
+              {"work-100us", 2000, 100000, 500, ALONE},
+              {"work-100us-hogs", 2000, 100000, 2000, HOGS},
+              {"work-200us-in-turn", 2000, 200000, 2000, HOGS_IN_TURN}};
+enum { N_SCENES = sizeof scenes / sizeof scenes[0], MOST_PARTS = 256 };
 enum { LEAST = 10, LIMIT_NS = 1000000000 }; /* regions, and the time of their samples */
+enum { WINDOWS = 4, WINDOW_NS = 500000000 };
 
 /* Who runs it. TEAM_ALL and TEAM_OPEN are this program's; then each peer, bound and as shipped. */
 enum { TEAM_ALL, TEAM_OPEN, PEERS };
@@ -51,13 +53,14 @@ typedef struct region_state {
     bool open_join, bind;
     int units;
     td_site site;
+    td_wait_costs costs; /* measured beside */
     void *block;
 } region_state;
 
 static void add(td_case_list *list, const td_workload *self, const char *join, const char *bound,
                 int scene, const char *provider, int who) {
-    td_case *added = td_case_add(list, self, "threads/region/%s-%s/%s", join, bound,
-                                 scenes[scene].name);
+    td_case *added =
+        td_case_add(list, self, "threads/region/%s-%s/%s", join, bound, scenes[scene].name);
     snprintf(added->provider, sizeof added->provider, "%s", provider);
     added->param[0] = who;
     added->param[1] = scene;
@@ -92,6 +95,16 @@ static bool fits_workers(const td_case *subject, const td_layout *layout) {
     return layout->ranks == 1 && layout->workers > 1 && layout->workers <= MOST_PARTS;
 }
 
+/* On the CPUs of the layout, before anybody is bound to one of them. */
+static td_status measure_costs(const td_rank *rank, td_wait_costs *out) {
+    td_cpu_mask before;
+    td_bind_get(&before);
+    td_bind_pus(rank->pu, rank->workers);
+    td_status status = td_wait_measure(out);
+    td_bind_set(&before);
+    return status;
+}
+
 static td_status setup_region(td_bench *bench) {
     size_t align = _Alignof(region_state);
     unsigned char *block = td_alloc_zero(sizeof(region_state) + align);
@@ -105,6 +118,7 @@ static td_status setup_region(td_bench *bench) {
     s->units = scenes[bench->subject->param[1]].units;
     s->open_join = who == TEAM_OPEN;
     bench->state = s;
+    TD_TRY(measure_costs(bench->rank, &s->costs));
     if (who >= PEERS) {
         int n;
         s->peer = &td_pool_peers(&n)[(who - PEERS) / 2];
@@ -134,12 +148,7 @@ static void run_part(void *arg, int id) {
         td_bind_pu(s->bench->rank->pu[id]);
         bound = true;
     }
-    unsigned x = (unsigned)id;
-    for (int i = 0; i < s->units; i++) {
-        x = x * 1664525U + 1013904223U;
-        __asm__ __volatile__("" : "+r"(x));
-    }
-    p->sum = (int)(x | 1U);
+    p->sum = (int)td_load_work((unsigned)id, s->units);
     p->tid = tid;
 }
 
@@ -205,69 +214,91 @@ static void pause_for(int64_t ns, td_rng *rng) {
     }
 }
 
-static int start_hogs(const td_bench *bench, pid_t *hogs) {
-    int count = 0, n = bench->rank->workers < MOST_HOGS ? bench->rank->workers : MOST_HOGS;
-    for (int i = 0; i < n; i++) {
-        pid_t pid = fork();
-        if (pid == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            td_bind_pu(bench->rank->pu[i]);
-            for (;;) {
-                __asm__ __volatile__("");
-            }
-        }
-        if (pid > 0) {
-            hogs[count++] = pid;
-        }
-    }
-    return count;
-}
-
-/* The check and the samples are one: whoever took part is counted in each region. */
-static td_status sample_regions(region_state *s, int samples, int64_t gap_ns, int64_t *joined) {
-    td_outcome *out = s->bench->outcome;
-    td_rng rng = td_rng_make(5, TD_PURPOSE_TEST, 0);
+/* The check and the samples are one: whoever took part is counted in each region. One region; its
+ * time goes to *ns. */
+static td_status sample_region(region_state *s, int64_t number, double *ns, int64_t *joined) {
     int workers = s->bench->rank->workers;
     bool all = !s->open_join && (s->peer == NULL || !s->peer->open_join);
-    int64_t end = td_now_ns() + LIMIT_NS;
-    for (int i = 0; i < samples && !td_interrupted() && (i < LEAST || td_now_ns() < end); i++) {
-        pause_for(gap_ns, &rng);
-        int64_t start = td_now_ns();
-        TD_TRY(run_region(s));
-        out->samples_ns[out->n_samples++] = (double)(td_now_ns() - start);
-        int threads = count_threads(s);
-        if (threads < 0 || (all && threads != workers)) {
-            return td_fail(TD_ECHECK, "region %d: %d of %d workers took part", i, threads, workers);
-        }
-        *joined += threads;
+    int64_t start = td_now_ns();
+    TD_TRY(run_region(s));
+    *ns = (double)(td_now_ns() - start);
+    int threads = count_threads(s);
+    if (threads < 0 || (all && threads != workers)) {
+        return td_fail(TD_ECHECK, "region %lld: %d of %d workers took part", (long long)number,
+                       threads, workers);
     }
+    *joined += threads;
+    return TD_OK;
+}
+
+static td_status sample_regions(region_state *s, int scene, int64_t *joined) {
+    td_outcome *out = s->bench->outcome;
+    td_rng rng = td_rng_make(5, TD_PURPOSE_TEST, 0);
+    int64_t end = td_now_ns() + LIMIT_NS;
+    for (int i = 0;
+         i < scenes[scene].samples && !td_interrupted() && (i < LEAST || td_now_ns() < end); i++) {
+        pause_for(scenes[scene].gap_ns, &rng);
+        TD_TRY(sample_region(s, i, &out->samples_ns[out->n_samples++], joined));
+    }
+    return TD_OK;
+}
+
+/* Regions in windows of wall time, the hogs resting in every other. Samples are of those beside
+ * them. */
+static td_status sample_in_turn(region_state *s, int scene, const td_hogs *hogs, int64_t *joined) {
+    td_outcome *out = s->bench->outcome;
+    td_rng rng = td_rng_make(5, TD_PURPOSE_TEST, 0);
+    double regions[2] = {0}, seconds[2] = {0}, ns;
+    for (int window = 0; window < 2 * WINDOWS && !td_interrupted(); window++) {
+        bool beside = window % 2 == 1;
+        td_hogs_rest(hogs, !beside);
+        int64_t start = td_now_ns(), now = start, ignored = 0;
+        for (; now - start < WINDOW_NS; now = td_now_ns()) {
+            pause_for(scenes[scene].gap_ns, &rng);
+            TD_TRY(sample_region(s, window, &ns, beside ? joined : &ignored));
+            regions[beside]++;
+            if (beside && out->n_samples < TD_OUTCOME_SAMPLES) {
+                out->samples_ns[out->n_samples++] = ns;
+            }
+        }
+        seconds[beside] += (double)(now - start) * 1e-9;
+    }
+    *joined = (int64_t)((double)*joined * (double)out->n_samples / regions[1]);
+    double idle = regions[0] / seconds[0];
+    td_outcome_number(out, "idle_regions_per_s", idle);
+    td_outcome_number(out, "share_of_idle", regions[1] / seconds[1] / idle);
     return TD_OK;
 }
 
 static td_status verify_region(td_bench *bench) {
     region_state *s = bench->state;
     td_outcome *out = bench->outcome;
-    int64_t scene = bench->subject->param[1], joined = 0;
-    pid_t hogs[MOST_HOGS];
+    int scene = (int)bench->subject->param[1];
+    int64_t joined = 0;
     for (int i = 0; i < LEAST; i++) {
         TD_TRY(run_region(s));
     }
     count_threads(s);
-    int n_hogs = scenes[scene].hogs ? start_hogs(bench, hogs) : 0;
+    td_hogs hogs = {.count = 0};
+    if (scenes[scene].beside != ALONE) {
+        td_hogs_start(bench->rank, &hogs);
+    }
     double cpu = cpu_seconds();
     int64_t start = td_now_ns();
-    td_status status = sample_regions(s, scenes[scene].samples, scenes[scene].gap_ns, &joined);
+    td_status status = scenes[scene].beside == HOGS_IN_TURN
+                           ? sample_in_turn(s, scene, &hogs, &joined)
+                           : sample_regions(s, scene, &joined);
     double wall = (double)(td_now_ns() - start) * 1e-9;
     double burn = (cpu_seconds() - cpu) / wall;
-    for (int i = 0; i < n_hogs; i++) {
-        kill(hogs[i], SIGKILL);
-        waitpid(hogs[i], NULL, 0);
-    }
+    td_hogs_end(&hogs);
     TD_TRY(status);
     out->repeat = 1;
     td_outcome_number(out, "threads_per_region", (double)joined / (double)out->n_samples);
     td_outcome_number(out, "cpus_used", burn);
     td_outcome_number(out, "regions_per_s", (double)out->n_samples / wall);
+    td_outcome_number(out, "line_round_trip_ns", (double)s->costs.line_ns);
+    td_outcome_number(out, "wake_us", (double)s->costs.wake_ns * 1e-3);
+    td_outcome_number(out, "wake_call_us", (double)s->costs.wake_call_ns * 1e-3);
     snprintf(out->method, sizeof out->method, "every part run, threads counted");
     return TD_OK;
 }

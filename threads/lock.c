@@ -49,18 +49,25 @@ bool td_mutex_try(td_mutex *mutex) {
     return true;
 }
 
-/* A hundred looks cover a critical section of a few hundred ns, which a sleep of 50 us would not
- * pay for. */
-enum { LOOKS = 100 };
+/* Looking for some us covers a critical section of a few hundred ns, which a sleep of 50 us would
+ * not pay for. Each look takes the line from the holder, so they grow rarer; and how long it is
+ * looked follows how long it took lately, so that where holders lose their CPUs it is soon given
+ * up. */
+enum { MOST_PAUSES = 16, PAUSES_IN_ALL = 128, PAUSES_AT_LEAST = 10 };
 
 static void lock_slowly(td_mutex *mutex) {
     bool counted = atomic_load_explicit(&monitoring, memory_order_relaxed);
     int64_t start = counted ? td_now_ns() : 0;
     bool held = false;
-    for (int i = 0; i < LOOKS && !held; i++) {
-        _mm_pause();
-        held = atomic_load_explicit(&mutex->word, memory_order_relaxed) == 0 &&
-               td_mutex_try(mutex);
+    int usual = atomic_load_explicit(&mutex->pauses, memory_order_relaxed), spent = 0;
+    int most =
+        2 * usual + PAUSES_AT_LEAST < PAUSES_IN_ALL ? 2 * usual + PAUSES_AT_LEAST : PAUSES_IN_ALL;
+    for (int pauses = 1; spent < most && !held; spent += pauses) {
+        for (int i = 0; i < pauses; i++) {
+            _mm_pause();
+        }
+        pauses = pauses < MOST_PAUSES ? 2 * pauses : pauses;
+        held = atomic_load_explicit(&mutex->word, memory_order_relaxed) == 0 && td_mutex_try(mutex);
     }
     if (!held) {
         /* 2 from here on: this thread cannot know whether it is the last that waits. */
@@ -71,6 +78,7 @@ static void lock_slowly(td_mutex *mutex) {
             note_owner(mutex);
         }
     }
+    atomic_store_explicit(&mutex->pauses, usual + (spent - usual) / 8, memory_order_relaxed);
     if (counted) {
         atomic_fetch_add_explicit(&mutex->contended, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&mutex->wait_ns, td_now_ns() - start, memory_order_relaxed);

@@ -17,6 +17,7 @@ typedef struct td_mutex {
     uint32_t count;
     _Atomic int owner; /* task id; kept only while contention is monitored */
     uint32_t users, kind; /* kind: TD_MUTEX_KIND once it was taken while monitored */
+    _Atomic int pauses; /* that a contended lock usually took */
     const char *name;
     _Atomic int64_t acquired, contended, wait_ns; /* counted while contention is monitored */
 } td_mutex;

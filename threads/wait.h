@@ -31,10 +31,11 @@ typedef struct td_wait_rule {
 
 /* What sleeping costs, in ns, as the median of some wake-ups: the call that wakes, and the time
  * from it until the sleeper runs on another CPU (on this one where there is no other); a yield that
- * finds nobody; and how long waiting threads spin because of it. */
+ * finds nobody; how long waiting threads spin because of it; and beside, the way of a word to
+ * another CPU and back, the fastest of some (0: one CPU). */
 typedef struct td_wait_costs {
     bool measured;
-    int64_t wake_call_ns, wake_ns, yield_ns, spin_ns;
+    int64_t wake_call_ns, wake_ns, yield_ns, spin_ns, line_ns;
 } td_wait_costs;
 
 /* Measures with a helper thread, in about 4 ms. The affinity of the caller is as before. */

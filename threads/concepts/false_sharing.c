@@ -72,7 +72,8 @@ static double measure(td_lab *lab, court *c, int step) {
     c->n_good = 0;
     int64_t expected = 0;
     memset((void *)c->counters, 0, sizeof c->counters);
-    for (int attempt = 0; attempt < ATTEMPTS && c->n_good < ENOUGH; attempt++) {
+    int attempts = 0;
+    for (; attempts < ATTEMPTS && c->n_good < ENOUGH && td_lab_patient(lab); attempts++) {
         c->ready[0] = c->ready[1] = 0;
         pthread_t other = td_lab_thread(lab, other_side, c);
         play(c, 0);
@@ -84,7 +85,7 @@ static double measure(td_lab *lab, court *c, int step) {
                  step * (int)sizeof(int64_t), (long long)expected);
     if (c->n_good < ENOUGH) {
         td_lab_skip(lab, "the two threads had their CPUs together in %d of %d rounds", c->n_good,
-                    ROUNDS * ATTEMPTS);
+                    ROUNDS * attempts);
     }
     for (int i = 0; i < c->n_good && step == 1; i++) {
         td_lab_sample(lab, c->good_ns[i]);

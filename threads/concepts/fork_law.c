@@ -162,6 +162,10 @@ void td_concept_fork_law(td_lab *lab) {
                    sizes_mib[i], c[i].fork_us, c[i].thread_us, (long long)*tables);
         snprintf(name, sizeof name, "fork_us_%d_mib", sizes_mib[i]);
         td_lab_number(lab, name, c[i].fork_us);
+        if (i == 0 || i == n - 1) {
+            snprintf(name, sizeof name, "thread_us_%d_mib", sizes_mib[i]);
+            td_lab_number(lab, name, c[i].thread_us);
+        }
     }
     td_lab_sampled(lab, "fork, over all sizes");
     show_law(lab, c, n);

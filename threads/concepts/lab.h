@@ -79,6 +79,7 @@ td_status td_concept_run(const td_concept *concept, bool mutant, td_lab_report *
 
 struct td_lab {
     bool mutant; /* break the claim */
+    int64_t start_ns;
     int n_cpus, cpu[64];
     td_wait_rule rule, shared_rule; /* for td_event, among threads and among processes */
     td_lab_report *report;
@@ -109,11 +110,15 @@ int td_lab_wait(td_lab *lab, pid_t pid);                           /* the wait s
  * Returns -errno on failure. */
 pid_t td_lab_clone(td_lab *lab, int flags, int (*main)(void *), void *arg);
 
+/* Whether to try for an undisturbed round once more: not after 15 s, when the machine is too busy
+ * to tell. */
+bool td_lab_patient(const td_lab *lab);
+
 /* Zeroed memory that children share. */
 void *td_lab_shared(td_lab *lab, size_t bytes);
 
 /* Waits until *word is at least value, among threads or processes; gives the CPU away. False after
- * 20 s: somebody is dead. */
+ * 100 s: somebody is dead. */
 bool td_lab_await(const _Atomic int *word, int value);
 
 /* Waits until the task sleeps in the system call `number` (any when negative). */

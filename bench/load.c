@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/load.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "threads/bind.h"
+
+unsigned td_load_work(unsigned seed, int64_t units) {
+    unsigned x = seed;
+    for (int64_t i = 0; i < units; i++) {
+        x = x * 1664525U + 1013904223U;
+        __asm__ __volatile__("" : "+r"(x));
+    }
+    return x | 1U;
+}
+
+void td_hogs_start(const td_rank *rank, td_hogs *out) {
+    out->count = 0;
+    for (int i = 0; i < rank->workers && i < TD_MOST_HOGS; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            td_bind_pu(rank->pu[i]);
+            for (;;) {
+                __asm__ __volatile__("");
+            }
+        }
+        if (pid > 0) {
+            out->pid[out->count++] = pid;
+        }
+    }
+}
+
+void td_hogs_rest(const td_hogs *hogs, bool rest) {
+    for (int i = 0; i < hogs->count; i++) {
+        kill(hogs->pid[i], rest ? SIGSTOP : SIGCONT);
+    }
+}
+
+void td_hogs_end(td_hogs *hogs) {
+    for (int i = 0; i < hogs->count; i++) {
+        kill(hogs->pid[i], SIGKILL);
+        waitpid(hogs->pid[i], NULL, 0);
+    }
+    hogs->count = 0;
+}

@@ -30,7 +30,9 @@ static void draw_costs(const td_facts *facts, td_section *section) {
     td_table *table = td_section_table(
         section, "Regions and barriers",
         (const char *const[]){"case||t", "layout||t", "provider||t", "value||n", "low||n",
-                              "high||n", "unit||t", "threads a region||n", "CPUs used||n", NULL});
+                              "high||n", "unit||t", "threads a region||n", "CPUs used||n",
+                              "line's round trip|ns|n", "wake-up|us|n", "share beside hogs||n",
+                              "times adaptive||n", "longest wait|us|n", NULL});
     for (int i = 0; i < facts->n_rows; i++) {
         const td_fact *fact = &facts->rows[i];
         if (!td_fact_is(fact, "threads") || account_of(fact) != NULL) {
@@ -45,6 +47,11 @@ static void draw_costs(const td_facts *facts, td_section *section) {
         td_table_text(table, "%s", fact->unit);
         td_table_number(table, td_fact_number(fact, "threads_per_region"));
         td_table_number(table, td_fact_number(fact, "cpus_used"));
+        td_table_number(table, td_fact_number(fact, "line_round_trip_ns"));
+        td_table_number(table, td_fact_number(fact, "wake_us"));
+        td_table_number(table, td_fact_number(fact, "share_of_idle"));
+        td_table_number(table, td_fact_number(fact, "times_adaptive"));
+        td_table_number(table, td_fact_number(fact, "longest_wait_us"));
         if (fact->ok && strcmp(fact->unit, "us") == 0) {
             char category[224], series[160];
             snprintf(category, sizeof category, "%s %s %s", fact->part[1],
@@ -145,8 +152,7 @@ static void draw_false_sharing(const td_facts *facts, td_section *section, td_ta
 static void draw_switches(const td_facts *facts, td_section *section, td_table *table) {
     static const struct {
         const char *label, *prefix, *role;
-    } kinds[] = {{"between threads", "thread", "other"},
-                 {"between processes", "process", "other"}};
+    } kinds[] = {{"between threads", "thread", "other"}, {"between processes", "process", "other"}};
     static const int pages[] = {0, 64, 1024};
     static const char *const labels[] = {"nothing", "256 KiB", "4 MiB"};
     const td_fact *fact = find_experiment(facts, "working_set");

@@ -330,6 +330,31 @@ ParameterizedTest(shape *s, gemm, rows_equal_the_canonical_order) {
     }
 }
 
+/* With C as the residual, what a second call computes again is added twice. Few rows in place and
+ * turned, a short product in blocks, and a plain one; several strips of columns each. */
+Test(gemm, calls_compute_their_own_tiles_only) {
+    static const struct {
+        int64_t m, n, k, blocks;
+        int form;
+    } cases[] = {
+        {8, 800, 96, 1, 2}, {32, 800, 64, 1, 0}, {130, 800, 64, 8, 1}, {200, 800, 64, 1, 2}};
+    int count;
+    const td_kernel *rows = td_kernels(&count);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        problem p = problem_make(cases[i].m, cases[i].n, cases[i].k, cases[i].form, cases[i].blocks,
+                                 false, WITH_RESIDUAL_C, TD_ACT_NONE, 0);
+        for (int r = 0; r < count; r++) {
+            if (rows[r].op == TD_OP_gemm_f32 && rows[r].isa <= td_isa_native()) {
+                problem whole = problem_run(&p, &rows[r], 1), cut = problem_run(&p, &rows[r], 7);
+                cr_expect(matrix_equal(&whole.c, &cut.c), "%s", describe(&p, &rows[r], 7));
+                outputs_destroy(&whole);
+                outputs_destroy(&cut);
+            }
+        }
+        problem_destroy(&p);
+    }
+}
+
 /* Many blocks, empty ones, blocks that span passes, and more rows than one block of scratch. */
 Test(gemm, unusual_block_counts_and_tall_matrices) {
     static const struct {

@@ -28,7 +28,8 @@ typedef struct step_variant {
     bool whole;       /* neither packed nor pruned: what other programs compute */
     bool padded;      /* not packed: what a text tower that attends to padding may do */
     bool recompute;
-    bool zero; /* ZeRO-1 */
+    bool zero;  /* ZeRO-1 */
+    bool after; /* gradients of ranks are added up after the backward pass */
     bool lion;
     int64_t accum;
     int64_t blocks; /* 0: BLOCKS */
@@ -38,6 +39,7 @@ static const step_variant plain = {.name = ""}, whole = {.name = "-whole", .whol
                           padded = {.name = "-padded", .padded = true},
                           accum4 = {.name = "-accum4", .whole = true, .accum = 4},
                           zero1 = {.name = "-zero1", .zero = true},
+                          sum_after = {.name = "-after", .after = true},
                           lion = {.name = "-lion", .lion = true},
                           blocks1 = {.name = "-blocks1", .blocks = 1},
                           recompute = {.name = "-recompute", .whole = true, .recompute = true};
@@ -63,6 +65,7 @@ static const step_row rows[] = {
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_BF16_AMX, 64, &plain, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &zero1, false, false, 15},
+    {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &sum_after, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &lion, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &blocks1, false, false, 15},
     {"vit-s-32-alt", TD_LOSS_SOFTMAX, TD_PRECISION_F32, 64, &whole, false, false, 15},
@@ -123,6 +126,7 @@ static td_status options_of(const td_case *subject, td_train_options *out) {
         .keep_last_block = row->variant->whole,
         .recompute = row->variant->recompute,
         .zero = row->variant->zero,
+        .sum_after = row->variant->after,
         .accum = row->variant->accum};
     return TD_OK;
 }
@@ -140,11 +144,12 @@ static td_status list_steps(const td_workload *self, td_case_list *list) {
     return TD_OK;
 }
 
-/* Every micro-batch has a logical block of each rank. */
+/* Every micro-batch has a logical block of each rank; one rank alone has nothing to add up. */
 static bool fits_blocks(const td_case *subject, const td_layout *layout) {
     const step_row *row = &rows[subject->param[0]];
     int64_t accum = row->variant->accum;
-    return layout->ranks * (accum > 1 ? accum : 1) <= blocks_of(row);
+    return layout->ranks * (accum > 1 ? accum : 1) <= blocks_of(row) &&
+           (layout->ranks > 1 || !row->variant->after);
 }
 
 static td_status segment_step(const td_case *subject, const td_layout *layout, int64_t *bytes) {

@@ -22,10 +22,10 @@
 #include "threads/group.h"
 
 /* All zero but the first six is the plain step. None of keep_padding, keep_last_block, recompute,
- * accum, zero and keep_gradients changes a bit of the result, except that in bf16 the first two do
- * (tower.h). keep_padding, keep_last_block   compute what pack and prune leave out (tower.h)
- *   recompute      keep only the input of each block and run it again before its backward pass
- *   accum          micro-batches that the step is cut into, a power of two that divides a rank's
+ * accum, zero, sum_after and keep_gradients changes a bit of the result, except that in bf16 the
+ * first two do (tower.h). keep_padding, keep_last_block   compute what pack and prune leave out
+ * (tower.h) recompute      keep only the input of each block and run it again before its backward
+ * pass accum          micro-batches that the step is cut into, a power of two that divides a rank's
  *                  logical blocks; 0 is 1. Features of all are computed first, without keeping
  *                  activations, then the loss of the whole batch, then each micro-batch is run
  *                  again with its backward pass (Gao et al., GradCache, 2021): one forward pass
@@ -38,6 +38,8 @@
  *                  al., FLIP, 2023), but not in the last unmask_steps of optimizer.steps
  *   zero           every rank updates a part of the weights and keeps the moments of that part
  *                  (shard.h): gradients are reduced and scattered, weights gathered
+ *   sum_after      gradients of ranks are added up after the backward pass, not behind it
+ *                  (reduction.h): what is gained is measured with it
  *   ema            decay of a moving average of the weights; 0: none
  *   keep_gradients td_train_grads has them all after a step. Otherwise a single rank that neither
  *                  clips nor accumulates updates each weight when its gradient is there, and
@@ -50,7 +52,7 @@ typedef struct td_train_options {
     int64_t batch, blocks; /* global batch, logical blocks it is split into */
     uint64_t seed;         /* of the initial weights and of dropped patches */
     bool keep_padding, keep_last_block, recompute, freeze_image, image_features;
-    bool zero;
+    bool zero, sum_after;
     int64_t accum;
     double patch_mask;
     int64_t unmask_steps;

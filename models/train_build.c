@@ -79,7 +79,8 @@ int64_t td_train_accum(const td_train *t) {
 }
 
 bool td_train_reduces_early(const td_train *t) {
-    return t->split.ranks > 1 && !t->shard.sharded && td_train_accum(t) == 1;
+    return t->split.ranks > 1 && !t->shard.sharded && td_train_accum(t) == 1 &&
+           !t->options.sum_after;
 }
 
 static int reduce_gradients(const td_train *t, td_program *program, int phase) {

@@ -86,6 +86,18 @@ Test(zero, every_layout_gives_the_weights_of_the_plain_step) {
     }
 }
 
+/* When gradients of ranks are added up does not show: behind the backward pass, or after it. */
+Test(zero, sums_after_the_backward_pass_give_the_same_weights) {
+    select_kernels();
+    td_train_options options = td_case_options("mu", TD_LOSS_SOFTMAX);
+    td_case_result behind = {0}, later = {0};
+    td_case_ok(td_case_run(&options, "p2xt2:thread", STEPS, &behind));
+    options.sum_after = true;
+    td_case_ok(td_case_run(&options, "p2xt2:thread", STEPS, &later));
+    cr_expect_str_eq(later.sha256, behind.sha256);
+    cr_expect_arr_eq(later.loss, behind.loss, STEPS * sizeof(double));
+}
+
 /* The moments of p ranks are together those of one. */
 Test(zero, a_rank_keeps_its_part_of_the_moments) {
     select_kernels();

@@ -7,10 +7,19 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* Frames that were named: threads stand in few places, and libdw finds a name by going through all
+ * symbols. A return address names its call, an interrupted instruction itself. pc 0: none. */
+enum { NAMED = 1024 };
+typedef struct named_frame {
+    bool exact;
+    td_frame frame;
+} named_frame;
+
 typedef struct process {
     Dwfl *dwfl;
     int pid;
     const td_stack_copy *copy; /* that is walked now */
+    named_frame named[NAMED];
 } process;
 
 /* From the copy; what it does not hold (a signal handler's other stack, a constant) is read from
@@ -86,6 +95,7 @@ static int open_process(void *arg, int pid, char *why, size_t why_bytes) {
 }
 
 typedef struct walk {
+    process *of;
     td_frame *frames;
     int most, count;
 } walk;
@@ -116,21 +126,24 @@ static int take_frame(Dwfl_Frame *state, void *arg) {
     if (w->count == w->most || !dwfl_frame_pc(state, &pc, &exact)) {
         return DWARF_CB_ABORT;
     }
-    td_frame *frame = &w->frames[w->count++];
-    *frame = (td_frame){.pc = pc};
-    /* A return address may lie behind its call's function: look the call up. */
-    Dwarf_Addr past = exact ? 0 : 1;
-    Dwfl_Module *module = dwfl_addrmodule(dwfl_thread_dwfl(dwfl_frame_thread(state)), pc - past);
-    if (module != NULL) {
-        name_frame(module, pc - past, past, frame);
+    named_frame *named = &w->of->named[(pc >> 1) % NAMED];
+    if (named->frame.pc != pc || named->exact != exact) {
+        *named = (named_frame){.exact = exact, .frame.pc = pc};
+        /* A return address may lie behind its call's function: look the call up. */
+        Dwarf_Addr past = exact ? 0 : 1;
+        Dwfl_Module *module = dwfl_addrmodule(w->of->dwfl, pc - past);
+        if (module != NULL) {
+            name_frame(module, pc - past, past, &named->frame);
+        }
     }
+    w->frames[w->count++] = named->frame;
     return DWARF_CB_OK;
 }
 
 /* The walk ends with an error where the unwind information does: what was found stands. */
 static int walk_copy(void *arg, const td_stack_copy *copy, td_frame *frames, int most) {
     process *p = arg;
-    walk w = {.frames = frames, .most = most};
+    walk w = {.of = p, .frames = frames, .most = most};
     p->copy = copy;
     dwfl_getthread_frames(p->dwfl, copy->tid, take_frame, &w);
     p->copy = NULL;

@@ -172,6 +172,7 @@ static td_status read_other(still *s) {
 static struct {
     td_mutex turn;
     _Atomic uint32_t stage;
+    _Atomic int answering; /* the thread in the handler; 0: none */
     still of;
 } own = {.turn = {.name = "own stacks"}};
 enum { IDLE, WANTED, COPYING, DONE };
@@ -188,12 +189,13 @@ static void copy_self(int signal, siginfo_t *info, void *context) {
     static const int in_order[TD_STACK_REGISTERS] = {
         REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
         REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
-    int kept_errno = errno;
+    int kept_errno = errno, tid = (int)syscall(SYS_gettid);
     int64_t start = td_now_ns();
     uint32_t wanted = WANTED;
+    atomic_store(&own.answering, tid);
     /* acquire: the request is read after this. The id is looked at again once it is ours alone. */
     if (atomic_load_explicit(&own.stage, memory_order_acquire) == WANTED &&
-        own.of.tid == (int)syscall(SYS_gettid) &&
+        own.of.tid == tid &&
         atomic_compare_exchange_strong_explicit(&own.stage, &wanted, COPYING, memory_order_acquire,
                                                 memory_order_relaxed)) {
         const ucontext_t *at = context;
@@ -204,6 +206,7 @@ static void copy_self(int signal, siginfo_t *info, void *context) {
         own.of.stopped_ns = td_now_ns() - start;
         set_stage(DONE);
     }
+    atomic_store(&own.answering, 0);
     errno = kept_errno;
 }
 
@@ -211,11 +214,11 @@ int td_stack_signal(void) {
     return SIGRTMIN + 3;
 }
 
-/* Never taken back: a late signal would then end the process. NODEFER: a thread that still returns
- * from the last answer does not seem to block the signal. */
+/* Never taken back: a late signal would then end the process. The signal is blocked while a thread
+ * answers: requests one after the other would else pile up handlers on its stack. */
 static td_status install_handler(void) {
     struct sigaction now, ours = {.sa_sigaction = copy_self,
-                                  .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER};
+                                  .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     sigaction(td_stack_signal(), NULL, &now);
     bool is_ours = now.sa_flags & SA_SIGINFO && now.sa_sigaction == copy_self;
     if (!is_ours && (now.sa_flags & SA_SIGINFO || now.sa_handler != SIG_DFL)) {
@@ -227,8 +230,12 @@ static td_status install_handler(void) {
                : td_fail(TD_ESYS, "signal %d: %s", td_stack_signal(), strerror(errno));
 }
 
+/* Not counting that it still returns from its last answer. */
 static bool blocks_signal(const still *s) {
     char text[4096];
+    if (atomic_load(&own.answering) == s->tid) {
+        return false;
+    }
     const char *mask = td_proc_read(text, sizeof text, "/proc/self/task/%d/status", s->tid) > 0
                            ? strstr(text, "\nSigBlk:")
                            : NULL;

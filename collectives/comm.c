@@ -322,11 +322,12 @@ static td_status prepare(td_comm *comm, const td_collective *row, const td_call 
 td_status td_comm_announce(td_comm *comm, td_worker *worker, const td_collective *row,
                            const td_call *call, td_comm_turn *out) {
     td_team_barrier(worker);
-    if (worker->id == 0 && comm->status == TD_OK) {
-        td_comm_keep(comm, prepare(comm, row, call));
+    if (worker->id == 0) {
+        td_comm_keep(comm, comm->status == TD_OK ? prepare(comm, row, call) : TD_OK);
+        comm->begun = comm->status == TD_OK;
     }
     td_team_barrier(worker);
-    if (comm->status != TD_OK) {
+    if (!comm->begun) { /* not the status, which a worker that is quicker may be changing already */
         return tell(comm);
     }
     *out = (td_comm_turn){.comm = comm, .worker = worker, .met = UINT64_C(1) << comm->rank->rank};

@@ -87,6 +87,7 @@ struct td_comm {
     struct td_messages *messages; /* of ranks that MPI has started; NULL: of others */
     uint32_t handed_over;         /* messages that went through the cells */
     uint32_t offers; /* pieces of all calls of overlap.h before the next; equal in all ranks */
+    bool begun; /* this call: written by worker 0 between two barriers of the team */
     /* Written by the first worker that fails, read by all after the barrier of the team. */
     _Atomic bool failed;
     td_status status;

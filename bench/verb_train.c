@@ -25,13 +25,13 @@
 
 typedef struct train_cli {
     const char *model, *loss, *data, *layout, *schedule, *tokenizer, *save, *resume, *verify, *out;
-    const char *precision, *pack, *prune, *recompute, *freeze, *init, *optimizer;
+    const char *precision, *pack, *prune, *recompute, *freeze, *init, *optimizer, *aug_scale;
     int64_t accum, unmask_steps, zero;
     double patch_mask, ema;
     bool plan;
     int64_t steps, batch, warmup, seed, blocks, save_every, log_every, synthetic, cache, prefetch,
         loader_workers;
-    double lr, weight_decay, beta1, beta2, eps, grad_clip, holdout;
+    double lr, weight_decay, beta1, beta2, eps, grad_clip, holdout, aug_flip;
 } train_cli;
 
 #define AT(field) offsetof(train_cli, field)
@@ -98,12 +98,17 @@ static const td_option options_table[] = {
      "arithmetic of the towers' products; weights, norms, loss and update are f32 in any"},
     {"tokenizer", TD_OPTION_TEXT, AT(tokenizer), 0, 0, NULL, "FILE",
      "CLIP's merges file; a small built-in vocabulary without"},
+    {"aug-scale", TD_OPTION_TEXT, AT(aug_scale), 0, 0, NULL, "MIN[,MAX]",
+     "crop each image at random each time, to this share of its area (MAX: 1), at ratios of 3/4 to "
+     "4/3, as open_clip's --aug-cfg scale; whole images without"},
+    {"aug-flip", TD_OPTION_REAL, AT(aug_flip), 0, 1, NULL, "SHARE",
+     "mirror this share of the images, left to right, chosen anew each time"},
     {"prefetch", TD_OPTION_INT, AT(prefetch), 0, 64, NULL, "N",
      "batches kept ready; 0: 2 to 8, more when batches come late"},
     {"loader-workers", TD_OPTION_INT, AT(loader_workers), 1, 256, NULL, "N",
      "threads of each rank that decode; batches do not depend on it"},
     {"data-cache", TD_OPTION_INT, AT(cache), 0, 1e15, NULL, "BYTES",
-     "keep decoded images in memory when all fit, over all ranks"},
+     "keep decoded images in memory when all fit, over all ranks; not with --aug-scale"},
     {"save", TD_OPTION_TEXT, AT(save), 0, 0, NULL, "FILE", "weights and state, as safetensors"},
     {"save-every", TD_OPTION_INT, AT(save_every), 0, 1e9, NULL, "N",
      "also during training; 0: at the end"},
@@ -181,6 +186,7 @@ static td_status open_data(train_run *run, int64_t first_step) {
                                 .first_step = first_step,
                                 .prefetch = (int)cli->prefetch,
                                 .workers = (int)cli->loader_workers,
+                                .augment = options->augment,
                                 .vector = run->job->vector,
                                 .pu = -1,
                                 .cache_bytes = cli->cache / run->rank->count};
@@ -212,6 +218,12 @@ static void print_header(const train_run *run) {
                run->job->peak_gflops);
     }
     printf("%s%s\n", run->job->rows[0] ? ", " : "", run->job->rows);
+    if (!td_augment_is_off(&o->augment)) {
+        char augment[TD_AUGMENT_TEXT];
+        td_augment_print(&o->augment, augment);
+        printf("augmentation %s%s\n", augment,
+               td_augment_crops(&o->augment) ? ", decoded images are not kept" : "");
+    }
     fflush(stdout);
 }
 
@@ -422,6 +434,10 @@ static void exact_options(const train_cli *cli, td_train_options *out) {
 }
 
 static td_status make_options(const train_cli *cli, td_train_options *out) {
+    td_augment augment = {.flip = cli->aug_flip};
+    if (cli->aug_scale != NULL) {
+        TD_TRY(td_augment_parse_scale(cli->aug_scale, &augment));
+    }
     if (cli->verify != NULL) {
         if (cli->zero != 0) {
             return td_fail(TD_EUSAGE,
@@ -457,6 +473,7 @@ static td_status make_options(const train_cli *cli, td_train_options *out) {
         .patch_mask = cli->patch_mask,
         .unmask_steps = cli->unmask_steps,
         .ema = cli->ema,
+        .augment = augment,
     };
     exact_options(cli, out);
     TD_TRY(td_precision_find(cli->precision, &out->precision));
@@ -479,11 +496,13 @@ static td_status take_features(train_job *job) {
                        "image, and --init with that tower",
                        cli->data);
     }
-    if (job->options.patch_mask > 0) {
-        return td_fail(TD_EUSAGE,
-                       "%s holds features of whole images, computed once: nothing that changes an "
-                       "image from step to step, as --patch-mask does, can reach them",
-                       cli->data);
+    if (job->options.patch_mask > 0 || !td_augment_is_off(&job->options.augment)) {
+        return td_fail(
+            TD_EUSAGE,
+            "%s holds features of whole images, computed once: nothing that changes an "
+            "image from step to step, as --patch-mask, --aug-scale and --aug-flip do, can reach "
+            "them",
+            cli->data);
     }
     if (job->vector.n != job->options.config.embed) {
         return td_fail(TD_EUSAGE, "%s holds features of %" PRId64 " numbers, model %s has %" PRId64,

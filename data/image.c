@@ -48,6 +48,22 @@ static unsigned char *shrink(unsigned char *block, size_t bytes) {
     return smaller != NULL ? smaller : block;
 }
 
+void td_image_crop(td_image *image, const td_image_box *box) {
+    TD_ASSERT(box->left >= 0 && box->top >= 0 && box->width >= 1 && box->height >= 1 &&
+              box->left <= image->width - box->width && box->top <= image->height - box->height);
+    if (box->width == image->width && box->height == image->height) {
+        return;
+    }
+    size_t row_bytes = 3 * (size_t)box->width;
+    for (int64_t y = 0; y < box->height; y++) { /* never behind what is still to be read */
+        memmove(image->pixels + (size_t)y * row_bytes,
+                image->pixels + 3 * ((box->top + y) * image->width + box->left), row_bytes);
+    }
+    image->pixels = shrink(image->pixels, (size_t)box->height * row_bytes);
+    image->width = box->width;
+    image->height = box->height;
+}
+
 /* round(a * b / 255) for a, b in 0..255, without a division. */
 static unsigned mul_255(unsigned a, unsigned b) {
     unsigned product = a * b + 128;
@@ -143,7 +159,8 @@ static td_status png_pixels(spng_ctx *png, const struct spng_ihdr *header, td_im
     return TD_OK;
 }
 
-static td_status decode_png(const void *bytes, size_t size, td_image *out) {
+/* out: NULL when only the sides are asked for. */
+static td_status read_png(const void *bytes, size_t size, td_image_box *sides, td_image *out) {
     struct spng_alloc memory = spng_memory();
     spng_ctx *png = spng_ctx_new2(&memory, 0);
     if (png == NULL) {
@@ -151,8 +168,11 @@ static td_status decode_png(const void *bytes, size_t size, td_image *out) {
     }
     struct spng_ihdr header;
     td_status status = png_header(png, bytes, size, &header);
-    if (status == TD_OK) {
+    if (status == TD_OK && out != NULL) {
         status = png_pixels(png, &header, out);
+    }
+    if (status == TD_OK) {
+        *sides = (td_image_box){.width = header.width, .height = header.height};
     }
     spng_ctx_free(png);
     return status;
@@ -165,28 +185,49 @@ static bool jpeg_warning_is_harmless(tjhandle jpeg) {
            strstr(tjGetErrorStr2(jpeg), "extraneous bytes") != NULL;
 }
 
-/* By how much the decoder may reduce an image on its way to `shortest`; 0: not at all. */
-static int reduction_toward(int width, int height, int64_t shortest) {
-    int by = 1, side = width < height ? width : height;
-    while (shortest > 0 && by < 8 && side >= 2 * by * TD_IMAGE_MARGIN * shortest &&
-           width % (2 * by) == 0 && height % (2 * by) == 0) {
+/* A box in a picture at 1/by of its size: its edges at the nearest pixels there. */
+static td_image_box reduce_box(const td_image_box *box, int64_t by) {
+    int64_t left = (box->left + by / 2) / by, top = (box->top + by / 2) / by;
+    return (td_image_box){.left = left,
+                          .top = top,
+                          .width = (box->left + box->width + by / 2) / by - left,
+                          .height = (box->top + box->height + by / 2) / by - top};
+}
+
+/* By how much the decoder may reduce a picture of which the box is brought to `side`; 0 pixels mean
+ * that it stays as it is. */
+static int reduction_toward(int width, int height, const td_image_box *box, int64_t side) {
+    int by = 1;
+    while (side > 0 && by < 8 && width % (2 * by) == 0 && height % (2 * by) == 0) {
+        td_image_box part = reduce_box(box, 2 * by);
+        if (part.width < TD_IMAGE_MARGIN * side || part.height < TD_IMAGE_MARGIN * side) {
+            break;
+        }
         by *= 2;
     }
     return by;
 }
 
-static td_status jpeg_pixels(tjhandle jpeg, const void *bytes, size_t size, int64_t shortest,
-                             td_image *out) {
-    int width = 0, height = 0, subsampling = 0, space = 0;
-    if (tjDecompressHeader3(jpeg, bytes, size, &width, &height, &subsampling, &space) != 0 &&
+typedef struct jpeg_header {
+    int width, height, space;
+} jpeg_header;
+
+static td_status read_jpeg_header(tjhandle jpeg, const void *bytes, size_t size, jpeg_header *out) {
+    int subsampling = 0;
+    *out = (jpeg_header){0};
+    if (tjDecompressHeader3(jpeg, bytes, size, &out->width, &out->height, &subsampling,
+                            &out->space) != 0 &&
         !jpeg_warning_is_harmless(jpeg)) {
         return td_fail(TD_EINPUT, "JPEG: header: %s", tjGetErrorStr2(jpeg));
     }
-    TD_TRY(check_sides("JPEG", width, height));
-    int by = reduction_toward(width, height, shortest);
-    width /= by; /* the decoder takes the scale that gives these sides */
-    height /= by;
-    bool inks = space == TJCS_CMYK || space == TJCS_YCCK;
+    return check_sides("JPEG", out->width, out->height);
+}
+
+static td_status jpeg_pixels(tjhandle jpeg, const void *bytes, size_t size,
+                             const jpeg_header *header, int by, td_image *out) {
+    /* The decoder takes the scale that gives these sides. */
+    int width = header->width / by, height = header->height / by;
+    bool inks = header->space == TJCS_CMYK || header->space == TJCS_YCCK;
     size_t n_pixels = (size_t)width * (size_t)height;
     unsigned char *pixels = NULL;
     TD_TRY(alloc_pixels(width, height, inks ? 4 : 3, &pixels));
@@ -207,28 +248,45 @@ static td_status jpeg_pixels(tjhandle jpeg, const void *bytes, size_t size, int6
     return TD_OK;
 }
 
-static td_status decode_jpeg(const void *bytes, size_t size, int64_t shortest, td_image *out) {
+/* part: of the picture, the box that is brought to `side`, or NULL for all of it; out: NULL when
+ * only the sides are asked for. */
+static td_status read_jpeg(const void *bytes, size_t size, const td_image_box *part, int64_t side,
+                           td_image_box *sides, td_image *out) {
     tjhandle jpeg = tjInitDecompress();
     if (jpeg == NULL) {
         return td_fail(TD_ENOMEM, "JPEG: no memory for a decoder");
     }
-    td_status status = jpeg_pixels(jpeg, bytes, size, shortest, out);
+    jpeg_header header;
+    td_status status = read_jpeg_header(jpeg, bytes, size, &header);
+    if (status == TD_OK) {
+        *sides = (td_image_box){.width = header.width, .height = header.height};
+    }
+    if (status == TD_OK && out != NULL) {
+        part = part == NULL ? sides : part;
+        int by = reduction_toward(header.width, header.height, part, side);
+        status = jpeg_pixels(jpeg, bytes, size, &header, by, out);
+        if (status == TD_OK) {
+            td_image_box reduced = reduce_box(part, by);
+            td_image_crop(out, &reduced);
+        }
+    }
     tjDestroy(jpeg);
     return status;
 }
 
-td_status td_image_decode(const void *bytes, size_t size, td_image *out) {
-    return td_image_decode_toward(bytes, size, 0, out);
-}
-
-td_status td_image_decode_toward(const void *bytes, size_t size, int64_t shortest, td_image *out) {
+static td_status read_image(const void *bytes, size_t size, const td_image_box *part, int64_t side,
+                            td_image_box *sides, td_image *out) {
     static const unsigned char png_start[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
     static const unsigned char jpeg_start[3] = {0xff, 0xd8, 0xff};
     if (size >= sizeof png_start && memcmp(bytes, png_start, sizeof png_start) == 0) {
-        return decode_png(bytes, size, out);
+        TD_TRY(read_png(bytes, size, sides, out));
+        if (out != NULL && part != NULL) {
+            td_image_crop(out, part);
+        }
+        return TD_OK;
     }
     if (size >= sizeof jpeg_start && memcmp(bytes, jpeg_start, sizeof jpeg_start) == 0) {
-        return decode_jpeg(bytes, size, shortest, out);
+        return read_jpeg(bytes, size, part, side, sides, out);
     }
     unsigned char start[4] = {0};
     if (size > 0) {
@@ -236,6 +294,29 @@ td_status td_image_decode_toward(const void *bytes, size_t size, int64_t shortes
     }
     return td_fail(TD_EINPUT, "neither PNG nor JPEG: %zu bytes that start with %02x %02x %02x %02x",
                    size, start[0], start[1], start[2], start[3]);
+}
+
+td_status td_image_decode(const void *bytes, size_t size, td_image *out) {
+    return td_image_decode_toward(bytes, size, 0, out);
+}
+
+td_status td_image_decode_toward(const void *bytes, size_t size, int64_t shortest, td_image *out) {
+    td_image_box sides;
+    return read_image(bytes, size, NULL, shortest, &sides, out);
+}
+
+td_status td_image_sides(const void *bytes, size_t size, int64_t *width, int64_t *height) {
+    td_image_box sides;
+    TD_TRY(read_image(bytes, size, NULL, 0, &sides, NULL));
+    *width = sides.width;
+    *height = sides.height;
+    return TD_OK;
+}
+
+td_status td_image_decode_box(const void *bytes, size_t size, const td_image_box *box, int64_t side,
+                              td_image *out) {
+    td_image_box sides;
+    return read_image(bytes, size, box, side, &sides, out);
 }
 
 td_status td_image_encode_png(const td_image *image, void **bytes, size_t *size) {

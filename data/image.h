@@ -21,9 +21,17 @@ typedef struct td_image {
     unsigned char *pixels;
 } td_image;
 
+/* Columns [left, left + width), rows [top, top + height) of a picture. */
+typedef struct td_image_box {
+    int64_t left, top, width, height;
+} td_image_box;
+
 /* All pixels zero. Sides outside [1, TD_IMAGE_SIDE_MAX] or too many pixels are TD_EINPUT. */
 td_status td_image_create(int64_t width, int64_t height, td_image *out);
 void td_image_destroy(td_image *image);
+
+/* Keeps the pixels of the box, which lies in the image, and gives the other memory back. */
+void td_image_crop(td_image *image, const td_image_box *box);
 
 /* PNG: every colour type and bit depth; 16-bit samples keep their high byte; transparency is laid
  * over white. Gamma and colour profiles are ignored. JPEG: grey, YCbCr, RGB, CMYK and YCCK (as
@@ -39,6 +47,16 @@ td_status td_image_decode(const void *bytes, size_t size, td_image *out);
  */
 enum { TD_IMAGE_MARGIN = 3 };
 td_status td_image_decode_toward(const void *bytes, size_t size, int64_t shortest, td_image *out);
+
+/* What the header says, without decoding. */
+td_status td_image_sides(const void *bytes, size_t size, int64_t *width, int64_t *height);
+
+/* The pixels of a box of the whole picture, each of whose sides will be brought down to `side` at
+ * once. Of a JPEG the same scales are allowed, by the sides of the box; at 1/k its edges are moved
+ * to the nearest pixels of the reduced picture. That is at most k/2, where the box has 3 * k pixels
+ * for each of the result: a sixth of one of those. */
+td_status td_image_decode_box(const void *bytes, size_t size, const td_image_box *box, int64_t side,
+                              td_image *out);
 
 /* The encoded bytes are freed with td_free. quality: 1 to 100; chroma is halved in both directions
  * (4:2:0). */

@@ -102,12 +102,15 @@ static td_status load_tokens(hand *by, int64_t item, int32_t *tokens) {
     return TD_OK;
 }
 
-static td_status load_pair(hand *by, int64_t item, float *image, int32_t *tokens) {
+/* draw: NULL for the image as it is. */
+static td_status load_pair(hand *by, int64_t item, td_augment_draw *draw, float *image,
+                           int32_t *tokens) {
     const td_loader_options *options = &by->loader->options;
     if (options->vector.n > 0) {
         TD_TRY(td_pairs_vector(options->pairs, item, &options->vector, &by->pair, image));
     } else {
-        TD_TRY(td_pairs_normalised(options->pairs, item, options->image_size, &by->pair, image));
+        TD_TRY(
+            td_pairs_normalised(options->pairs, item, options->image_size, &by->pair, draw, image));
     }
     return load_tokens(by, item, tokens);
 }
@@ -123,7 +126,8 @@ static td_status load_sample(hand *by, int64_t position, float *image, int32_t *
         if (td_pairs_known_bad(options->pairs, item)) {
             continue;
         }
-        td_status status = load_pair(by, item, image, tokens);
+        td_augment_draw draw = td_augment_at(&options->augment, options->seed, position);
+        td_status status = load_pair(by, item, &draw, image, tokens);
         if (status != TD_EINPUT) {
             *bad_samples += status == TD_OK && skip > 0;
             return status;
@@ -197,7 +201,7 @@ static void fill_cache(hand *by) {
     while (loader->next_fill < count && !loader->stop) {
         int64_t item = loader->next_fill++;
         pthread_mutex_unlock(&loader->lock);
-        if (load_pair(by, item, by->image, by->tokens) == TD_EINPUT) {
+        if (load_pair(by, item, NULL, by->image, by->tokens) == TD_EINPUT) {
             td_pairs_note_bad(loader->options.pairs, item);
         }
         pthread_mutex_lock(&loader->lock);
@@ -224,7 +228,16 @@ static void *work(void *arg) {
     return NULL;
 }
 
+static bool keeps_pixels(const td_loader_options *options) {
+    return options->cache_bytes > 0 && options->vector.n == 0 &&
+           !td_augment_crops(&options->augment);
+}
+
 static td_status check_options(const td_loader_options *options) {
+    TD_TRY(td_augment_check(&options->augment));
+    if (options->vector.n > 0 && !td_augment_is_off(&options->augment)) {
+        return td_fail(TD_EUSAGE, "loader: features, which no augmentation can reach");
+    }
     bool good = options->batch >= 1 && options->rows >= 1 && options->first_row >= 0 &&
                 options->first_row <= options->batch - options->rows && options->image_size >= 1 &&
                 options->context >= 2 && options->first_step >= 0 && options->prefetch >= 0 &&
@@ -263,7 +276,8 @@ static void plan(td_plan *memory, td_loader *loader) {
     loader->hands = TD_PLAN_ARRAY(memory, hand, loader->n_hands);
     for (int i = 0; i < loader->n_hands; i++) {
         hand made = {.loader = loader, .pair = {.item = -1}};
-        if (options->cache_bytes > 0 && options->fill_cache) {
+        if (options->cache_bytes > 0 && options->fill_cache &&
+            !td_augment_crops(&options->augment)) {
             made.image = TD_PLAN_ARRAY(memory, float, image_values(options));
             made.tokens = TD_PLAN_ARRAY(memory, int32_t, options->context);
         }
@@ -306,7 +320,7 @@ static td_status start_hand(td_loader *loader) {
 
 td_status td_loader_create(const td_loader_options *options, td_loader **out) {
     TD_TRY(check_options(options));
-    if (options->cache_bytes > 0 && options->vector.n == 0) {
+    if (keeps_pixels(options)) {
         TD_TRY(td_pairs_cache(options->pairs, options->image_size, options->cache_bytes));
     }
     td_loader *loader = td_alloc_zero(sizeof *loader);

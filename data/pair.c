@@ -155,7 +155,7 @@ td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pai
     return TD_OK;
 }
 
-static td_status draw(const td_pair_source *source, int64_t item, td_image *out) {
+static td_status paint(const td_pair_source *source, int64_t item, td_image *out) {
     char *caption = NULL, *label = NULL;
     TD_TRY(td_synth_pair(source->seed, item, out, &caption, &label));
     td_free(caption);
@@ -163,23 +163,48 @@ static td_status draw(const td_pair_source *source, int64_t item, td_image *out)
     return TD_OK;
 }
 
-td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
-                         td_image *out) {
-    TD_ASSERT(pair->item >= 0);
-    if (pair->vector != NULL) {
-        return locate(source, pair->item,
-                      td_fail(TD_EINPUT, "no image, only the features that a tower made of it"));
-    }
+static td_status fitted(const td_pair_source *source, const td_pair *pair, int64_t size,
+                        td_image *out) {
     td_image whole = {0};
     td_status status =
         td_pair_is_procedural(source)
-            ? draw(source, pair->item, &whole)
+            ? paint(source, pair->item, &whole)
             : td_image_decode_toward(pair->encoded.data, pair->encoded.size, size, &whole);
     if (status == TD_OK) {
         status = td_image_fit(&whole, size, out);
     }
     td_image_destroy(&whole);
-    return locate(source, pair->item, status);
+    return status;
+}
+
+static td_status cropped(const td_pair_source *source, const td_pair *pair, int64_t size,
+                         td_augment_draw *draw, td_image *out) {
+    td_image part = {0};
+    if (td_pair_is_procedural(source)) {
+        TD_TRY(paint(source, pair->item, &part));
+        td_image_box box = td_augment_box(draw, part.width, part.height);
+        td_image_crop(&part, &box);
+    } else {
+        int64_t width, height;
+        TD_TRY(td_image_sides(pair->encoded.data, pair->encoded.size, &width, &height));
+        td_image_box box = td_augment_box(draw, width, height);
+        TD_TRY(td_image_decode_box(pair->encoded.data, pair->encoded.size, &box, size, &part));
+    }
+    td_status status = td_image_resize_bicubic(&part, size, size, out);
+    td_image_destroy(&part);
+    return status;
+}
+
+td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
+                         td_augment_draw *draw, td_image *out) {
+    TD_ASSERT(pair->item >= 0);
+    if (pair->vector != NULL) {
+        return locate(source, pair->item,
+                      td_fail(TD_EINPUT, "no image, only the features that a tower made of it"));
+    }
+    return locate(source, pair->item,
+                  draw == NULL ? fitted(source, pair, size, out)
+                               : cropped(source, pair, size, draw, out));
 }
 
 static td_feature text_feature(const char *name, const td_span *value) {

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "data/augment.h"
 #include "data/example.h"
 #include "data/image.h"
 #include "data/pair_table.h"
@@ -50,10 +51,10 @@ void td_pair_destroy(td_pair *pair);
  * reason. */
 td_status td_pair_fetch(const td_pair_source *source, int64_t item, td_pair *pair);
 
-/* The image of the pair that was fetched, decoded or drawn, its shortest side brought to size, the
- * centre cropped. */
+/* The image of the pair that was fetched, decoded or drawn: its shortest side brought to size, the
+ * centre cropped; or the box of it that draw chooses brought to size, when draw is not NULL. */
 td_status td_pair_pixels(const td_pair_source *source, const td_pair *pair, int64_t size,
-                         td_image *out);
+                         td_augment_draw *draw, td_image *out);
 
 /* The one byte string of a feature. An absent one is empty, or TD_EINPUT when it is required; so is
  * any other shape. */

@@ -255,8 +255,9 @@ static void keep_pixels(td_pairs *pairs, int64_t index, const td_image *image) {
     }
 }
 
-td_status td_pairs_normalised(td_pairs *pairs, int64_t index, int64_t size, td_pair *pair,
-                              float *out) {
+/* The centre of the whole picture, from the cache or on its way into it. */
+static td_status normalise_whole(td_pairs *pairs, int64_t index, int64_t size, td_pair *pair,
+                                 float *out) {
     const unsigned char *cached = td_pairs_cached(pairs, index, size);
     if (cached != NULL) {
         td_image view = {size, size, (unsigned char *)(uintptr_t)cached};
@@ -265,10 +266,31 @@ td_status td_pairs_normalised(td_pairs *pairs, int64_t index, int64_t size, td_p
     }
     td_image image = {0};
     TD_TRY(td_pairs_fetch(pairs, index, pair));
-    TD_TRY(td_pair_pixels(&pairs->source, pair, size, &image));
+    TD_TRY(td_pair_pixels(&pairs->source, pair, size, NULL, &image));
     keep_pixels(pairs, index, &image);
     td_image_normalise(&image, out);
     td_image_destroy(&image);
+    return TD_OK;
+}
+
+static td_status normalise_crop(td_pairs *pairs, int64_t index, int64_t size, td_pair *pair,
+                                td_augment_draw *draw, float *out) {
+    td_image image = {0};
+    TD_TRY(td_pairs_fetch(pairs, index, pair));
+    TD_TRY(td_pair_pixels(&pairs->source, pair, size, draw, &image));
+    td_image_normalise(&image, out);
+    td_image_destroy(&image);
+    return TD_OK;
+}
+
+td_status td_pairs_normalised(td_pairs *pairs, int64_t index, int64_t size, td_pair *pair,
+                              td_augment_draw *draw, float *out) {
+    TD_TRY(draw != NULL && td_augment_crops(draw->augment)
+               ? normalise_crop(pairs, index, size, pair, draw, out)
+               : normalise_whole(pairs, index, size, pair, out));
+    if (draw != NULL && draw->mirror) {
+        td_augment_mirror(out, 3 * size, size);
+    }
     return TD_OK;
 }
 
@@ -316,7 +338,7 @@ td_status td_pairs_find_vector(const char *path, td_pair_vector *out) {
 
 td_status td_pairs_image(td_pairs *pairs, int64_t index, int64_t size, float *out) {
     td_pair pair = {.item = -1};
-    td_status status = td_pairs_normalised(pairs, index, size, &pair, out);
+    td_status status = td_pairs_normalised(pairs, index, size, &pair, NULL, out);
     td_pair_destroy(&pair);
     return status;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "data/augment.h"
 #include "data/tokenizer.h"
 
 /* A data set of pairs: TFRecord shards or WebDataset tar files under a directory or glob, a .tar or
@@ -64,9 +65,11 @@ typedef struct td_loader_options {
                    * workers are fast enough on average */
     int workers;  /* threads that load samples, 0: 1; batches do not depend on it */
     int pu;       /* PU of these threads, -1: where the creating thread may run */
+    td_augment augment;    /* of images; that of a sample depends on seed and place in the order */
     td_pair_vector vector; /* n > 0: rows of features take the place of images */
     /* > 0: when the whole set, decoded at image_size (3 bytes a pixel), fits into this much, it is
-     * kept in memory by the set, so later epochs neither read nor decode; same bits either way */
+     * kept in memory by the set, so later epochs neither read nor decode; same bits either way.
+     * Crops at random need the whole picture each time: with them only tokens are kept */
     int64_t cache_bytes;
     bool fill_cache; /* before the first batch; a rank that sees half of each batch would otherwise
                       * still decode after many epochs */

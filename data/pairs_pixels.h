@@ -15,9 +15,11 @@ td_status td_pairs_fetch(td_pairs *pairs, int64_t index, td_pair *pair);
  * keyed by its place. */
 td_status td_pairs_source_key(const td_pair_source *source, int64_t item, td_pair *pair);
 
-/* td_pairs_image with memory of the caller's, through the cache when there is one for this size. */
+/* td_pairs_image with memory of the caller's, through the cache when there is one for this size,
+ * and changed as draw says, when it is not NULL. A crop passes the cache by: that holds what is
+ * left of a picture, not the picture. A mirror image comes from what is there. */
 td_status td_pairs_normalised(td_pairs *pairs, int64_t index, int64_t size, td_pair *pair,
-                              float *out);
+                              td_augment_draw *draw, float *out);
 
 /* The features of a pair whose record holds them instead of an image. TD_EINPUT as td_pairs_fetch;
  * TD_EUSAGE when there are none, or they are not what is expected. */

@@ -86,6 +86,8 @@ static td_status write_all(const char *path, td_train *train, const char *config
     snprintf(batch, sizeof(batch), "%" PRId64, options->batch);
     snprintf(blocks, sizeof(blocks), "%" PRId64, options->blocks);
     snprintf(seed, sizeof(seed), "%" PRIu64, options->seed);
+    char augment[TD_AUGMENT_TEXT];
+    td_augment_print(&options->augment, augment);
     const char *const metadata[][2] = {
         {"format", "pt"},
         {"tandem_config", config},
@@ -96,8 +98,11 @@ static td_status write_all(const char *path, td_train *train, const char *config
         {"blocks", blocks},
         {"seed", seed},
         {"tokenizer", tokenizer == NULL ? "" : tokenizer},
+        {"augment", augment}, /* the last, and left out when there is none */
     };
-    return td_safetensors_write(path, entries, n, metadata, sizeof(metadata) / sizeof(metadata[0]));
+    int64_t n_metadata = sizeof(metadata) / sizeof(metadata[0]);
+    return td_safetensors_write(path, entries, n, metadata,
+                                td_augment_is_off(&options->augment) ? n_metadata - 1 : n_metadata);
 }
 
 td_status td_checkpoint_save(const char *path, td_train *train, const char *tokenizer) {
@@ -203,6 +208,19 @@ static td_status load_flats(const td_safetensors *file, td_train *train, float *
     return TD_OK;
 }
 
+static td_status same_augment(const td_safetensors *file, const td_augment *augment) {
+    char none[TD_AUGMENT_TEXT], now[TD_AUGMENT_TEXT];
+    td_augment_print(&(td_augment){0}, none);
+    td_augment_print(augment, now);
+    const char *before = td_safetensors_metadata(file, "augment");
+    before = before == NULL ? none : before;
+    return strcmp(before, now) == 0
+               ? TD_OK
+               : td_fail(TD_EUSAGE,
+                         "%s was written with %s, this run has %s; resume with the same value",
+                         file->path, before, now);
+}
+
 static td_status resume(const td_safetensors *file, td_train *train) {
     const td_train_options *options = td_train_get_options(train);
     td_model_config config;
@@ -228,6 +246,7 @@ static td_status resume(const td_safetensors *file, td_train *train) {
     TD_TRY(td_checkpoint_same_number(file, "batch", (uint64_t)options->batch));
     TD_TRY(td_checkpoint_same_number(file, "blocks", (uint64_t)options->blocks));
     TD_TRY(td_checkpoint_same_number(file, "seed", options->seed));
+    TD_TRY(same_augment(file, &options->augment));
     int64_t step = 0;
     TD_TRY(td_checkpoint_read_step(file, &step));
     td_train_set_steps_done(train, step);

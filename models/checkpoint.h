@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Checkpoints: one safetensors file with the weights under open_clip's names, the optimizer's
  * moments under "adam.m/<name>" and "adam.v/<name>", and in the metadata what is needed to go on:
- * configuration, loss, step, seed, batch, blocks, tokenizer. Any safetensors reader sees the
- * weights; this program continues to the same bits.
+ * configuration, loss, step, seed, batch, blocks, tokenizer, augmentation when there is any. Any
+ * safetensors reader sees the weights; this program continues to the same bits.
  */
 #ifndef TD_MODELS_CHECKPOINT_H
 #define TD_MODELS_CHECKPOINT_H
@@ -18,9 +18,9 @@ td_status td_checkpoint_save(const char *path, td_train *train, const char *toke
 td_status td_checkpoint_load_weights(const td_safetensors *file, const td_tensors *tensors,
                                      float *flat);
 
-/* Weights, moments and the number of steps done. Model, loss, batch, blocks and seed must be those
- * of the run that wrote the file, because the weights would otherwise not be its continuation:
- * TD_EUSAGE names the one that differs. */
+/* Weights, moments and the number of steps done. Model, loss, batch, blocks, seed and augmentation
+ * must be those of the run that wrote the file, because the weights would otherwise not be its
+ * continuation: TD_EUSAGE names the one that differs. */
 td_status td_checkpoint_resume(const char *path, td_train *train);
 
 /* How many steps the run had done that wrote the file. */

@@ -136,7 +136,7 @@ static td_status stage(const td_model_config *config, td_pairs *pairs,
     int64_t pixels = 3 * config->image_size * config->image_size;
     TD_TRY(td_pairs_fetch(pairs, item, &s->pair));
     if (table->images != NULL) {
-        TD_TRY(td_pairs_normalised(pairs, item, config->image_size, &s->pair,
+        TD_TRY(td_pairs_normalised(pairs, item, config->image_size, &s->pair, NULL,
                                    s->images + s->rows * pixels));
     }
     td_tokenize(tokenizer, s->pair.caption.data, s->ids + s->rows * config->context,

@@ -14,6 +14,7 @@
 
 #include "base/memory.h"
 #include "base/sha256.h"
+#include "data/augment.h"
 #include "models/objective.h"
 #include "models/optimizer.h"
 #include "models/program.h"
@@ -36,6 +37,8 @@
  *                  implies freeze_image
  *   patch_mask     share of each image's patches that is dropped before they are embedded (Li et
  *                  al., FLIP, 2023), but not in the last unmask_steps of optimizer.steps
+ *   augment        what was done to the images that a step is given: checkpoints name it, and are
+ *                  resumed with the same only
  *   zero           every rank updates a part of the weights and keeps the moments of that part
  *                  (shard.h): gradients are reduced and scattered, weights gathered
  *   sum_after      gradients of ranks are added up after the backward pass, not behind it
@@ -57,6 +60,7 @@ typedef struct td_train_options {
     double patch_mask;
     int64_t unmask_steps;
     double ema;
+    td_augment augment;
     bool keep_gradients;
 } td_train_options;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * `tandem embed`, and training from what it wrote.
+ * `tandem embed`, training from what it wrote, and training from augmented images.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +185,38 @@ Test(verb_embed, training_from_features_is_lit, .init = set_up, .fini = tear_dow
                             features, "--steps", "1"),
                  TD_EUSAGE);
     cr_expect_not_null(strstr(td_error(), "whole images"));
+    cr_expect_eq(TRAIN_VERB("--init", at("w"), "--freeze", "image", "--aug-scale", "0.9", "--data",
+                            features, "--steps", "1"),
+                 TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "--aug-scale"));
+}
+
+/* The whole checkpoint is the same, though a pair is bad; it goes on with the same augmentation
+ * only. */
+Test(verb_embed, augmented_training_has_one_answer, .init = set_up, .fini = tear_down) {
+#define AUGMENTED(...)                                                                             \
+    TRAIN_VERB("--data", at("pairs"), "--schedule", "const", "--aug-scale", "0.4,0.9",             \
+               "--aug-flip", "0.5", "--save", __VA_ARGS__)
+    cr_assert_eq(AUGMENTED(at("lit"), "--steps", "9"), TD_OK, "%s", td_error());
+    cr_assert_eq(AUGMENTED(at("given"), "--steps", "9", "--layout", "p1xt2"), TD_OK);
+    expect_same_files(at("lit"), at("given"));
+    cr_assert_eq(AUGMENTED(at("given"), "--steps", "9", "--layout", "p2xt1:process",
+                           "--loader-workers", "3", "--data-cache", "0"),
+                 TD_OK);
+    expect_same_files(at("lit"), at("given"));
+    cr_assert_eq(AUGMENTED(at("one"), "--steps", "4"), TD_OK);
+    cr_assert_eq(AUGMENTED(at("two"), "--steps", "9", "--resume", at("one"), "--loader-workers",
+                           "2", "--prefetch", "3"),
+                 TD_OK, "%s", td_error());
+    expect_same_files(at("lit"), at("two"));
+    cr_expect_eq(TRAIN_VERB("--data", at("pairs"), "--steps", "9", "--resume", at("one")),
+                 TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "written with --aug-scale 0.4,0.9 --aug-flip 0.5"), "%s",
+                       td_error());
+    cr_expect_eq(
+        TRAIN_VERB("--data", at("pairs"), "--steps", "9", "--resume", at("w"), "--aug-flip", "0.5"),
+        TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "written with no augmentation"), "%s", td_error());
 }
 
 Test(verb_embed, usage) {

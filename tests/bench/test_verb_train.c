@@ -29,3 +29,17 @@ Test(verb_train, open_clip_names_are_second_names) {
         cr_expect_not_null(strstr(td_error(), rows[i][2]), "%s: %s", rows[i][0], td_error());
     }
 }
+
+Test(verb_train, augmentation_that_is_no_share_is_refused) {
+    static char rows[][2][32] = {
+        {"--aug-scale=0", "--aug-scale"},       {"--aug-scale=0.9,0.5", "--aug-scale"},
+        {"--aug-scale=0.9,1.5", "--aug-scale"}, {"--aug-scale=half", "--aug-scale"},
+        {"--aug-flip=1.5", "--aug-flip"},       {"--aug-flip=-1", "--aug-flip"},
+    };
+    char verb[] = "train", plan[] = "--plan"; /* else it would train were it taken */
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *argv[] = {verb, rows[i][0], plan, NULL};
+        cr_expect_eq(td_verb_train(3, argv), TD_EUSAGE, "%s", rows[i][0]);
+        cr_expect_not_null(strstr(td_error(), rows[i][1]), "%s: %s", rows[i][0], td_error());
+    }
+}

@@ -351,8 +351,8 @@ Test(table_spec, messages_name_the_place) {
          "'key':'x'}],'hidden':[0]}",
          "hidden[0]: expected a whole number"},
         {"{'label':{'type':'identity','key':'y','num_buckets':3},'deep':[{'type':'numeric',"
-         "'key':'x'}],'hidden':[4],'activation':'relu'}",
-         "activation: expected gelu"},
+         "'key':'x'}],'hidden':[4],'activation':'tanh'}",
+         "activation: expected gelu, gelu_tanh, gelu_quick or relu"},
         {"{'labels':{}}", "unknown member \"labels\""},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -191,6 +191,20 @@ Test(verb_embed, training_from_features_is_lit, .init = set_up, .fini = tear_dow
     cr_expect_not_null(strstr(td_error(), "--aug-scale"));
 }
 
+/* The weights and moments at the end of two checkpoints. */
+static bool same_tails(const char *a, const char *b) {
+    enum { TAIL = 1 << 16 };
+    char *x, *y;
+    size_t x_bytes, y_bytes;
+    cr_assert_eq(td_file_read(a, &x, &x_bytes), TD_OK, "%s", td_error());
+    cr_assert_eq(td_file_read(b, &y, &y_bytes), TD_OK, "%s", td_error());
+    cr_assert(x_bytes > TAIL && y_bytes > TAIL);
+    bool same = memcmp(x + x_bytes - TAIL, y + y_bytes - TAIL, TAIL) == 0;
+    td_free(x);
+    td_free(y);
+    return same;
+}
+
 /* The whole checkpoint is the same, though a pair is bad; it goes on with the same augmentation
  * only. */
 Test(verb_embed, augmented_training_has_one_answer, .init = set_up, .fini = tear_down) {
@@ -204,6 +218,10 @@ Test(verb_embed, augmented_training_has_one_answer, .init = set_up, .fini = tear
                            "--loader-workers", "3", "--data-cache", "0"),
                  TD_OK);
     expect_same_files(at("lit"), at("given"));
+    cr_assert_eq(TRAIN_VERB("--data", at("pairs"), "--schedule", "const", "--save", at("one"),
+                            "--steps", "9"),
+                 TD_OK);
+    cr_expect(!same_tails(at("lit"), at("one")), "augmentation changes nothing");
     cr_assert_eq(AUGMENTED(at("one"), "--steps", "4"), TD_OK);
     cr_assert_eq(AUGMENTED(at("two"), "--steps", "9", "--resume", at("one"), "--loader-workers",
                            "2", "--prefetch", "3"),

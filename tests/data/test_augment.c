@@ -166,15 +166,22 @@ typedef struct feed_way {
     int first, row, rows, workers, prefetch;
     int64_t cache_bytes;
     bool fill_cache;
+    td_pairs *pairs; /* NULL: opened for this run */
 } feed_way;
+
+static td_pairs *open_shards(void) {
+    td_pairs *pairs;
+    cr_assert_eq(td_pairs_open(&(td_pairs_options){.path = pair_directory()}, &pairs), TD_OK, "%s",
+                 td_error());
+    return pairs;
+}
 
 /* From step `first` on, stores rows where they belong; last: the step behind. */
 static void run(const feed_way *way, int last, float (*to)[BATCH][PIXELS]) {
     td_tokenizer *tokenizer;
-    td_pairs *pairs;
+    td_pairs *pairs = way->pairs == NULL ? open_shards() : way->pairs;
     td_loader *loader;
     cr_assert_eq(td_tokenizer_load(NULL, &tokenizer), TD_OK, "%s", td_error());
-    cr_assert_eq(td_pairs_open(&(td_pairs_options){.path = pair_directory()}, &pairs), TD_OK);
     td_loader_options options = {.pairs = pairs,
                                  .tokenizer = tokenizer,
                                  .batch = BATCH,
@@ -199,8 +206,10 @@ static void run(const feed_way *way, int last, float (*to)[BATCH][PIXELS]) {
         memcpy(to[step][way->row], images, (size_t)way->rows * sizeof to[0][0]);
     }
     td_loader_destroy(loader);
-    td_pairs_close(pairs);
     td_tokenizer_destroy(tokenizer);
+    if (way->pairs == NULL) {
+        td_pairs_close(pairs);
+    }
 }
 
 typedef float feed[STEPS][BATCH][PIXELS];
@@ -280,6 +289,25 @@ Test(augment, same_batches_whatever_workers_slices_resumption_and_cache) {
     }
 }
 
+/* A set may keep pixels for somebody else: a few of them, then crops, then whole images again. */
+Test(augment, crops_neither_take_from_a_cache_nor_put_into_it) {
+    static feed plain, crops, got;
+    const td_augment augment = {0.3, 1, 0.5};
+    pair_shards(N, 3, NULL, 0);
+    run(&(feed_way){.rows = BATCH}, STEPS, plain);
+    run(&(feed_way){.augment = augment, .rows = BATCH}, STEPS, crops);
+    feed_way keeping = {
+        .rows = BATCH, .prefetch = 1, .cache_bytes = 1 << 20, .pairs = open_shards()};
+    feed_way cropping = keeping;
+    cropping.augment = augment;
+    run(&keeping, 1, got);
+    run(&cropping, STEPS, got);
+    cr_expect(memcmp(crops, got, sizeof got) == 0, "crops");
+    run(&keeping, STEPS, got);
+    cr_expect(memcmp(plain, got, sizeof got) == 0, "whole images");
+    td_pairs_close(keeping.pairs);
+}
+
 /* Nothing asked for: the evaluation's images. All mirrored: exactly those, the other way round. */
 Test(augment, off_is_the_whole_image_and_a_flip_its_mirror) {
     static feed plain, turned;
@@ -303,11 +331,10 @@ Test(augment, off_is_the_whole_image_and_a_flip_its_mirror) {
 
 Test(augment, a_loader_refuses_what_is_no_share_and_features) {
     td_tokenizer *tokenizer;
-    td_pairs *pairs;
     td_loader *loader;
     pair_shards(N, 1, NULL, 0);
+    td_pairs *pairs = open_shards();
     cr_assert_eq(td_tokenizer_load(NULL, &tokenizer), TD_OK);
-    cr_assert_eq(td_pairs_open(&(td_pairs_options){.path = pair_directory()}, &pairs), TD_OK);
     static const td_augment rows[] = {{0, 1, 0},   {0.5, 0.4, 0}, {0.5, 1.5, 0},
                                       {-1, -1, 0}, {0, 0, 1.5},   {NAN, NAN, 0}};
     td_loader_options options = {.pairs = pairs,

@@ -3,7 +3,7 @@
 """Writes tests/golden/resize_pillow.txt: what Pillow's BICUBIC, and torchvision's Resize and CenterCrop on top of it,
 make of small images whose bytes both sides compute; of 300 random sizes the hash of it.
 
-usage: tools/golden_resize.py    (needs Pillow)
+usage: tools/golden_resize.py    (needs Pillow below 13, which takes rows first at some sizes)
 """
 import hashlib
 import pathlib

@@ -74,8 +74,8 @@ static double play(td_lab *lab, bool processes) {
     side sides[2] = {{all, 0}, {all, 1}};
     all->lab = lab;
     int64_t before = td_proc_number("/proc/self/status", "RssAnon");
-    if (processes) {
-        pid_t pid = td_lab_clone(lab, lab->mutant ? CLONE_VM : 0, run_side, &sides[1]);
+    if (processes && !lab->mutant) {
+        pid_t pid = td_lab_clone(lab, 0, run_side, &sides[1]);
         td_lab_must(lab, pid > 0, "clone");
         run_side(&sides[0]);
         td_lab_wait(lab, pid);

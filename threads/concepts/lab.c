@@ -177,7 +177,7 @@ bool td_lab_patient(const td_lab *lab) {
     return td_now_ns() - lab->start_ns < INT64_C(15000000000);
 }
 
-static const int64_t DEAD_NS = INT64_C(100000000000);
+static const int64_t DEAD_NS = INT64_C(20000000000);
 
 bool td_lab_await(const _Atomic int *word, int value) {
     int64_t end = td_now_ns() + DEAD_NS;

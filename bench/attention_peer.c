@@ -279,10 +279,9 @@ void td_attention_peer_finish(td_bench *bench, const td_attention_peer *peer) {
     double least = INFINITY;
     int fastest = -1;
     for (int i = 0; i < peer->n_libraries; i++) {
-        double sorted[TD_COMPANION_SAMPLES];
-        int64_t n = out->companions[i].n;
-        memcpy(sorted, out->companions[i].samples_ns, sizeof sorted);
-        double median = n > 0 ? td_stats_median(sorted, n) : INFINITY;
+        const td_companion *library = &out->companions[i];
+        double median =
+            library->n > 0 ? td_stats_median_of(library->samples_ns, library->n) : INFINITY;
         if (median < least) {
             least = median;
             fastest = i;

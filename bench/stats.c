@@ -25,6 +25,16 @@ double td_stats_median(double *samples, int64_t n) {
     return quantile(samples, n, 0.5);
 }
 
+double td_stats_median_of(const double *samples, int64_t n) {
+    double *copy = td_alloc((size_t)n * sizeof *copy), median = NAN;
+    if (copy != NULL) {
+        memcpy(copy, samples, (size_t)n * sizeof *copy);
+        median = td_stats_median(copy, n);
+    }
+    td_free(copy);
+    return median;
+}
+
 double td_stats_median_interval(int64_t n, int64_t *i) {
     /* The median lies outside [x(i), x(n-1-i)] when at most i samples are below it, or at most i
      * above: twice the lower tail of a fair binomial. Terms by their logarithm: 2^-n underflows. */

@@ -22,6 +22,9 @@ td_status td_stats_compute(const double *samples, int64_t n, td_stats *out);
 /* Of n >= 1 samples, which it sorts. */
 double td_stats_median(double *samples, int64_t n);
 
+/* Of n >= 1 samples, left as they are; NaN when memory runs out. */
+double td_stats_median_of(const double *samples, int64_t n);
+
 /* The 0-based ranks i and n - 1 - i of the narrowest interval of order statistics that holds the
  * median of any continuous distribution with probability at least 0.95, from the binomial
  * distribution; i = 0 when none does. Returns the probability. */

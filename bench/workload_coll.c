@@ -580,12 +580,6 @@ static td_status beside_coll(td_bench *bench, int companion, int64_t calls, doub
     return TD_OK;
 }
 
-static double median_of(const double *samples, int64_t n) {
-    double sorted[TD_OUTCOME_SAMPLES];
-    memcpy(sorted, samples, (size_t)n * sizeof *sorted);
-    return td_stats_median(sorted, n);
-}
-
 /* How many times our median the libraries' is: above 1 we are faster; the best of them last. */
 static void finish_coll(td_bench *bench) {
     td_outcome *out = bench->outcome;
@@ -593,12 +587,12 @@ static void finish_coll(td_bench *bench) {
     if (bench->rank->rank != 0 || out->n_samples == 0) {
         return;
     }
-    double own = median_of(out->samples_ns, out->n_samples);
+    double own = td_stats_median_of(out->samples_ns, out->n_samples);
     for (int i = 0; i < out->n_companions; i++) {
         const td_companion *peer = &out->companions[i];
         char name[TD_CASE_PROVIDER + 8];
         if (peer->n > 0 && peer->state == TD_OUTCOME_OK) {
-            double times = median_of(peer->samples_ns, peer->n) / own;
+            double times = td_stats_median_of(peer->samples_ns, peer->n) / own;
             snprintf(name, sizeof name, "times_%.17s", peer->name);
             td_outcome_number(out, name, times);
             best = fmin(best, times);

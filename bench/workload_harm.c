@@ -99,12 +99,6 @@ static td_status play(td_bench *bench, bool by_team, double *ns) {
                : td_fail(TD_ECHECK, "a tile was not run, or run wrong");
 }
 
-static double median_of(const double *values, int64_t n) {
-    double copy[MOST];
-    memcpy(copy, values, (size_t)n * sizeof *values);
-    return td_stats_median(copy, n);
-}
-
 static td_status sample_harm(td_bench *bench, double *alone_ns) {
     td_outcome *out = bench->outcome;
     double ignored;
@@ -130,8 +124,8 @@ static td_status verify_harm(td_bench *bench) {
     td_status status = sample_harm(bench, alone_ns);
     td_hogs_end(&hogs);
     TD_TRY(status);
-    double alone = median_of(alone_ns, out->n_samples);
-    double team = median_of(out->samples_ns, out->n_samples);
+    double alone = td_stats_median_of(alone_ns, out->n_samples);
+    double team = td_stats_median_of(out->samples_ns, out->n_samples);
     out->repeat = 1;
     td_outcome_number(out, "alone_us", alone * 1e-3);
     td_outcome_number(out, "speed_up", alone / team);

@@ -144,12 +144,6 @@ static td_status sample_locks(lock_state *s, const td_lock_kind *kind, double *a
     return TD_OK;
 }
 
-static double median_of(const double *values, int64_t n) {
-    double copy[WINDOWS];
-    memcpy(copy, values, (size_t)n * sizeof *values);
-    return td_stats_median(copy, n);
-}
-
 static td_status verify_lock(td_bench *bench) {
     lock_state *s = bench->state;
     td_outcome *out = bench->outcome;
@@ -171,8 +165,8 @@ static td_status verify_lock(td_bench *bench) {
     }
     out->repeat = 1;
     td_outcome_number(out, "times_adaptive",
-                      median_of(adaptive_ns, out->n_samples) /
-                          median_of(out->samples_ns, out->n_samples));
+                      td_stats_median_of(adaptive_ns, out->n_samples) /
+                          td_stats_median_of(out->samples_ns, out->n_samples));
     td_outcome_number(out, "longest_wait_us", longest * 1e-3);
     td_outcome_number(out, "least_over_most", least / most);
     td_outcome_number(out, "starved", longest > STARVED_NS);

@@ -172,12 +172,10 @@ static td_status step_pipeline(td_bench *bench) {
 static void finish_pipeline(td_bench *bench) {
     const pipeline_state *s = bench->state;
     td_outcome *out = bench->outcome;
-    double sorted[TD_OUTCOME_SAMPLES];
     if (out->n_samples > 0) {
-        memcpy(sorted, out->samples_ns, (size_t)out->n_samples * sizeof *sorted);
         td_outcome_number(out, "of_decoding",
                           s->decode_ns / bench->rank->workers /
-                              td_stats_median(sorted, out->n_samples));
+                              td_stats_median_of(out->samples_ns, out->n_samples));
     }
 }
 

@@ -37,7 +37,7 @@ static unsigned char *map_and_touch(size_t pages) {
     return block;
 }
 
-static int run_side(void *arg) {
+static void run_side(void *arg) {
     side *s = arg;
     td_lab_pin(s->all->lab, s->all->lab->cpu[s->id]);
     atomic_fetch_add(&s->all->arrived, 1);
@@ -59,12 +59,6 @@ static int run_side(void *arg) {
     atomic_fetch_add(&s->all->stop, 1);
     td_lab_await(&s->all->stop, 2);
     munmap(kept, PAGES * (size_t)sysconf(_SC_PAGESIZE));
-    return 0;
-}
-
-static void *run_thread(void *arg) {
-    run_side(arg);
-    return NULL;
 }
 
 /* Nanoseconds a page of the slower side. */
@@ -74,16 +68,10 @@ static double play(td_lab *lab, bool processes) {
     side sides[2] = {{all, 0}, {all, 1}};
     all->lab = lab;
     int64_t before = td_proc_number("/proc/self/status", "RssAnon");
-    if (processes && !lab->mutant) {
-        pid_t pid = td_lab_clone(lab, 0, run_side, &sides[1]);
-        td_lab_must(lab, pid > 0, "clone");
-        run_side(&sides[0]);
-        td_lab_wait(lab, pid);
-    } else {
-        pthread_t other = td_lab_thread(lab, run_thread, &sides[1]);
-        run_side(&sides[0]);
-        pthread_join(other, NULL);
-    }
+    td_lab_side other = {.main = run_side, .arg = &sides[1], .process = processes && !lab->mutant};
+    td_lab_side_start(lab, &other);
+    run_side(&sides[0]);
+    td_lab_side_join(lab, &other);
     int64_t grown = all->resident_kib[0] - before;
     bool both = grown > block_kib * 3 / 2;
     td_lab_check(lab, both != processes,

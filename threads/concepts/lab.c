@@ -167,6 +167,34 @@ pid_t td_lab_clone(td_lab *lab, int flags, int (*main)(void *), void *arg) {
     return pid < 0 ? -errno : pid;
 }
 
+static void *side_thread(void *arg) {
+    const td_lab_side *side = arg;
+    side->main(side->arg);
+    return NULL;
+}
+
+static void side_process(td_lab *lab, void *arg) {
+    (void)lab;
+    side_thread(arg);
+}
+
+void td_lab_side_start(td_lab *lab, td_lab_side *side) {
+    if (side->process) {
+        side->pid = td_lab_fork(lab, side_process, side);
+    } else {
+        side->pid = getpid();
+        side->thread = td_lab_thread(lab, side_thread, side);
+    }
+}
+
+void td_lab_side_join(td_lab *lab, td_lab_side *side) {
+    if (side->process) {
+        td_lab_wait(lab, side->pid);
+    } else {
+        pthread_join(side->thread, NULL);
+    }
+}
+
 void *td_lab_shared(td_lab *lab, size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     td_lab_must(lab, memory != MAP_FAILED, "shared memory");

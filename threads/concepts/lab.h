@@ -106,6 +106,19 @@ void td_lab_pin(td_lab *lab, int cpu);
 typedef void td_lab_child_fn(td_lab *lab, void *arg);
 pid_t td_lab_fork(td_lab *lab, td_lab_child_fn *main, void *arg); /* ends with _exit(0) */
 int td_lab_wait(td_lab *lab, pid_t pid);                           /* the wait status */
+
+/* The other side of an experiment that compares a thread with a process. Stays where it is until it
+ * is joined. */
+typedef struct td_lab_side {
+    void (*main)(void *arg);
+    void *arg;
+    bool process;
+    pthread_t thread;
+    pid_t pid; /* its process: this one's for a thread */
+} td_lab_side;
+void td_lab_side_start(td_lab *lab, td_lab_side *side);
+void td_lab_side_join(td_lab *lab, td_lab_side *side);
+
 /* A child of clone(2) with flags (SIGCHLD is added, not with CLONE_THREAD) on its own small stack.
  * Returns -errno on failure. */
 pid_t td_lab_clone(td_lab *lab, int flags, int (*main)(void *), void *arg);

@@ -36,7 +36,8 @@ static void read_page(yard *y) {
     }
 }
 
-static void be_there(yard *y) {
+static void be_there(void *arg) {
+    yard *y = arg;
     td_lab_pin(y->lab, y->lab->cpu[1]);
     for (int round = 1; round <= 2 * ROUNDS; round++) {
         td_lab_await(&y->asked, round);
@@ -46,16 +47,6 @@ static void be_there(yard *y) {
     atomic_store(&y->busy, 1);
     while (!atomic_load_explicit(&y->stop, memory_order_relaxed)) {
     }
-}
-
-static void *be_thread(void *arg) {
-    be_there(arg);
-    return NULL;
-}
-
-static void be_process(td_lab *lab, void *arg) {
-    (void)lab;
-    be_there(arg);
 }
 
 /* The median over blocks of a pair of changes. */
@@ -89,22 +80,13 @@ static void ask(td_lab *lab, yard *y, size_t bytes, int *forbidden, int *allowed
 static double play(td_lab *lab, yard *y, size_t bytes, bool process) {
     int forbidden = 0, allowed = 0;
     y->asked = y->answered = y->busy = y->stop = y->faults = 0;
-    pid_t pid = 0;
-    pthread_t thread = pthread_self();
-    if (process || lab->mutant) {
-        pid = td_lab_fork(lab, be_process, y);
-    } else {
-        thread = td_lab_thread(lab, be_thread, y);
-    }
+    td_lab_side other = {.main = be_there, .arg = y, .process = process || lab->mutant};
+    td_lab_side_start(lab, &other);
     ask(lab, y, bytes, &forbidden, &allowed);
     td_lab_must(lab, td_lab_await(&y->busy, 1), "keep a CPU busy");
     double ns = time_changes(y->page, bytes);
     atomic_store(&y->stop, 1);
-    if (pid > 0) {
-        td_lab_wait(lab, pid);
-    } else {
-        pthread_join(thread, NULL);
-    }
+    td_lab_side_join(lab, &other);
     int expected = process ? 0 : ROUNDS;
     td_lab_check(lab, forbidden == expected && allowed == 0,
                  "of %d reads just after the page was forbidden a %s on another CPU had %d refused",

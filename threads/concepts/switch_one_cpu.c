@@ -17,23 +17,14 @@ typedef struct table {
     td_lab *lab;
 } table;
 
-static void answer(table *t) {
+static void answer(void *arg) {
+    table *t = arg;
     t->tid = (int)syscall(SYS_gettid);
     for (uint32_t i = 1; i <= HANDOFFS; i++) {
         td_event_wait(&t->ping, i, &t->rule, 0, NULL);
         td_event_advance(&t->pong, &t->rule);
     }
     td_lab_await(&t->done, 1);
-}
-
-static void *answer_thread(void *arg) {
-    answer(arg);
-    return NULL;
-}
-
-static void answer_process(td_lab *lab, void *arg) {
-    (void)lab;
-    answer(arg);
 }
 
 static int64_t switches(pid_t pid, int tid) {
@@ -67,15 +58,10 @@ void td_concept_switch_one_cpu(td_lab *lab) {
         table *t = td_lab_shared(lab, sizeof *t);
         t->rule = (td_wait_rule){.between_processes = kind == 1}; /* sleep at once */
         int64_t count;
-        if (kind == 0) {
-            pthread_t thread = td_lab_thread(lab, answer_thread, t);
-            us[kind] = play(lab, t, getpid(), &count);
-            pthread_join(thread, NULL);
-        } else {
-            pid_t pid = td_lab_fork(lab, answer_process, t);
-            us[kind] = play(lab, t, pid, &count);
-            td_lab_wait(lab, pid);
-        }
+        td_lab_side other = {.main = answer, .arg = t, .process = kind == 1};
+        td_lab_side_start(lab, &other);
+        us[kind] = play(lab, t, other.pid, &count);
+        td_lab_side_join(lab, &other);
         td_lab_check(lab, count >= 2 * HANDOFFS * 95 / 100,
                      "%d round trips between two %s on one CPU are %lld switches", HANDOFFS,
                      kind == 0 ? "threads" : "processes", (long long)count);

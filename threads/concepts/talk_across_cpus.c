@@ -26,7 +26,8 @@ static void look_until(line *l, int value) {
     }
 }
 
-static void answer(line *l) {
+static void answer(void *arg) {
+    line *l = arg;
     td_lab_pin(l->lab, l->cpu);
     atomic_store(&l->ready, 1);
     for (int i = 0; i < ROUNDS * TRIPS; i++) {
@@ -34,16 +35,6 @@ static void answer(line *l) {
         atomic_store_explicit(&l->word, 2 * i + 2, memory_order_release);
     }
     l->cpu_seen = sched_getcpu();
-}
-
-static void *answer_thread(void *arg) {
-    answer(arg);
-    return NULL;
-}
-
-static void answer_process(td_lab *lab, void *arg) {
-    (void)lab;
-    answer(arg);
 }
 
 static double play(td_lab *lab, line *l) {
@@ -68,15 +59,10 @@ void td_concept_talk_across_cpus(td_lab *lab) {
     for (int kind = 0; kind < 2; kind++) {
         line *l = td_lab_shared(lab, sizeof *l);
         *l = (line){.cpu = lab->cpu[lab->mutant ? 0 : 1], .lab = lab};
-        if (kind == 0) {
-            pthread_t thread = td_lab_thread(lab, answer_thread, l);
-            ns[kind] = play(lab, l);
-            pthread_join(thread, NULL);
-        } else {
-            pid_t pid = td_lab_fork(lab, answer_process, l);
-            ns[kind] = play(lab, l);
-            td_lab_wait(lab, pid);
-        }
+        td_lab_side other = {.main = answer, .arg = l, .process = kind == 1};
+        td_lab_side_start(lab, &other);
+        ns[kind] = play(lab, l);
+        td_lab_side_join(lab, &other);
         td_lab_check(lab, l->word == 2 * ROUNDS * TRIPS, "%d messages arrived by one shared word",
                      l->word);
         td_lab_check(lab, l->cpu_seen == lab->cpu[1] && sched_getcpu() == lab->cpu[0],

@@ -35,7 +35,8 @@ static void touch(const desk *d, unsigned char *memory) {
     }
 }
 
-static void answer(desk *d) {
+static void answer(void *arg) {
+    desk *d = arg;
     d->tid = (int)syscall(SYS_gettid);
     for (uint32_t i = 1; i <= WARM + TURNS; i++) {
         td_event_wait(&d->ping, i, &d->rule, 0, NULL);
@@ -43,16 +44,6 @@ static void answer(desk *d) {
         td_event_advance(&d->pong, &d->rule);
     }
     td_lab_await(&d->done, 1);
-}
-
-static void *answer_thread(void *arg) {
-    answer(arg);
-    return NULL;
-}
-
-static void answer_process(td_lab *lab, void *arg) {
-    (void)lab;
-    answer(arg);
 }
 
 static int64_t switches(pid_t peer, int tid) {
@@ -82,19 +73,13 @@ static double play(td_lab *lab, desk *d, pid_t peer, int64_t *switched) {
 }
 
 static double play_block(td_lab *lab, desk *d, bool process, int64_t *switched) {
-    double ns;
+    td_lab_side other = {.main = answer, .arg = d, .process = process};
     d->ping = d->pong = (td_event){0};
     d->tid = d->done = 0;
     d->rule = (td_wait_rule){.between_processes = process}; /* sleep at once */
-    if (process) {
-        pid_t pid = td_lab_fork(lab, answer_process, d);
-        ns = play(lab, d, pid, switched);
-        td_lab_wait(lab, pid);
-    } else {
-        pthread_t thread = td_lab_thread(lab, answer_thread, d);
-        ns = play(lab, d, getpid(), switched);
-        pthread_join(thread, NULL);
-    }
+    td_lab_side_start(lab, &other);
+    double ns = play(lab, d, other.pid, switched);
+    td_lab_side_join(lab, &other);
     return ns;
 }
 

@@ -59,7 +59,7 @@ static double start_pair(td_lab *lab, pair *p, const int *cpu) {
     }
     int64_t now = td_now_ns(), end = now + PATIENCE_NS;
     while (atomic_load(&p->now[0]) == atomic_load(&p->now[1]) && now < end) {
-        sched_yield();
+        td_lab_nap();
         now = td_now_ns();
     }
     atomic_store(&p->stop, 1);

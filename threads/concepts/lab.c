@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -207,27 +208,46 @@ bool td_lab_patient(const td_lab *lab) {
 
 static const int64_t DEAD_NS = INT64_C(20000000000);
 
+enum { FEW_LOOKS = 1000, MANY_LOOKS = 20000 };
+
+void td_lab_nap(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+}
+
 bool td_lab_await(const _Atomic int *word, int value) {
     int64_t end = td_now_ns() + DEAD_NS;
-    while (atomic_load_explicit(word, memory_order_acquire) < value) {
+    for (int looks = 0; atomic_load_explicit(word, memory_order_acquire) < value; looks++) {
         if (td_now_ns() > end) {
             return false;
         }
-        sched_yield();
+        if (looks > FEW_LOOKS) {
+            td_lab_nap();
+        }
     }
     return true;
+}
+
+void td_lab_meet(td_lab_turns *turns, int id, int turn) {
+    atomic_store(&turns->of[id], turn);
+    for (int looks = 0; atomic_load(&turns->of[1 - id]) < turn && !turns->stop; looks++) {
+        if (looks > MANY_LOOKS) {
+            td_lab_nap();
+        }
+    }
 }
 
 bool td_lab_await_blocked(pid_t pid, pid_t tid, long number) {
     int64_t end = td_now_ns() + DEAD_NS;
     td_proc_stat stat;
-    while (td_now_ns() < end) {
+    for (int looks = 0; td_now_ns() < end; looks++) {
         td_proc_call call = td_proc_call_read(pid, tid);
         if (td_proc_stat_read(pid, tid, &stat) && stat.state == 'S' && call.number >= 0 &&
             (number < 0 || call.number == number)) {
             return true;
         }
-        sched_yield();
+        if (looks > FEW_LOOKS) {
+            td_lab_nap();
+        }
     }
     return false;
 }

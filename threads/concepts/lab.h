@@ -131,8 +131,21 @@ bool td_lab_patient(const td_lab *lab);
 void *td_lab_shared(td_lab *lab, size_t bytes);
 
 /* Waits until *word is at least value, among threads or processes; gives the CPU away. False after
- * 100 s: somebody is dead. */
+ * 20 s: somebody is dead. */
 bool td_lab_await(const _Atomic int *word, int value);
+
+/* Lets others run after many looks in vain. A nap: pairs of threads, pinned to the same two CPUs
+ * and yielding, were seen to hold each other and everybody else up for minutes (Linux 6.18). */
+void td_lab_nap(void);
+
+/* Two sides that begin each turn together; one that sets stop ends the waiting of both. */
+typedef struct td_lab_turns {
+    _Alignas(128) _Atomic int of[2];
+    _Alignas(128) _Atomic int stop;
+} td_lab_turns;
+
+/* Side `id` is at `turn` (from 1, growing) and waits for the other one to be. */
+void td_lab_meet(td_lab_turns *turns, int id, int turn);
 
 /* Waits until the task sleeps in the system call `number` (any when negative). */
 bool td_lab_await_blocked(pid_t pid, pid_t tid, long number);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,7 +25,7 @@ static void *go_on(void *arg) {
     int64_t end = td_now_ns() + INT64_C(20000000000);
     while (!(td_proc_stat_read(getpid(), getpid(), &stat) && stat.state == expected) &&
            td_now_ns() < end) {
-        sched_yield();
+        td_lab_nap();
     }
     v->state = stat.state;
     v->tasks = td_proc_tasks(getpid(), tid, 8);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -10,18 +9,17 @@
  * which reorderings the machine allows. Lines of their own, started by two counters. Each side
  * resets the word it will load, so that its load is quick and its store, to a line that the other
  * side holds, is slow: what can be overtaken is. */
-enum { FEW = 20000, MANY = 20000000, PATIENCE = 20000 };
+enum { FEW = 20000, MANY = 20000000 };
 
 typedef enum shape { STORE_BUFFER, STORE_BUFFER_FENCED, MESSAGE, LOAD_BUFFER } shape;
 
 typedef struct arena {
     _Alignas(128) _Atomic int x;
     _Alignas(128) _Atomic int y;
-    _Alignas(128) _Atomic int turn[2];
+    td_lab_turns turns;
     _Alignas(128) int read[2];
     shape shape;
     bool fenced; /* the mutant: no reordering can be seen */
-    _Atomic int stop;
     td_lab *lab;
 } arena;
 
@@ -74,28 +72,19 @@ static bool is_weak(const arena *a) {
     return false;
 }
 
-static void meet(arena *a, int id, int turn) {
-    atomic_store(&a->turn[id], turn);
-    for (int looks = 0; atomic_load(&a->turn[1 - id]) < turn && !a->stop; looks++) {
-        if (looks % PATIENCE == PATIENCE - 1) {
-            sched_yield();
-        }
-    }
-}
-
 static void *second_side(void *arg) {
     arena *a = arg;
     td_lab_pin(a->lab, a->lab->cpu[1]);
-    for (int i = 1; !a->stop; i++) {
-        meet(a, 1, 2 * i - 1);
-        if (a->stop) {
+    for (int i = 1; !a->turns.stop; i++) {
+        td_lab_meet(&a->turns, 1, 2 * i - 1);
+        if (a->turns.stop) {
             break;
         }
         for (int skew = i % 16; skew > 0; skew--) {
             __asm__ __volatile__("");
         }
         run_program(a, 1);
-        meet(a, 1, 2 * i);
+        td_lab_meet(&a->turns, 1, 2 * i);
         a->x = 0;
     }
     return NULL;
@@ -113,9 +102,9 @@ static int64_t count_weak(td_lab *lab, shape what, int most, double limit_s, int
     pthread_t other = td_lab_thread(lab, second_side, &a);
     *runs = 0;
     for (int i = 1; i <= most; i++) {
-        meet(&a, 0, 2 * i - 1);
+        td_lab_meet(&a.turns, 0, 2 * i - 1);
         run_program(&a, 0);
-        meet(&a, 0, 2 * i);
+        td_lab_meet(&a.turns, 0, 2 * i);
         a.y = 0;
         weak += is_weak(&a);
         ++*runs;
@@ -123,7 +112,7 @@ static int64_t count_weak(td_lab *lab, shape what, int most, double limit_s, int
             break;
         }
     }
-    a.stop = 1;
+    a.turns.stop = 1;
     pthread_join(other, NULL);
     return weak;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "threads/queue.h"
@@ -32,7 +31,7 @@ static void *produce(void *arg) {
     const hand *h = arg;
     for (uint64_t i = 1; i <= ITEMS; i++) {
         while (!put(h->belt, (uint64_t)h->id << 32 | i)) {
-            sched_yield();
+            td_lab_nap();
         }
     }
     atomic_fetch_sub(&h->belt->producing, 1);
@@ -53,7 +52,7 @@ static void *consume(void *arg) {
             if (ended) {
                 return NULL;
             }
-            sched_yield();
+            td_lab_nap();
             continue;
         }
         b->disorder += (item & 0xFFFFFFFF) <= last[item >> 32];

@@ -21,7 +21,7 @@ typedef struct line {
 static void look_until(line *l, int value) {
     for (int looks = 0; atomic_load_explicit(&l->word, memory_order_acquire) != value; looks++) {
         if (looks % 4096 == 4095) {
-            sched_yield();
+            td_lab_nap();
         }
     }
 }

@@ -57,22 +57,29 @@ void twin_each_row(td_op_id op, const void *args, twin_check_fn *check) {
     }
 }
 
-void *twin_scratch(int64_t bytes) {
+void *twin_fenced(twin_region region, int64_t bytes) {
     enum { MOST = 1 << 26 };
-    static unsigned char *end, *filled; /* from `filled` to `end` nothing is zero by chance */
-    if (end == NULL) {
+    static struct {
+        unsigned char *end, *filled; /* from `filled` to `end` nothing is zero by chance */
+    } regions[TWIN_REGIONS];
+    unsigned char **end = &regions[region].end, **filled = &regions[region].filled;
+    if (*end == NULL) {
         unsigned char *map =
             mmap(NULL, 2 * MOST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         cr_assert(map != MAP_FAILED && mprotect(map, MOST, PROT_READ | PROT_WRITE) == 0);
-        end = filled = map + MOST;
+        *end = *filled = map + MOST;
     }
     cr_assert_leq(bytes, MOST);
-    unsigned char *scratch = end - (bytes + 63) / 64 * 64;
-    if (scratch < filled) {
-        memset(scratch, 0xFF, (size_t)(filled - scratch));
-        filled = scratch;
+    unsigned char *memory = *end - (bytes + 63) / 64 * 64;
+    if (memory < *filled) {
+        memset(memory, 0xFF, (size_t)(*filled - memory));
+        *filled = memory;
     }
-    return scratch;
+    return memory;
+}
+
+void *twin_scratch(int64_t bytes) {
+    return twin_fenced(TWIN_SCRATCH, bytes);
 }
 
 void twin_named(const char *row) {

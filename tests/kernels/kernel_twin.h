@@ -23,8 +23,14 @@ void twin_each_case(td_op_id op, twin_check_fn *check);
 /* Calls every row that this CPU offers over all tiles, then check(args, args). */
 void twin_each_row(td_op_id op, const void *args, twin_check_fn *check);
 
-/* Scratch of so many bytes that ends, to within a cache line, where memory does, and begins with
- * NaNs or what an earlier call left. Until the next call. */
+/* Regions of memory behind which there is none. */
+typedef enum twin_region { TWIN_SCRATCH, TWIN_A, TWIN_B, TWIN_REGIONS } twin_region;
+
+/* So many bytes that end, to within a cache line, where memory does, and hold NaNs or what an
+ * earlier call left. Until the next call for that region. */
+void *twin_fenced(twin_region region, int64_t bytes);
+
+/* twin_fenced for scratch. */
 void *twin_scratch(int64_t bytes);
 
 /* n floats of full significands, sign random, magnitude in scale * [1/8, 2). Freed with td_free. */

@@ -196,11 +196,9 @@ static float tree(const problem *p, int64_t i, int64_t j, int64_t first, int64_t
 /* Operands and results that lie in memory as bf16, as bits. */
 enum { STORED_A = 1, STORED_B = 2, STORED_C = 4, STORED_ALL = 7 };
 
-/* At a cache line, as the arenas of a step are; *memory is to be freed. */
-static uint16_t *halves_of(const float *x, int64_t n, void **memory) {
-    *memory = td_alloc((size_t)n * sizeof(uint16_t) + sizeof(float) + 64);
-    cr_assert_not_null(*memory);
-    uint16_t *halves = (uint16_t *)(((uintptr_t)*memory + 63) & ~(uintptr_t)63);
+/* At a cache line, as the arenas of a step are. */
+static uint16_t *halves_of(const float *x, int64_t n, twin_region region) {
+    uint16_t *halves = twin_fenced(region, n * (int64_t)sizeof *halves);
     for (int64_t i = 0; i < n; i++) {
         halves[i] = (uint16_t)rounded(x[i]);
     }
@@ -250,9 +248,8 @@ static void expect_stored_equal(problem *p, int64_t a_floats, int64_t b_floats, 
                                 const float *want) {
     td_gemm_bf16_args *g = &p->args;
     const td_gemm_bf16_args plain = *g;
-    void *memory[2];
-    uint16_t *a = halves_of(p->a, a_floats, &memory[0]);
-    uint16_t *b = halves_of(p->b, b_floats, &memory[1]), c;
+    uint16_t *a = halves_of(p->a, a_floats, TWIN_A);
+    uint16_t *b = halves_of(p->b, b_floats, TWIN_B), c;
     if ((stored & STORED_A) != 0) {
         g->a = NULL;
         g->a_bf16 = a;
@@ -264,8 +261,6 @@ static void expect_stored_equal(problem *p, int64_t a_floats, int64_t b_floats, 
     g->c_bf16 = (stored & STORED_C) != 0 ? &c : NULL;
     expect_rows_equal(p, want);
     *g = plain;
-    td_free(memory[0]);
-    td_free(memory[1]);
 }
 
 /* Denormals, infinities, NaN and numbers that round across a power of two or to infinity. */

@@ -40,6 +40,19 @@ static char *next_layout(char **rest) {
     return word;
 }
 
+/* Whether `layout` is one of these, however it was spelled. */
+static bool is_among(const td_layout *layout, const td_layout *others, int count) {
+    char text[TD_LAYOUT_TEXT], other[TD_LAYOUT_TEXT];
+    td_layout_print(layout, text);
+    for (int i = 0; i < count; i++) {
+        td_layout_print(&others[i], other);
+        if (strcmp(text, other) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static td_status parse_layouts(const char *list, const td_topology *topology, td_layout *out,
                                int *count) {
     char text[LAYOUTS_BYTES];
@@ -64,7 +77,7 @@ static td_status parse_layouts(const char *list, const td_topology *topology, td
         if (out[*count].kind != TD_RANK_MPI) {
             TD_TRY(td_layout_resolve(&out[*count], topology, pu));
         }
-        ++*count;
+        *count += !is_among(&out[*count], out, *count);
     }
     return TD_OK;
 }

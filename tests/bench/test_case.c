@@ -147,6 +147,16 @@ Test(plan, suites_patterns_and_layouts, .init = select_kernels) {
         cr_assert_eq(one.items[i].layout.ranks, 2);
         cr_assert(strstr(one.items[i].name, "/p2xt1:thread"), "%s", one.items[i].name);
     }
+    /* The same layout spelled twice is one. */
+    int64_t alone = one.n_items;
+    td_run_plan_destroy(&one);
+    cr_assert_eq(td_run_plan_create("threads/*", NULL, "p1xt1,p2xt1:process,p2xt1", topology, &one),
+                 TD_OK);
+    int64_t of_processes = 0;
+    for (int64_t i = 0; i < one.n_items; i++) {
+        of_processes += one.items[i].layout.ranks == 2;
+    }
+    cr_assert_eq(of_processes, alone, "%d, %d by threads", (int)of_processes, (int)alone);
     td_run_plan_destroy(&one);
     cr_assert_eq(td_run_plan_create("nothing/*", NULL, NULL, topology, &one), TD_EUSAGE);
     cr_assert_eq(td_run_plan_create(NULL, NULL, "p9xt9", topology, &one), TD_EUSAGE);

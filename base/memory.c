@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/aligned.h"
+
 enum { HUGE_PAGE = 2 << 20 };
 
 static _Atomic uint64_t n_allocations;
@@ -91,6 +93,13 @@ void *td_alloc(size_t bytes) {
 void *td_alloc_zero(size_t bytes) {
     atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
     return calloc(1, bytes == 0 ? 1 : bytes);
+}
+
+void *td_alloc_aligned(size_t align, size_t bytes) {
+    atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
+    size_t rounded = (bytes + align - 1) / align * align; /* as C11 wants it */
+    void *block = rounded < bytes ? NULL : aligned_alloc(align, rounded == 0 ? align : rounded);
+    return block == NULL ? NULL : memset(block, 0, rounded);
 }
 
 void *td_realloc(void *block, size_t bytes) {

@@ -2,9 +2,10 @@
 #include "bench/coll_round.h"
 
 #include <immintrin.h>
-#include <sched.h>
 #include <string.h>
 #include <x86intrin.h>
+
+#include "threads/wait.h"
 
 /* From the last rank's arrival to the start: all have seen the barrier fall by then. */
 static const double LEAD_NS = 2000;
@@ -89,6 +90,7 @@ static uint64_t meet_ranks(const td_coll_round *round, td_coll_board *board) {
         atomic_store_explicit(&board->go, __rdtsc() + lead, memory_order_relaxed);
         atomic_store_explicit(&board->passed, phase + 1, memory_order_release);
     }
+    int turns = 0;
     for (int64_t polls = 1; atomic_load_explicit(&board->passed, memory_order_acquire) == phase;
          polls++) {
         _mm_pause();
@@ -96,7 +98,7 @@ static uint64_t meet_ranks(const td_coll_round *round, td_coll_board *board) {
             if (round->given_up(round->arg)) {
                 return 0;
             }
-            sched_yield();
+            td_wait_turn(&turns);
         }
     }
     return atomic_load_explicit(&board->go, memory_order_relaxed);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/aligned.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/case.h"
@@ -31,7 +32,6 @@ typedef struct lock_state {
     const td_lock_kind *kind;
     bool watched;
     td_bench *bench;
-    void *block;
     lock_seat seats[MOST_WORKERS];
 } lock_state;
 
@@ -65,20 +65,17 @@ static bool fits_locks(const td_case *subject, const td_layout *layout) {
 }
 
 static td_status setup_lock(td_bench *bench) {
-    size_t align = _Alignof(lock_state);
-    unsigned char *block = td_alloc_zero(sizeof(lock_state) + align);
-    if (block == NULL) {
+    lock_state *s = td_alloc_aligned(_Alignof(lock_state), sizeof *s);
+    if (s == NULL) {
         return td_fail(TD_ENOMEM, "a lock");
     }
-    lock_state *s = (lock_state *)(block + (align - (uintptr_t)block % align) % align);
-    s->block = block;
     s->bench = bench;
     bench->state = s;
     return TD_OK;
 }
 
 static void teardown_lock(td_bench *bench) {
-    td_free(((lock_state *)bench->state)->block);
+    td_free(bench->state);
 }
 
 static void take_turns(void *arg, td_worker *worker) {

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/case.h"
@@ -21,6 +22,7 @@
 #include "threads/lock.h"
 #include "threads/monitor.h"
 #include "threads/stack.h"
+#include "threads/wait.h"
 
 enum { LOCK, LIST, STACKS, KINDS };
 enum { PLAIN, MONITORED }; /* companions of the lock */
@@ -32,8 +34,7 @@ static const char *const names[KINDS] = {"lock", "list", "stacks"};
 typedef struct monitor_state {
     _Alignas(128) td_mutex mutex;
     _Alignas(128) _Atomic uint32_t plain;
-    _Alignas(128) void *block;
-    pthread_t thread[THREADS];
+    _Alignas(128) pthread_t thread[THREADS];
     _Atomic int tid[THREADS], started;
     int created;
     sem_t end;
@@ -71,23 +72,20 @@ static td_status start_sleepers(monitor_state *s) {
             return td_fail(TD_ESYS, "thread %d of %d", s->created, THREADS);
         }
     }
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0, turns = 0; i < THREADS; i++) {
         while (s->tid[i] == 0) {
-            syscall(SYS_sched_yield);
+            td_wait_turn(&turns);
         }
     }
     return TD_OK;
 }
 
 static td_status setup_monitor(td_bench *bench) {
-    size_t align = _Alignof(monitor_state);
-    unsigned char *block = td_alloc_zero(sizeof(monitor_state) + align);
-    if (block == NULL) {
+    monitor_state *s = td_alloc_aligned(_Alignof(monitor_state), sizeof *s);
+    if (s == NULL) {
         return td_fail(TD_ENOMEM, "a monitor case");
     }
-    monitor_state *s = (monitor_state *)(block + (align - (uintptr_t)block % align) % align);
     bench->state = s;
-    s->block = block;
     sem_init(&s->end, 0, 0);
     if (bench->subject->param[0] == LOCK) {
         td_way_beside(bench, &(td_way){.name = "plain"});
@@ -111,7 +109,7 @@ static void teardown_monitor(td_bench *bench) {
         pthread_join(s->thread[i], NULL);
     }
     td_stacks_close(s->stacks);
-    td_free(s->block);
+    td_free(s);
 }
 
 static td_status list_threads(const monitor_state *s) {
@@ -198,10 +196,10 @@ static void answer(int signal) {
 
 static void signal_each(const monitor_state *s) {
     for (int i = 0; i < THREADS; i++) {
-        int before = atomic_load(&answers);
+        int before = atomic_load(&answers), turns = 0;
         syscall(SYS_tgkill, getpid(), s->tid[i], td_stack_signal() + 1);
         while (atomic_load_explicit(&answers, memory_order_acquire) == before) {
-            syscall(SYS_sched_yield); /* it may need this CPU to answer */
+            td_wait_turn(&turns); /* it may need this CPU to answer */
         }
     }
 }

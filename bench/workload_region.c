@@ -11,11 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "bench/case.h"
 #include "bench/load.h"
+#include "bench/stats.h"
+#include "bench/wake_floor.h"
 #include "threads/bind.h"
 #include "threads/pool_peer.h"
 #include "threads/wait.h"
@@ -38,6 +41,7 @@ static const struct {
 enum { N_SCENES = sizeof scenes / sizeof scenes[0], MOST_PARTS = 256 };
 enum { LEAST = 10, LIMIT_NS = 1000000000 }; /* regions, and the time of their samples */
 enum { WINDOWS = 4, WINDOW_NS = 500000000 };
+enum { NAP_NS = 1000000 }; /* a gap that long is slept, and workers sleep in it too */
 
 /* Who runs it. TEAM_ALL and TEAM_OPEN are this program's; then each peer, bound and as shipped. */
 enum { TEAM_ALL, TEAM_OPEN, PEERS };
@@ -54,7 +58,8 @@ typedef struct region_state {
     int units;
     td_site site;
     td_wait_costs costs; /* measured beside */
-    void *block;
+    td_wake_floor *floor; /* of a gap in which workers sleep; else NULL */
+    double floor_ns[TD_OUTCOME_SAMPLES], floor_call_ns[TD_OUTCOME_SAMPLES];
 } region_state;
 
 static void add(td_case_list *list, const td_workload *self, const char *join, const char *bound,
@@ -106,14 +111,11 @@ static td_status measure_costs(const td_rank *rank, td_wait_costs *out) {
 }
 
 static td_status setup_region(td_bench *bench) {
-    size_t align = _Alignof(region_state);
-    unsigned char *block = td_alloc_zero(sizeof(region_state) + align);
-    if (block == NULL) {
+    region_state *s = td_alloc_aligned(_Alignof(region_state), sizeof *s);
+    if (s == NULL) {
         return td_fail(TD_ENOMEM, "a region");
     }
-    region_state *s = (region_state *)(block + (align - (uintptr_t)block % align) % align);
     int64_t who = bench->subject->param[0];
-    s->block = block;
     s->bench = bench;
     s->units = scenes[bench->subject->param[1]].units;
     s->open_join = who == TEAM_OPEN;
@@ -125,6 +127,9 @@ static td_status setup_region(td_bench *bench) {
         s->bind = (who - PEERS) % 2 == 0;
         return td_pool_peer_load(s->peer);
     }
+    if (scenes[bench->subject->param[1]].gap_ns >= NAP_NS) {
+        TD_TRY(td_wake_floor_start(bench->rank->pu[bench->rank->workers - 1], &s->floor));
+    }
     return td_team_create(&(td_team_options){.workers = bench->rank->workers,
                                              .pu = bench->rank->pu,
                                              .shares_cpus = bench->rank->shares_cpus},
@@ -132,7 +137,8 @@ static td_status setup_region(td_bench *bench) {
 }
 
 static void teardown_region(td_bench *bench) {
-    td_free(((region_state *)bench->state)->block);
+    td_wake_floor_end(((region_state *)bench->state)->floor);
+    td_free(bench->state);
 }
 
 static void run_part(void *arg, int id) {
@@ -204,7 +210,7 @@ static double cpu_seconds(void) {
 }
 
 static void pause_for(int64_t ns, td_rng *rng) {
-    if (ns > 1000000) {
+    if (ns >= NAP_NS) {
         struct timespec nap = {.tv_nsec = ns};
         nanosleep(&nap, NULL);
         return;
@@ -237,8 +243,13 @@ static td_status sample_regions(region_state *s, int scene, int64_t *joined) {
     int64_t end = td_now_ns() + LIMIT_NS;
     for (int i = 0;
          i < scenes[scene].samples && !td_interrupted() && (i < LEAST || td_now_ns() < end); i++) {
+        int64_t n = out->n_samples++;
+        if (s->floor != NULL) {
+            pause_for(scenes[scene].gap_ns, &rng);
+            td_wake_floor_sample(s->floor, &s->floor_call_ns[n], &s->floor_ns[n]);
+        }
         pause_for(scenes[scene].gap_ns, &rng);
-        TD_TRY(sample_region(s, i, &out->samples_ns[out->n_samples++], joined));
+        TD_TRY(sample_region(s, i, &out->samples_ns[n], joined));
     }
     return TD_OK;
 }
@@ -270,6 +281,19 @@ static td_status sample_in_turn(region_state *s, int scene, const td_hogs *hogs,
     return TD_OK;
 }
 
+/* Against what one wake-up took after such a gap, in turn with the regions. */
+static void compare_floor(region_state *s) {
+    td_outcome *out = s->bench->outcome;
+    if (s->floor != NULL) {
+        double region = td_stats_median_of(out->samples_ns, out->n_samples);
+        double run = td_stats_median_of(s->floor_ns, out->n_samples);
+        double call = td_stats_median_of(s->floor_call_ns, out->n_samples);
+        td_outcome_number(out, "wake_floor_us", run * 1e-3);
+        td_outcome_number(out, "wake_call_floor_us", call * 1e-3);
+        td_outcome_number(out, "times_floor", region / (s->open_join ? call : run));
+    }
+}
+
 static td_status verify_region(td_bench *bench) {
     region_state *s = bench->state;
     td_outcome *out = bench->outcome;
@@ -299,6 +323,7 @@ static td_status verify_region(td_bench *bench) {
     td_outcome_number(out, "line_round_trip_ns", (double)s->costs.line_ns);
     td_outcome_number(out, "wake_us", (double)s->costs.wake_ns * 1e-3);
     td_outcome_number(out, "wake_call_us", (double)s->costs.wake_call_ns * 1e-3);
+    compare_floor(s);
     snprintf(out->method, sizeof out->method, "every part run, threads counted");
     return TD_OK;
 }

@@ -9,13 +9,13 @@
  *
  * One worker passes the messages; all share the moves.
  */
-#include <sched.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "collectives/execution.h"
 #include "threads/mpi_ranks.h"
+#include "threads/wait.h"
 
 /* FIRST: of messages with a descriptor; the other list is of all others, and of what is sent. */
 enum { FIRST, REST, PACKED = 1024, POLLS = 256 };
@@ -143,6 +143,7 @@ static td_status late(td_comm *comm, int peer) {
 static td_status await(td_comm *comm, int list) {
     const td_mpi_module *mpi = td_mpi_messages();
     int64_t start_ns = 0;
+    int turns = 0;
     for (int64_t polls = 1;; polls++) {
         int done, error = mpi->test(list, &done);
         if (error != 0) {
@@ -153,7 +154,7 @@ static td_status await(td_comm *comm, int list) {
             return TD_OK;
         }
         if (comm->rank->shares_cpus) {
-            sched_yield(); /* naps were 20 times slower: every round waits for one */
+            td_wait_turn(&turns); /* naps alone were 20 times slower: every round waits */
         }
         if (polls % POLLS == 0) {
             int64_t now_ns = td_now_ns();

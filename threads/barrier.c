@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/aligned.h"
 #include "base/memory.h"
 
 /* Arrivals are counted in a tree of counters: a single one is a line that every core must own in
@@ -75,7 +76,6 @@ struct td_barrier {
     td_meeting_counter central;
     td_meeting meeting;
     pthread_barrier_t posix;
-    void *block;
     seat seats[];
 };
 
@@ -136,19 +136,17 @@ td_status td_barrier_create(const td_barrier_kind *kind, int threads, const td_w
         return td_fail(TD_EUSAGE, "a barrier of %d threads; expected 1 to %d", threads,
                        MOST_THREADS);
     }
-    size_t align = _Alignof(seat), head = sizeof(td_barrier) + (size_t)threads * sizeof(seat);
-    size_t bytes = head + td_meeting_counters(threads) * sizeof(td_meeting_counter) + align;
-    unsigned char *block = td_alloc_zero(bytes);
-    if (block == NULL) {
+    size_t head = sizeof(td_barrier) + (size_t)threads * sizeof(seat);
+    size_t bytes = head + td_meeting_counters(threads) * sizeof(td_meeting_counter);
+    unsigned char *base = td_alloc_aligned(_Alignof(seat), bytes);
+    if (base == NULL) {
         return td_fail(TD_ENOMEM, "a barrier of %d threads", threads);
     }
-    unsigned char *base = block + (align - (uintptr_t)block % align) % align;
     td_barrier *b = (td_barrier *)base;
     td_meeting_counter *next = (td_meeting_counter *)(base + head);
     b->kind = kind;
     b->rule = *rule;
     b->count = threads;
-    b->block = block;
     td_meeting_init(&b->meeting, threads, &next);
     pthread_barrier_init(&b->posix, NULL, (unsigned)threads);
     *out = b;
@@ -158,7 +156,7 @@ td_status td_barrier_create(const td_barrier_kind *kind, int threads, const td_w
 void td_barrier_destroy(td_barrier *barrier) {
     if (barrier != NULL) {
         pthread_barrier_destroy(&barrier->posix);
-        td_free(barrier->block);
+        td_free(barrier);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "threads/layout.h"
@@ -93,14 +94,16 @@ static void *worker_main(void *arg) {
     }
 }
 
-/* Worker 0's side of the join: the caller alone waits there. */
-static void join_region(td_team *team) {
+/* Worker 0's side of the join: the caller alone waits there. woke: it had to wake workers, which
+ * will be here soon. */
+static void join_region(td_team *team, bool woke) {
     td_member *self = &team->members[0];
     uint32_t target = atomic_load_explicit(&team->join.line.passed.value, memory_order_relaxed) + 1;
     if (td_meeting_arrive(&team->join, 0, team->count)) {
         td_event_advance(&team->join.line.passed, &team->rule);
     } else {
-        td_event_wait(&team->join.line.passed, target, &team->rule, 0, &self->waits);
+        td_event_wait(&team->join.line.passed, target, woke ? &team->rule_woken : &team->rule, 0,
+                      &self->waits);
     }
 }
 
@@ -117,7 +120,7 @@ static void end_team(td_team *team, int created) {
         td_arena_destroy(&team->members[i].scratch);
     }
     td_bind_set(&team->caller_mask);
-    td_free(team->block);
+    td_free(team);
 }
 
 static int start_workers(td_team *team, int *created) {
@@ -149,18 +152,15 @@ static int start_workers(td_team *team, int *created) {
 /* One block: the team, its members, and the counters of its two meetings. */
 static td_status allocate_team(int count, td_team **out) {
     size_t team_bytes = sizeof(td_team) + (size_t)count * sizeof(td_member);
-    size_t align = _Alignof(td_team);
     size_t bytes = team_bytes + 2 * td_meeting_counters(count) * sizeof(td_meeting_counter);
-    unsigned char *block = td_alloc_zero(bytes + align);
-    if (block == NULL) {
+    unsigned char *base = td_alloc_aligned(_Alignof(td_team), bytes);
+    if (base == NULL) {
         return td_fail(TD_ENOMEM, "a team of %d workers needs %zu bytes", count, bytes);
     }
-    unsigned char *base = block + (align - (uintptr_t)block % align) % align;
     td_team *team = (td_team *)base;
     td_meeting_counter *next = (td_meeting_counter *)(base + team_bytes);
     td_meeting_init(&team->join, count, &next);
     td_meeting_init(&team->barrier, count, &next);
-    team->block = block;
     team->count = count;
     *out = team;
     return TD_OK;
@@ -187,6 +187,7 @@ td_status td_team_create(const td_team_options *options, td_team **out) {
     td_team *team = NULL;
     TD_TRY(allocate_team(count, &team));
     team->rule = td_wait_rule_make(options->shares_cpus, false);
+    team->rule_woken = td_wait_rule_woken(&team->rule);
     team->tsc_hz = td_tsc_hz();
     team->forks = td_team_forks();
     td_bind_get(&team->caller_mask);
@@ -203,7 +204,7 @@ td_status td_team_create(const td_team_options *options, td_team **out) {
                        strerror(error));
     }
     set_up_member(&team->members[0]);
-    join_region(team);
+    join_region(team, false);
     for (int i = 0; i < count; i++) {
         td_member *self = &team->members[i];
         if (self->status != TD_OK) {
@@ -257,12 +258,13 @@ void td_team_run(td_team *team, td_region_fn *fn, void *arg) {
     team->door.closed_before = team->closed_tsc;
     team->door.open_tsc = td_tsc();
     team->door.mode = td_mode_now();
+    bool woke = atomic_load_explicit(&team->door.start.parked, memory_order_relaxed) > 0;
     if (team->count > 1) {
         TD_ASSERT(team->forks == td_team_forks());
         td_team_publish(team, TD_TEAM_ALL, true);
     }
     run_region(team, &team->members[0]);
-    join_region(team);
+    join_region(team, woke);
     team->closed_tsc = td_tsc();
     team->running = false;
 }

@@ -76,13 +76,12 @@ struct td_team {
     td_meeting join, barrier;
 
     int count;
-    td_wait_rule rule;
+    td_wait_rule rule, rule_woken; /* the second for those who wait for sleepers they woke */
     double tsc_hz;
     double wake_ns; /* an empty region of sleeping workers; 0: not measured */
     int forks;      /* td_team_forks at creation: another value means a forked copy */
     td_cpu_mask caller_mask;
     char note[128];
-    void *block; /* what td_alloc returned */
     td_member members[];
 };
 

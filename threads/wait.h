@@ -51,6 +51,10 @@ td_wait_costs td_wait_calibrated(void);
 /* shares_cpus: the thread waited for may need the waiter's CPU, so spinning only delays it. */
 td_wait_rule td_wait_rule_make(bool shares_cpus, bool between_processes);
 
+/* The same for a wait whose length is known to be that of a wake-up: sleeping in it would add a
+ * second one. */
+td_wait_rule td_wait_rule_woken(const td_wait_rule *rule);
+
 typedef struct td_wait_counts {
     int64_t parks, yields;
     int64_t foreign; /* spins cut short: strangers use this CPU */
@@ -85,5 +89,10 @@ uint32_t td_event_advance_quietly(td_event *event);
  * may be NULL. */
 bool td_event_wait(td_event *event, uint32_t target, const td_wait_rule *rule, int64_t sleep_ns,
                    td_wait_counts *counts);
+
+/* A turn of a wait that no futex ends; turns: 0 at first. It yields at first, and naps for 50 us
+ * each time once a wait has become long: threads that yield to each other without end starve the
+ * rest of the machine. */
+void td_wait_turn(int *turns);
 
 #endif

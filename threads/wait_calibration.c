@@ -27,9 +27,10 @@ typedef struct helper {
 
 /* Bounded looks, then the CPU is given away: the other side may need it. */
 static void await_line(const helper *h, int value) {
+    int turns = 0;
     for (int looks = 1; atomic_load_explicit(&h->line, memory_order_acquire) != value; looks++) {
         if (looks % LOOKS == 0) {
-            sched_yield();
+            td_wait_turn(&turns);
         }
     }
 }
@@ -98,9 +99,10 @@ static void measure_wakes(helper *h, td_wait_costs *out) {
         syscall(SYS_futex, &h->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
         uint64_t after = td_tsc();
         int64_t limit = td_now_ns() + GIVE_UP_NS;
+        int turns = 0;
         while (atomic_load(&h->awake) != round + 1) {
             if (h->cpu == sched_getcpu() || td_now_ns() > limit) {
-                sched_yield(); /* it needs this CPU, or others hold its own */
+                td_wait_turn(&turns); /* it needs this CPU, or others hold its own */
             }
         }
         uint64_t ran = atomic_load(&h->tsc);

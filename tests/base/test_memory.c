@@ -2,7 +2,9 @@
 #include <criterion/criterion.h>
 
 #include <stdint.h>
+#include <string.h>
 
+#include "base/aligned.h"
 #include "base/memory.h"
 
 static void plan_three(td_plan *plan, float **a, double **b, char **c) {
@@ -42,6 +44,24 @@ Test(memory, arena_is_aligned_and_counts_as_an_allocation) {
     cr_assert_eq(td_alloc_count() - before, 2);
     td_arena_destroy(&arena);
     td_arena_destroy(&empty);
+}
+
+Test(memory, aligned_blocks_are_aligned_and_zero) {
+    for (size_t align = 64; align <= 4096; align *= 2) {
+        for (size_t bytes = 0; bytes <= 2 * align + 1; bytes += align / 2 + 1) {
+            uint64_t before = td_alloc_count();
+            unsigned char *block = td_alloc_aligned(align, bytes);
+            cr_assert_not_null(block);
+            cr_expect_eq(td_alloc_count(), before + 1);
+            cr_expect_eq((uintptr_t)block % align, 0);
+            for (size_t i = 0; i < bytes; i++) {
+                cr_assert_eq(block[i], 0);
+            }
+            memset(block, 0xff, bytes); /* the next one may be the same memory */
+            td_free(block);
+        }
+    }
+    cr_expect_null(td_alloc_aligned(128, SIZE_MAX));
 }
 
 Test(memory, an_impossible_arena_is_an_error_that_names_its_size) {

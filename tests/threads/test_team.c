@@ -17,6 +17,7 @@
 #include "threads/bind.h"
 #include "threads/layout.h"
 #include "threads/numa.h"
+#include "threads/procfs.h"
 #include "threads/team.h"
 #include "threads/wait.h"
 
@@ -375,6 +376,34 @@ Test(wait, ladder_reaches_each_stage) {
     cr_assert(td_event_reached(&old, UINT32_MAX) && !td_event_reached(&old, 0));
     cr_assert_eq(td_event_advance(&old, &rule), 0);
     cr_assert(td_event_reached(&old, 0) && td_event_reached(&old, UINT32_MAX));
+}
+
+Test(wait, who_woke_spins_longer_unless_it_shares_its_cpu) {
+    td_wait_rule rule = td_wait_rule_make(false, false), woken = td_wait_rule_woken(&rule);
+    uint64_t most = (uint64_t)(rule.ticks_per_us * 200);
+    cr_expect(woken.spin_ticks > rule.spin_ticks || woken.spin_ticks == most);
+    cr_expect_leq(woken.spin_ticks, most);
+    cr_expect_eq(woken.yields, rule.yields);
+    rule = td_wait_rule_make(true, false);
+    woken = td_wait_rule_woken(&rule);
+    cr_expect_eq(woken.spin_ticks, rule.spin_ticks);
+}
+
+/* A wait of turns yields at first and naps then: a nap is a voluntary switch, a yield is none. */
+Test(wait, a_long_wait_of_turns_naps) {
+    enum { YIELDS = 1000, NAPS = 50 };
+    int turns = 0, me = gettid();
+    int64_t before = td_proc_switches_read(me, me).voluntary;
+    for (int i = 0; i < YIELDS; i++) {
+        td_wait_turn(&turns);
+    }
+    int64_t yielded = td_proc_switches_read(me, me).voluntary;
+    cr_expect_lt(yielded - before, YIELDS / 2);
+    for (int i = 0; i < NAPS; i++) {
+        td_wait_turn(&turns);
+    }
+    cr_expect_geq(td_proc_switches_read(me, me).voluntary - yielded, NAPS);
+    cr_expect_eq(turns, YIELDS, "turns do not grow on");
 }
 
 Test(numa, first_touch_is_visible_to_the_kernel) {

@@ -186,6 +186,14 @@ static void snappy_more(td_byte_stream *stream) {
     }
 }
 
+/* TensorFlow asks its file for more whenever nothing came out, and takes a file that has no more
+ * for the end of the stream, whatever is left of what it fetched before. */
+static void fetch_like_tensorflow(td_byte_stream *stream) {
+    size_t had = stream->in_end - stream->in_at;
+    fill_in(stream);
+    stream->over = stream->over || stream->in_end - stream->in_at == had;
+}
+
 /* Something to give, the end, or a failure. */
 static void more(td_byte_stream *stream) {
     stream->out_at = stream->out_end = 0;
@@ -208,6 +216,10 @@ static void more(td_byte_stream *stream) {
             zstd_more(stream);
         } else {
             inflate_more(stream);
+            if (stream->compat == TD_STREAM_TENSORFLOW && stream->out_end == 0 && !stream->over &&
+                stream->failed == TD_OK) {
+                fetch_like_tensorflow(stream);
+            }
         }
     }
 }
@@ -221,8 +233,7 @@ static td_status read_plain(td_byte_stream *stream, uint8_t *to, size_t n, size_
                 fill_in(stream);
                 continue;
             }
-            return stream->failed == TD_OK ? TD_OK
-                                           : td_fail(stream->failed, "%s", stream->message);
+            return stream->failed == TD_OK ? TD_OK : td_fail(stream->failed, "%s", stream->message);
         }
         size_t have = stream->in_end - stream->in_at, wanted = n - *got;
         size_t part = have < wanted ? have : wanted;

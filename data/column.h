@@ -85,7 +85,7 @@ struct td_column {
     int n_leaves;
     uint64_t hash_key;
     int64_t dimension;
-    td_tensor table; /* [buckets, dimension]; data NULL: the caller has to give one */
+    td_tensor table;              /* [buckets, dimension]; data NULL: the caller has to give one */
     const td_column *shared_with; /* the first column of those that share the table, or NULL */
     td_combiner combiner;
     double max_norm; /* 0: none */
@@ -139,7 +139,7 @@ td_status td_to_sparse(const td_array *value, td_pool *pool, td_sparse *out);
 typedef struct td_ids {
     td_sparse ids; /* int64, of bucketized columns int32 */
     bool weighted;
-    td_sparse weights;  /* float32 */
+    td_sparse weights;  /* float32, or float64 where the column says so */
     bool static_counts; /* numbers of ids and weights are known before anything is computed */
 } td_ids;
 

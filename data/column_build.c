@@ -274,6 +274,10 @@ static td_status build_bucketized(builder *to, const json_t *spec, const place *
         return td_tf_fail(TD_TF_VALUE, "%s: source_column must be one-dimensional column.",
                           at->text);
     }
+    if (column->source->rank == 0) {
+        return td_tf_fail(TD_TF_INDEX, "%s: source_column has no dimension to count buckets of.",
+                          at->text);
+    }
     column->n_boundaries = (int64_t)json_array_size(list);
     column->boundaries =
         td_pool_take(to->pool, (size_t)(column->n_boundaries + 1) * sizeof *column->boundaries);
@@ -298,7 +302,7 @@ static td_status build_bucketized(builder *to, const json_t *spec, const place *
     }
     column->key = column->source->key;
     column->rank = 1;
-    column->shape[0] = column->source->rank == 0 ? 1 : column->source->shape[0];
+    column->shape[0] = column->source->shape[0];
     column->buckets = (column->n_boundaries + 1) * column->shape[0];
     return make_name(to, column, "_bucketized", (td_span){NULL, 0});
 }
@@ -419,6 +423,11 @@ static td_status file_contents(const builder *to, const json_t *value, const pla
     return bytes == NULL ? no_memory() : TD_OK;
 }
 
+static td_status empty_vocabulary(const td_column *column) {
+    return td_tf_fail(TD_TF_VALUE, "Invalid vocabulary_size in %s.",
+                      (const char *)column->key.data);
+}
+
 /* The file's contents are judged now, but what is wrong with them is reported by their first use,
  * as TensorFlow does. */
 static td_status build_vocab_file(builder *to, const json_t *spec, const place *at,
@@ -430,8 +439,7 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
     TD_TRY(get_int(spec, "size", at, -1, &size));
     TD_TRY(get_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
     if (given(json_object_get(spec, "size")) && size < 1) {
-        return td_tf_fail(TD_TF_VALUE, "Invalid vocabulary_size in %s.",
-                          (const char *)column->key.data);
+        return empty_vocabulary(column);
     }
     TD_TRY(out_of_vocabulary(spec, at, column, &oov));
     TD_TRY(string_or_int(column));
@@ -451,6 +459,9 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
         column->vocabulary_class = (int)td_tf_last();
         TD_TRY(copy_text(to, td_error(), strlen(td_error()), &message));
         column->vocabulary_message = (const char *)message.data;
+    }
+    if (status == TD_OK && size < 0 && td_vocabulary_size(column->vocabulary) == 0) {
+        return empty_vocabulary(column);
     }
     column->buckets = (size >= 0 ? size : td_vocabulary_size(column->vocabulary)) + oov;
     return make_name(to, column, "", (td_span){NULL, 0});

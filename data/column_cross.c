@@ -10,6 +10,7 @@
 typedef struct cross_input {
     const td_tensor *values;
     int64_t *starts; /* rows + 1 */
+    bool sparse;
 } cross_input;
 
 typedef struct crosser {
@@ -25,7 +26,8 @@ static td_status make_input(crosser *cross, const td_array *value, cross_input *
     if (out->starts == NULL) {
         return td_tf_no_memory("a cross");
     }
-    if (value->kind != TD_ARRAY_SPARSE) {
+    out->sparse = value->kind == TD_ARRAY_SPARSE;
+    if (!out->sparse) {
         out->values = &value->tensor;
         for (int64_t r = 0; r <= cross->rows; r++) {
             out->starts[r] = r * value->tensor.shape[1];
@@ -47,15 +49,25 @@ static td_status make_input(crosser *cross, const td_array *value, cross_input *
     return TD_OK;
 }
 
-/* Strings by their fingerprint (or the strong hash), integers as they are. */
+static uint64_t hash_bytes(const td_cross_options *options, const uint8_t *data, size_t size) {
+    return options->mode == TD_CROSS_STRONG && options->strong_hash
+               ? td_siphash(options->salt, data, size)
+               : td_fingerprint64(data, size);
+}
+
+/* Strings by their fingerprint (or the strong hash), integers as they are. Of sparse integers the
+ * salted op hashes the lower four bytes. */
 static uint64_t element(const crosser *cross, const cross_input *input, int64_t at) {
-    if (input->values->dtype != TD_ELEMENT_BYTES) {
-        return (uint64_t)td_tensor_int(input->values, at);
+    if (input->values->dtype == TD_ELEMENT_BYTES) {
+        td_span text = td_tensor_spans(input->values)[at];
+        return hash_bytes(cross->options, text.data, text.size);
     }
-    td_span text = td_tensor_spans(input->values)[at];
-    return cross->options->mode == TD_CROSS_STRONG && cross->options->strong_hash
-               ? td_siphash(cross->options->salt, text.data, text.size)
-               : td_fingerprint64(text.data, text.size);
+    uint64_t value = (uint64_t)td_tensor_int(input->values, at);
+    const uint8_t low[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
+                            (uint8_t)(value >> 24)};
+    return cross->options->mode == TD_CROSS_STRONG && input->sparse
+               ? hash_bytes(cross->options, low, sizeof low)
+               : value;
 }
 
 static int64_t hashed(const crosser *cross, const int64_t *at) {
@@ -145,6 +157,21 @@ static td_status check_rows(const td_array *inputs, int count, int64_t *rows) {
     return TD_OK;
 }
 
+/* TensorFlow takes dense integers for strings here, and dies of it. */
+static td_status check_salted(const td_array *inputs, int count, const td_cross_options *options) {
+    for (int i = 0; i < count; i++) {
+        if (options->mode == TD_CROSS_STRONG && options->strong_hash &&
+            inputs[i].kind != TD_ARRAY_SPARSE && inputs[i].tensor.dtype != TD_ELEMENT_BYTES) {
+            return td_tf_fail(
+                TD_TF_INVALID_ARGUMENT,
+                "Input %d of a salted cross is of dense integers, which have no strong "
+                "hash",
+                i);
+        }
+    }
+    return TD_OK;
+}
+
 td_status td_sparse_cross(const td_array *inputs, int count, const td_cross_options *options,
                           td_pool *pool, td_sparse *out) {
     crosser cross = {.options = options, .count = count, .pool = pool};
@@ -163,6 +190,7 @@ td_status td_sparse_cross(const td_array *inputs, int count, const td_cross_opti
         }
     }
     TD_TRY(check_rows(ordered, count, &cross.rows));
+    TD_TRY(check_salted(ordered, count, options));
     for (int i = 0; i < count; i++) {
         TD_TRY(make_input(&cross, &ordered[i], &cross.inputs[i]));
     }

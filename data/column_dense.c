@@ -4,42 +4,66 @@
 
 #include "base/math.h"
 #include "data/column.h"
+#include "data/text_number.h"
 #include "data/tf_error.h"
 
-/* x * (log(1 + x) / ((1 + x) - 1)), which keeps the digits that 1 + x loses. */
-static float log1p_float(float x) {
-    float sum = 1 + x;
+/* x * (log(1 + x) / ((1 + x) - 1)), which keeps the digits that 1 + x loses: rounded to a float it
+ * is the nearest one. TensorFlow's float is that, or its neighbour, by the value's place in a
+ * batch. */
+static float log1p_float(float value) {
+    double x = (double)value, sum = 1 + x;
     if (sum == 1 || isinf(sum)) {
-        return sum == 1 ? x : sum;
+        return value;
     }
     if (sum <= 0 || isnan(sum)) {
         return sum == 0 ? -INFINITY : NAN;
     }
-    return x * ((float)td_log((double)sum) / (sum - 1));
+    return (float)(x * (td_log(sum) / (sum - 1)));
+}
+
+static double normalized(const td_column *column, double x) {
+    double value = td_flush_double(column->normalizer_value);
+    x = td_flush_double(x);
+    return td_flush_double(column->normalizer == TD_NORMALIZER_ADD   ? x + value
+                           : column->normalizer == TD_NORMALIZER_MUL ? x * value
+                                                                     : log1p(x));
+}
+
+static float normalized_float(const td_column *column, float x) {
+    float value = td_flush_float((float)column->normalizer_value);
+    x = td_flush_float(x);
+    return td_flush_float(column->normalizer == TD_NORMALIZER_ADD   ? x + value
+                          : column->normalizer == TD_NORMALIZER_MUL ? x * value
+                                                                    : log1p_float(x));
+}
+
+/* Integers wrap at their own width. */
+static int64_t normalized_int(const td_column *column, int64_t x) {
+    uint64_t a = (uint64_t)x, b = (uint64_t)(int64_t)column->normalizer_value;
+    return (int64_t)(column->normalizer == TD_NORMALIZER_ADD ? a + b : a * b);
 }
 
 static td_status normalize(const td_column *column, const td_tensor *given, td_pool *pool,
                            td_tensor *out) {
-    if (td_element_is_int(given->dtype) &&
-        (column->normalizer == TD_NORMALIZER_LOG1P ||
-         column->normalizer_value != floor(column->normalizer_value))) {
+    bool whole = td_element_is_int(given->dtype);
+    if (whole && (column->normalizer == TD_NORMALIZER_LOG1P ||
+                  column->normalizer_value != floor(column->normalizer_value) ||
+                  fabs(column->normalizer_value) > 9e18)) {
         return td_tf_fail(TD_TF_TYPE, "column %s: its normalizer needs floats, the input is %s",
                           (const char *)column->key.data, td_element_text(given->dtype));
     }
-    td_element_type dtype =
-        given->dtype == TD_ELEMENT_FLOAT32 ? TD_ELEMENT_FLOAT32 : TD_ELEMENT_FLOAT64;
+    bool narrow = given->dtype == TD_ELEMENT_FLOAT32, wide = given->dtype == TD_ELEMENT_FLOAT64;
+    td_element_type dtype = narrow || wide ? given->dtype : TD_ELEMENT_INT64;
     TD_TRY(td_tensor_take(pool, dtype, given->rank, given->shape, out));
     for (int64_t i = 0; i < given->count; i++) {
-        double x = td_tensor_real(given, i), value = column->normalizer_value;
-        if (dtype == TD_ELEMENT_FLOAT32) {
-            float a = (float)x, b = (float)value;
-            ((float *)out->data)[i] = column->normalizer == TD_NORMALIZER_ADD   ? a + b
-                                      : column->normalizer == TD_NORMALIZER_MUL ? a * b
-                                                                                : log1p_float(a);
+        if (narrow) {
+            ((float *)out->data)[i] = normalized_float(column, ((const float *)given->data)[i]);
+        } else if (wide) {
+            ((double *)out->data)[i] = normalized(column, ((const double *)given->data)[i]);
         } else {
-            ((double *)out->data)[i] = column->normalizer == TD_NORMALIZER_ADD   ? x + value
-                                       : column->normalizer == TD_NORMALIZER_MUL ? x * value
-                                                                                 : log1p(x);
+            int64_t value = normalized_int(column, td_tensor_int(given, i));
+            ((int64_t *)out->data)[i] =
+                given->dtype == TD_ELEMENT_INT32 ? (int64_t)(int32_t)value : value;
         }
     }
     return TD_OK;
@@ -57,8 +81,7 @@ td_status td_to_float32(const td_tensor *given, td_pool *pool, td_tensor *out) {
     for (int64_t i = 0; i < given->count; i++) {
         float value = given->dtype == TD_ELEMENT_FLOAT64 ? (float)((const double *)given->data)[i]
                                                          : (float)td_tensor_int(given, i);
-        /* TensorFlow's threads flush what is below the smallest normal number. */
-        ((float *)out->data)[i] = fpclassify(value) == FP_SUBNORMAL ? copysignf(0, value) : value;
+        ((float *)out->data)[i] = td_flush_float(value);
     }
     return TD_OK;
 }
@@ -100,9 +123,29 @@ enum { FEW = 32 };
 static int32_t count_below(const float *boundaries, int64_t n, float x) {
     int32_t count = 0;
     for (int64_t i = 0; i < n; i++) {
-        count += !(x < boundaries[i]);
+        count += !(td_flush_float(x) < boundaries[i]);
     }
     return count;
+}
+
+/* Comparisons, too, take boundaries below the smallest normal number for zero. */
+static td_status flush_boundaries(const float **boundaries, int64_t n, td_pool *pool) {
+    bool subnormal = false;
+    for (int64_t i = 0; i < n; i++) {
+        subnormal = subnormal || fpclassify((*boundaries)[i]) == FP_SUBNORMAL;
+    }
+    if (!subnormal) {
+        return TD_OK;
+    }
+    float *flushed = td_pool_take(pool, (size_t)n * sizeof *flushed);
+    if (flushed == NULL) {
+        return td_tf_no_memory("boundaries");
+    }
+    for (int64_t i = 0; i < n; i++) {
+        flushed[i] = td_flush_float((*boundaries)[i]);
+    }
+    *boundaries = flushed;
+    return TD_OK;
 }
 
 td_status td_bucketize(const td_tensor *values, const float *boundaries, int64_t n, td_pool *pool,
@@ -112,6 +155,7 @@ td_status td_bucketize(const td_tensor *values, const float *boundaries, int64_t
     }
     TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT32, values->rank, values->shape, out));
     int32_t *to = out->data;
+    TD_TRY(flush_boundaries(&boundaries, n, pool));
     if (values->dtype == TD_ELEMENT_FLOAT32 && n <= FEW) {
         const float *x = values->data;
         for (int64_t i = 0; i < values->count; i++) {
@@ -122,7 +166,8 @@ td_status td_bucketize(const td_tensor *values, const float *boundaries, int64_t
     bool wide = values->dtype == TD_ELEMENT_FLOAT64;
     for (int64_t i = 0; i < values->count; i++) {
         /* Integers are compared as floats, as the boundaries are. */
-        double x = wide ? td_tensor_real(values, i) : (double)(float)td_tensor_real(values, i);
+        double x = wide ? td_tensor_real(values, i)
+                        : (double)td_flush_float((float)td_tensor_real(values, i));
         if (values->dtype == TD_ELEMENT_INT64) {
             x = (double)(float)((const int64_t *)values->data)[i];
         }
@@ -179,6 +224,15 @@ static td_status check_indices(const td_sparse *sparse) {
     return TD_OK;
 }
 
+static void add_weight(td_tensor *out, int64_t at, const td_ids *ids, int64_t i) {
+    if (out->dtype == TD_ELEMENT_FLOAT64) {
+        ((double *)out->data)[at] += ((const double *)ids->weights.values.data)[i];
+    } else {
+        ((float *)out->data)[at] +=
+            ids->weighted ? ((const float *)ids->weights.values.data)[i] : 1;
+    }
+}
+
 /* Counts, or sums of weights, of every id in the last dimension. Ids outside [0, buckets) count
  * nowhere. */
 static td_status indicator_tensor(const td_column *column, const td_feature_map *features,
@@ -202,16 +256,17 @@ static td_status indicator_tensor(const td_column *column, const td_feature_map 
     int64_t shape[TD_RANK_MAX];
     memcpy(shape, sparse->dense_shape, sizeof shape);
     shape[sparse->rank - 1] = column->buckets;
-    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, sparse->rank, shape, out));
-    memset(out->data, 0, (size_t)out->count * sizeof(float));
+    bool wide = ids->weighted && ids->weights.values.dtype == TD_ELEMENT_FLOAT64;
+    td_element_type dtype = wide ? TD_ELEMENT_FLOAT64 : TD_ELEMENT_FLOAT32;
+    TD_TRY(td_tensor_take(pool, dtype, sparse->rank, shape, out));
+    memset(out->data, 0, (size_t)out->count * td_element_bytes(dtype));
     for (int64_t i = 0; i < sparse->values.count; i++) {
         int64_t id = td_tensor_int(&sparse->values, i), row = 0;
         for (int d = 0; d + 1 < sparse->rank; d++) {
             row = row * sparse->dense_shape[d] + sparse->indices[i * sparse->rank + d];
         }
         if (id >= 0 && id < column->buckets && row >= 0 && row * column->buckets < out->count) {
-            ((float *)out->data)[row * column->buckets + id] +=
-                ids->weighted ? ((const float *)ids->weights.values.data)[i] : 1;
+            add_weight(out, row * column->buckets + id, ids, i);
         }
     }
     return TD_OK;

@@ -95,7 +95,11 @@ static td_status output_shape(const td_lookup *lookup, const td_ids *ids, td_poo
     return TD_OK;
 }
 
-static td_status check_counts(const td_ids *ids) {
+static td_status check_weights(const td_ids *ids) {
+    if (ids->weighted && ids->weights.values.dtype != TD_ELEMENT_FLOAT32) {
+        return td_tf_fail(TD_TF_VALUE, "weights of %s for a table of float",
+                          td_element_tf(ids->weights.values.dtype));
+    }
     if (!ids->weighted || ids->ids.values.count == ids->weights.values.count) {
         return TD_OK;
     }
@@ -182,7 +186,7 @@ td_status td_embedding_row(const td_lookup *lookup, const int64_t *ids, const fl
 td_status td_embedding_lookup_sparse(const td_lookup *lookup, const td_ids *ids, td_pool *pool,
                                      td_tensor *out) {
     int64_t rows = 0, width = lookup->table->shape[1], kept = 0;
-    TD_TRY(check_counts(ids));
+    TD_TRY(check_weights(ids));
     TD_TRY(output_shape(lookup, ids, pool, &rows, out));
     bag *bags = td_pool_take_zero(pool, (size_t)(rows + 1) * sizeof *bags);
     if (bags == NULL) {

@@ -180,7 +180,7 @@ static td_status bucketized_ids(const td_column *column, const td_feature_map *f
     TD_TRY(td_column_buckets(column, features, pool, &buckets));
     int64_t rows = buckets.shape[0], width = column->shape[0];
     if (buckets.count != rows * width) {
-        return td_tf_fail(TD_TF_INVALID_ARGUMENT, "Incompatible shapes: [%lld] vs. [%lld]",
+        return td_tf_fail(TD_TF_VALUE, "Incompatible shapes: [%lld] vs. [%lld]",
                           (long long)buckets.count, (long long)(rows * width));
     }
     TD_TRY(td_sparse_take(pool, TD_ELEMENT_INT32, 2, buckets.count, out));
@@ -237,7 +237,7 @@ static td_status weights_of(const td_column *column, const td_feature_map *featu
         TD_TRY(sparse_of_dense(&value.tensor, true, pool, &out->weights));
     }
     out->static_counts = out->static_counts && sparse;
-    if (dtype != TD_ELEMENT_FLOAT32) {
+    if (dtype != TD_ELEMENT_FLOAT32 && dtype != TD_ELEMENT_FLOAT64) {
         td_tensor given = out->weights.values;
         TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, 1, &given.count, &out->weights.values));
         for (int64_t i = 0; i < given.count; i++) {

@@ -9,11 +9,26 @@ static int64_t column_width(const td_column *column) {
     return td_shape_count(td_column_variable_shape(column, shape), shape);
 }
 
+/* The rows of a lookup that is not safe are known only when it was made. */
+static bool rows_known(const td_column *column) {
+    return column->safe ||
+           (column->type != TD_COLUMN_EMBEDDING && column->type != TD_COLUMN_SHARED_EMBEDDING);
+}
+
 static td_status check_batch(const td_column_list *sorted, const td_tensor *parts) {
     for (int i = 1; i < sorted->count; i++) {
+        if (parts[i].dtype != parts[0].dtype) {
+            return td_tf_fail(TD_TF_TYPE, "columns %s and %s are of %s and %s, which do not match",
+                              (const char *)sorted->columns[0]->name.data,
+                              (const char *)sorted->columns[i]->name.data,
+                              td_element_tf(parts[0].dtype), td_element_tf(parts[i].dtype));
+        }
+    }
+    for (int i = 1; i < sorted->count; i++) {
         if (parts[i].shape[0] != parts[0].shape[0]) {
+            bool known = rows_known(sorted->columns[0]) && rows_known(sorted->columns[i]);
             return td_tf_fail(
-                TD_TF_VALUE,
+                known ? TD_TF_VALUE : TD_TF_INVALID_ARGUMENT,
                 "Batch size (first dimension) of each feature must be same. Batch size "
                 "of columns (%s, %s): (%lld, %lld)",
                 (const char *)sorted->columns[0]->name.data,
@@ -65,7 +80,7 @@ td_status td_columns_dense(const td_column_list *sorted, const td_feature_map *f
         layer.widths[i] = column_width(sorted->columns[i]);
         if (layer.parts[i].count != layer.parts[i].shape[0] * layer.widths[i]) {
             return td_tf_fail(
-                TD_TF_INVALID_ARGUMENT,
+                TD_TF_VALUE,
                 "Input to reshape is a tensor with %lld values, but the requested shape "
                 "has %lld (column %s)",
                 (long long)layer.parts[i].count,
@@ -76,25 +91,26 @@ td_status td_columns_dense(const td_column_list *sorted, const td_feature_map *f
     }
     TD_TRY(check_batch(sorted, layer.parts));
     const int64_t shape[2] = {layer.parts[0].shape[0], layer.width};
-    TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, 2, shape, out));
+    TD_TRY(td_tensor_take(pool, layer.parts[0].dtype, 2, shape, out));
     put_beside(layer.parts, layer.widths, sorted->count, shape[0], out);
     return TD_OK;
 }
 
 static td_status check_lengths(const td_column_list *sorted, const feature_layer *layer) {
     for (int i = 1; i < sorted->count; i++) {
+        if (layer->parts[0].shape[1] != layer->parts[i].shape[1]) {
+            return td_tf_fail(
+                TD_TF_VALUE, "%s has %lld steps, %s %lld",
+                (const char *)sorted->columns[0]->name.data, (long long)layer->parts[0].shape[1],
+                (const char *)sorted->columns[i]->name.data, (long long)layer->parts[i].shape[1]);
+        }
+    }
+    for (int i = 1; i < sorted->count; i++) {
         const td_tensor *a = &layer->lengths[0], *b = &layer->lengths[i];
         if (a->count != b->count ||
             (a->count > 0 && memcmp(a->data, b->data, (size_t)a->count * sizeof(int64_t)) != 0)) {
             return td_tf_fail(TD_TF_INVALID_ARGUMENT,
                               "Condition x == y did not hold: lengths of the sequences %s and %s",
-                              (const char *)sorted->columns[0]->name.data,
-                              (const char *)sorted->columns[i]->name.data);
-        }
-        if (layer->parts[0].shape[1] != layer->parts[i].shape[1] ||
-            layer->parts[0].dtype != layer->parts[i].dtype) {
-            return td_tf_fail(TD_TF_INVALID_ARGUMENT,
-                              "ConcatOp : steps or types of %s and %s differ",
                               (const char *)sorted->columns[0]->name.data,
                               (const char *)sorted->columns[i]->name.data);
         }
@@ -129,9 +145,15 @@ td_status td_concatenate_context(const td_tensor *context, const td_tensor *sequ
                                               : "context_input must have rank 2, received rank %d",
                           sequence->rank != 3 ? sequence->rank : context->rank);
     }
+    if (context->dtype != TD_ELEMENT_FLOAT32 || sequence->dtype != TD_ELEMENT_FLOAT32) {
+        bool first = context->dtype != TD_ELEMENT_FLOAT32;
+        return td_tf_fail(TD_TF_TYPE, "%s must have dtype float32; got %s",
+                          first ? "context_input" : "sequence_input",
+                          td_element_text(first ? context->dtype : sequence->dtype));
+    }
     int64_t rows = sequence->shape[0], steps = sequence->shape[1], width = sequence->shape[2];
     int64_t more = context->shape[1];
-    if (context->shape[0] != rows || context->dtype != sequence->dtype) {
+    if (context->shape[0] != rows) {
         return td_tf_fail(TD_TF_INVALID_ARGUMENT,
                           "ConcatOp : context of %lld rows, sequences of %lld",
                           (long long)context->shape[0], (long long)rows);

@@ -68,6 +68,16 @@ static uint32_t sample(uint64_t seed, uint64_t seed2, uint64_t index) {
     return words[index % 4];
 }
 
+void td_shuffle_seeds(int64_t global, int64_t own, uint64_t out[2]) {
+    const int64_t most = INT32_MAX, seeds[2] = {global, own};
+    for (int i = 0; i < 2; i++) {
+        out[i] = (uint64_t)((seeds[i] % most + most) % most);
+    }
+    if (out[0] == 0 && out[1] == 0) {
+        out[1] = (uint64_t)most; /* two zeros would mean: any */
+    }
+}
+
 struct td_shuffle {
     int64_t capacity, start, size;
     uint64_t seed, seed2, drawn;

@@ -23,6 +23,9 @@ typedef struct td_interleaved {
 td_status td_interleave(const int64_t *counts, int64_t n, int64_t cycle, int64_t block,
                         td_interleaved *out);
 
+/* The pair of seeds that tf.data makes of a program's (tf.random.set_seed) and a shuffle's own. */
+void td_shuffle_seeds(int64_t global, int64_t own, uint64_t out[2]);
+
 /* A shuffle buffer of `capacity` elements over a stream, seeded as (seed, seed2); the k-th epoch of
  * a dataset that reshuffles has the seeds of td_shuffle_epoch. */
 typedef struct td_shuffle td_shuffle;

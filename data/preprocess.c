@@ -19,16 +19,24 @@ static void add_to(td_tensor *out, int64_t at, double value, bool once) {
 }
 
 /* A one-hot row for every id takes the place of a last dimension of one; the other encodings sum
- * over the last dimension. */
+ * over the last of up to two dimensions, of more over the second, as Keras does. inner: how many
+ * numbers follow each of that dimension's. */
 static int encoded_shape(const td_tensor *ids, td_encoding encoding, int64_t depth,
-                         int64_t shape[TD_RANK_MAX], int64_t *group) {
-    int rank = ids->rank;
+                         int64_t shape[TD_RANK_MAX], int64_t *group, int64_t *inner) {
+    int rank = ids->rank > 0 ? ids->rank : 1;
     memcpy(shape, ids->shape, sizeof ids->shape);
-    *group = 1;
+    shape[0] = ids->rank > 0 ? shape[0] : 1;
+    *group = *inner = 1;
     if (encoding == TD_ENCODE_ONE_HOT) {
-        rank -= rank > 1 && ids->shape[rank - 1] == 1;
-    } else if (rank > 0) {
-        *group = ids->shape[--rank];
+        rank -= rank > 1 && shape[rank - 1] == 1;
+    } else {
+        int summed = rank > 1 ? 1 : 0;
+        *group = shape[summed];
+        for (int d = summed + 1; d < rank; d++) {
+            *inner *= shape[d];
+            shape[d - 1] = shape[d];
+        }
+        rank--;
     }
     if (rank < TD_RANK_MAX) {
         shape[rank] = depth;
@@ -39,8 +47,11 @@ static int encoded_shape(const td_tensor *ids, td_encoding encoding, int64_t dep
 td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t depth,
                         const td_tensor *weights, td_element_type dtype, td_pool *pool,
                         td_tensor *out) {
-    int64_t shape[TD_RANK_MAX], group;
-    int rank = encoded_shape(ids, encoding, depth, shape, &group);
+    int64_t shape[TD_RANK_MAX], group, inner;
+    int rank = encoded_shape(ids, encoding, depth, shape, &group, &inner);
+    if (weights != NULL && weights->rank == 0) {
+        return td_tf_fail(TD_TF_INVALID_ARGUMENT, "weights of an id that stands alone");
+    }
     if (rank > TD_RANK_MAX || (weights != NULL && weights->count != ids->count)) {
         return td_tf_fail(TD_TF_VALUE, "ids of %d dimensions, %lld of them, cannot be encoded",
                           ids->rank, (long long)ids->count);
@@ -50,8 +61,8 @@ td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t dept
     for (int64_t i = 0; i < ids->count; i++) {
         int64_t id = td_tensor_int(ids, i);
         if (id >= 0 && id < depth) {
-            add_to(out, i / (group + !group) * depth + id,
-                   weights == NULL ? 1 : td_tensor_real(weights, i),
+            int64_t row = i / (group * inner) * inner + i % inner;
+            add_to(out, row * depth + id, weights == NULL ? 1 : td_tensor_real(weights, i),
                    encoding == TD_ENCODE_MULTI_HOT);
         }
     }
@@ -75,6 +86,9 @@ td_status td_hashing_apply(const td_hashing *layer, const td_tensor *input, td_p
             "The `num_bins` for `Hashing` cannot be `None` or non-positive. Received: "
             "num_bins=%lld.",
             (long long)layer->bins);
+    }
+    if (layer->encoding == TD_ENCODE_ONE_HOT && input->rank == 0) {
+        return td_tf_fail(TD_TF_INDEX, "one-hot `Hashing` of a scalar");
     }
     td_tensor given = *input, text, ids;
     if (input->dtype == TD_ELEMENT_FLOAT32 || input->dtype == TD_ELEMENT_FLOAT64) {
@@ -138,90 +152,6 @@ td_status td_discretization_apply(const float *boundaries, int64_t n, td_encodin
     return finish(&ids, encoding, n + 1, TD_ELEMENT_FLOAT32, pool, out);
 }
 
-/* Where ids of words start: behind the mask's, when it has one, and those of unknown words. */
-static int64_t oov_start(const td_token_lookup *layer) {
-    return layer->masked && layer->encoding == TD_ENCODE_INT ? 1 : 0;
-}
-
-static bool is_mask(const td_token_lookup *layer, const td_tensor *input, int64_t i) {
-    return layer->masked && (input->dtype == TD_ELEMENT_BYTES
-                                 ? td_span_equal(td_tensor_spans(input)[i], layer->mask_text)
-                                 : td_tensor_int(input, i) == layer->mask_int);
-}
-
-/* Unknown words: strings by their fingerprint, integers by what is left of their division. */
-static int64_t oov_id(const td_token_lookup *layer, const td_tensor *input, int64_t i) {
-    if (layer->oov == 1) {
-        return 0;
-    }
-    if (input->dtype == TD_ELEMENT_BYTES) {
-        td_span word = td_tensor_spans(input)[i];
-        return (int64_t)(td_fingerprint64(word.data, word.size) % (uint64_t)layer->oov);
-    }
-    int64_t left = td_tensor_int(input, i) % layer->oov;
-    return left < 0 ? left + layer->oov : left;
-}
-
-static td_status look_up(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
-                         td_tensor *ids) {
-    td_vocabulary *words;
-    TD_TRY(td_vocabulary_from_list(&layer->vocabulary, pool, &words));
-    TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, input->rank, input->shape, ids));
-    int64_t start = oov_start(layer);
-    for (int64_t i = 0; i < input->count; i++) {
-        int64_t *to = (int64_t *)ids->data + i;
-        if (is_mask(layer, input, i)) {
-            *to = layer->encoding == TD_ENCODE_INT ? 0 : -1;
-            continue;
-        }
-        int64_t row = input->dtype == TD_ELEMENT_BYTES
-                          ? td_vocabulary_find(words, td_tensor_spans(input)[i])
-                          : td_vocabulary_find_int(words, td_tensor_int(input, i));
-        if (row < 0 && layer->oov == 0) {
-            return td_tf_fail(
-                TD_TF_INVALID_ARGUMENT,
-                "When `num_oov_indices=0` all inputs should be in vocabulary, found an "
-                "OOV value at position %lld, consider setting `num_oov_indices=1`.",
-                (long long)i);
-        }
-        *to = row < 0 ? start + oov_id(layer, input, i) : start + layer->oov + row;
-    }
-    return TD_OK;
-}
-
-/* Counts times the weight of each word; unknown words have the mean of all. */
-static void weigh(const td_token_lookup *layer, td_tensor *counts) {
-    float sum = 0;
-    int64_t words = layer->vocabulary.count, depth = words + layer->oov;
-    for (int64_t i = 0; i < words; i++) {
-        sum += layer->idf[i];
-    }
-    for (int64_t i = 0; i < counts->count; i++) {
-        int64_t word = i % depth - layer->oov;
-        ((float *)counts->data)[i] *= word < 0 ? sum / (float)words : layer->idf[word];
-    }
-}
-
-td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
-                                td_tensor *out) {
-    if ((input->dtype == TD_ELEMENT_BYTES) != (layer->vocabulary.dtype == TD_ELEMENT_BYTES)) {
-        return td_tf_fail(TD_TF_VALUE, "a vocabulary of %s, input of %s",
-                          td_element_tf(layer->vocabulary.dtype), td_element_tf(input->dtype));
-    }
-    td_tensor ids;
-    TD_TRY(look_up(layer, input, pool, &ids));
-    bool weighed = layer->encoding == TD_ENCODE_TF_IDF;
-    if (weighed && layer->idf == NULL) {
-        return td_tf_fail(TD_TF_VALUE, "`idf_weights` must be set if output_mode is 'tf_idf'.");
-    }
-    TD_TRY(finish(&ids, layer->encoding, layer->vocabulary.count + layer->oov,
-                  weighed ? TD_ELEMENT_FLOAT32 : TD_ELEMENT_INT64, pool, out));
-    if (weighed) {
-        weigh(layer, out);
-    }
-    return TD_OK;
-}
-
 td_status td_normalization_apply(const float *mean, const float *variance, int64_t n, bool invert,
                                  const td_tensor *input, td_pool *pool, td_tensor *out) {
     td_tensor numbers;
@@ -234,9 +164,10 @@ td_status td_normalization_apply(const float *mean, const float *variance, int64
     }
     TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, numbers.rank, numbers.shape, out));
     for (int64_t i = 0; i < numbers.count; i++) {
-        float x = ((const float *)numbers.data)[i], m = mean[i % n];
-        float deviation = fmaxf(sqrtf(variance[i % n]), 1e-7f);
-        ((float *)out->data)[i] = invert ? m + x * deviation : (x - m) / deviation;
+        float x = td_flush_float(((const float *)numbers.data)[i]), m = td_flush_float(mean[i % n]);
+        float deviation = fmaxf(sqrtf(td_flush_float(variance[i % n])), 1e-7f);
+        ((float *)out->data)[i] =
+            td_flush_float(invert ? m + td_flush_float(x * deviation) : (x - m) / deviation);
     }
     return TD_OK;
 }

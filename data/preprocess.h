@@ -41,14 +41,23 @@ td_status td_hashed_crossing_apply(int64_t bins, td_encoding encoding, const td_
 td_status td_discretization_apply(const float *boundaries, int64_t n, td_encoding encoding,
                                   const td_tensor *input, td_pool *pool, td_tensor *out);
 
+/* Strings or integers to ids: the mask's (0) where the encoding is TD_ENCODE_INT, then those of
+ * what is unknown, then the vocabulary's; or, inverted, ids to words. A vocabulary may start with
+ * the mask and as many unknown words as there are ids for them, as Keras gives it back. */
 typedef struct td_token_lookup {
     td_tensor vocabulary; /* bytes, or int64 */
     int64_t oov;          /* ids for what is not in it; 0: such input is an error */
-    bool masked;          /* id 0 is kept for mask */
-    td_span mask_text;
-    int64_t mask_int;
+    bool masked, invert;
+    td_span mask_text, oov_text; /* the words of a vocabulary of strings */
+    int64_t mask_int, oov_int;   /* of integers */
+    bool fingerprints;           /* spread unknown integers by hash, not by division */
+    bool salted;
+    uint64_t salt[2];
+    int64_t max_tokens; /* 0: any number */
+    bool padded;        /* encoded rows are max_tokens wide */
     td_encoding encoding;
-    const float *idf; /* TD_ENCODE_TF_IDF: one for each word */
+    const double *idf; /* TD_ENCODE_TF_IDF: one for each of the vocabulary */
+    int64_t n_idf;
 } td_token_lookup;
 td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
                                 td_tensor *out);

@@ -7,7 +7,9 @@
 #include "data/tf_error.h"
 
 typedef struct reader_slot {
-    td_record_stream *stream; /* NULL: takes the next source */
+    const td_record_source *source; /* NULL: takes the next one */
+    td_record_stream *stream;       /* NULL: the source was not opened yet, or failed */
+    bool failed;
 } reader_slot;
 
 struct td_record_dataset {
@@ -52,21 +54,34 @@ void td_record_dataset_close(td_record_dataset *dataset) {
     }
 }
 
-/* A source that cannot be opened stays the next one. */
-static td_status open_next(td_record_dataset *dataset, reader_slot *slot) {
-    const td_record_source *source = &dataset->sources[dataset->next];
-    TD_TRY(source->data.data != NULL
+static td_status open_source(const td_record_dataset *dataset, reader_slot *slot) {
+    const td_record_source *source = slot->source;
+    return source->data.data != NULL
                ? td_record_stream_open_span(source->data, source->path, dataset->compression,
                                             dataset->compat, &slot->stream)
                : td_record_stream_open(source->path, dataset->compression, dataset->compat,
-                                       &slot->stream));
-    dataset->next++;
-    return TD_OK;
+                                       &slot->stream);
+}
+
+/* The slot's next record. A source that cannot be opened is tried again each time; one that failed
+ * while it was read is over. */
+static td_status read_slot(const td_record_dataset *dataset, reader_slot *slot, td_span *out,
+                           bool *over) {
+    *over = slot->failed;
+    if (slot->failed) {
+        return TD_OK;
+    }
+    if (slot->stream == NULL) {
+        TD_TRY(open_source(dataset, slot));
+    }
+    td_status status = td_record_stream_next(slot->stream, out, over);
+    slot->failed = status != TD_OK;
+    return status;
 }
 
 static void close_slot(reader_slot *slot) {
     td_record_stream_close(slot->stream);
-    slot->stream = NULL;
+    *slot = (reader_slot){0};
 }
 
 /* An interleaved slot gives one record a turn; when its file is over, the next slot has the turn.
@@ -74,18 +89,18 @@ static void close_slot(reader_slot *slot) {
 td_status td_record_dataset_next(td_record_dataset *dataset, td_span *out, bool *end) {
     for (int64_t idle = 0; idle < dataset->n_slots;) {
         reader_slot *slot = &dataset->slots[dataset->turn];
-        if (slot->stream == NULL) {
+        if (slot->source == NULL) {
             if (dataset->next == dataset->n) {
                 idle++;
                 dataset->turn = (dataset->turn + 1) % dataset->n_slots;
                 continue;
             }
-            TD_TRY(open_next(dataset, slot));
+            slot->source = &dataset->sources[dataset->next++];
         }
         idle = 0;
         bool over;
-        td_status status = td_record_stream_next(slot->stream, out, &over);
-        if (status != TD_OK || over) {
+        td_status status = read_slot(dataset, slot, out, &over);
+        if (status == TD_OK && over) {
             close_slot(slot);
         }
         if (dataset->interleaved) {

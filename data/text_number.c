@@ -103,18 +103,15 @@ static int64_t real_to_int(double value) {
                                                                             : INT64_MIN;
 }
 
-static double flushed(double value, td_element_type to) {
-    return to == TD_ELEMENT_FLOAT32 && fpclassify((float)value) == FP_SUBNORMAL ? copysign(0, value)
-                                                                                : value;
-}
-
 static void cast_one(const td_tensor *values, int64_t i, td_tensor *out) {
     bool real = values->dtype == TD_ELEMENT_FLOAT32 || values->dtype == TD_ELEMENT_FLOAT64;
-    double x = real ? td_tensor_real(values, i) : 0;
+    double x = !real                                 ? 0
+               : values->dtype == TD_ELEMENT_FLOAT32 ? td_flush_float(((float *)values->data)[i])
+                                                     : td_flush_double(((double *)values->data)[i]);
     int64_t n = real ? real_to_int(x) : td_tensor_int(values, i);
     switch (out->dtype) {
     case TD_ELEMENT_FLOAT32:
-        ((float *)out->data)[i] = real ? (float)flushed(x, out->dtype) : (float)n;
+        ((float *)out->data)[i] = real ? td_flush_float((float)x) : (float)n;
         break;
     case TD_ELEMENT_FLOAT64:
         ((double *)out->data)[i] = real ? x : (double)n;

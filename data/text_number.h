@@ -4,7 +4,20 @@
 #ifndef TD_DATA_TEXT_NUMBER_H
 #define TD_DATA_TEXT_NUMBER_H
 
+#include <float.h>
+#include <math.h>
+
 #include "data/tensor.h"
+
+/* TensorFlow's threads take a float below the smallest normal one for zero, and give zero for it.
+ */
+static inline float td_flush_float(float x) {
+    return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
+}
+
+static inline double td_flush_double(double x) {
+    return fabs(x) < DBL_MIN ? copysign(0, x) : x;
+}
 
 /* Decimal digits of integers, "true" and "false", six decimals of floats; bytes pass. */
 td_status td_as_string(const td_tensor *values, td_pool *pool, td_tensor *out);

@@ -22,9 +22,10 @@ ParameterizedTestParameters(oracle, rows) {
     return cr_make_param_array(op_row, ops, sizeof ops / sizeof *ops);
 }
 
-ParameterizedTest(op_row *row, oracle, rows) {
+/* Runs the cases of one operation; how many there are. */
+static int run_file(const char *path, const op_row *row) {
     json_t *file, *cases;
-    cr_assert_eq(oracle_load(TD_GOLDEN "/tensorflow.json", &file, &cases), TD_OK, "%s", td_error());
+    cr_assert_eq(oracle_load(path, &file, &cases), TD_OK, "%s", td_error());
     int ran = 0;
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *item = json_array_get(cases, i);
@@ -38,10 +39,16 @@ ParameterizedTest(op_row *row, oracle, rows) {
         td_text_destroy(&detail);
         ran++;
     }
+    json_decref(file);
+    return ran;
+}
+
+ParameterizedTest(op_row *row, oracle, rows) {
+    int ran = run_file(TD_GOLDEN "/tensorflow.json", row);
+    ran += run_file(TD_GOLDEN "/tensorflow_more.json", row);
     /* Sweeps over every length are computed below, not recorded. */
     cr_expect(ran > 0 || strcmp(row->name, "tfrecord_truncation_sweep") == 0, "no row of %s",
               row->name);
-    json_decref(file);
 }
 
 /* A file of records "foo", "bar", "" and "xxxx" cut to every length: whole records are given; up to

@@ -98,8 +98,8 @@ static td_status shuffle_epoch(const oracle_case *item, uint64_t seed, uint64_t 
 }
 
 json_t *oracle_shuffle(const oracle_case *item) {
-    uint64_t seeds[2] = {(uint64_t)int_of(item->config, "seed", 0),
-                         (uint64_t)int_of(item->config, "seed2", 0)};
+    uint64_t seeds[2];
+    td_shuffle_seeds(int_of(item->config, "seed", 0), int_of(item->config, "seed2", 0), seeds);
     bool reshuffle = json_is_true(json_object_get(item->config, "reshuffle"));
     int64_t repeat = int_of(item->config, "repeat", 1);
     json_t *values = json_array();
@@ -161,14 +161,19 @@ static bool mask_of(const keras_case *keras, const char *member, td_span *text, 
     return mask != NULL && !json_is_null(mask);
 }
 
-static td_status run_hashing(const keras_case *keras, td_tensor *out) {
+/* Salt of a layer: two numbers, or one for both. */
+static bool salt_of(const keras_case *keras, uint64_t out[2]) {
     const json_t *salt = json_object_get(keras->args, "salt");
+    out[0] = oracle_u64(json_is_array(salt) ? json_array_get(salt, 0) : salt);
+    out[1] = oracle_u64(json_is_array(salt) ? json_array_get(salt, 1) : salt);
+    return salt != NULL && !json_is_null(salt);
+}
+
+static td_status run_hashing(const keras_case *keras, td_tensor *out) {
     td_hashing layer = {.bins = int_of(keras->args, "num_bins", 0),
-                        .salted = salt != NULL && !json_is_null(salt),
                         .encoding = encoding_of(keras->args, TD_ENCODE_INT)};
     layer.masked = mask_of(keras, "mask_value", &layer.mask_text, &layer.mask_int);
-    layer.salt[0] = oracle_u64(json_is_array(salt) ? json_array_get(salt, 0) : salt);
-    layer.salt[1] = oracle_u64(json_is_array(salt) ? json_array_get(salt, 1) : salt);
+    layer.salted = salt_of(keras, layer.salt);
     return td_hashing_apply(&layer, &keras->inputs[0], keras->item->pool, out);
 }
 
@@ -199,17 +204,35 @@ static td_tensor words_of(const keras_case *keras, const json_t *list, bool text
     return out;
 }
 
+static const double *idf_of(const keras_case *keras, const json_t *from, int64_t *n) {
+    const json_t *idf = json_object_get(from, "idf_weights");
+    td_tensor weights = {0};
+    if (json_is_array(idf)) {
+        weights = oracle_nested(keras->item, idf, TD_ELEMENT_FLOAT64);
+    }
+    *n = weights.count;
+    return weights.data;
+}
+
 static td_status run_lookup(const keras_case *keras, bool text, td_tensor *out) {
     const json_t *set = json_object_get(keras->item->config, "set_vocabulary");
     const json_t *list = json_object_get(set != NULL ? set : keras->args, "vocabulary");
-    const json_t *idf = json_object_get(set != NULL ? set : keras->args, "idf_weights");
+    const char *method = json_string_value(json_object_get(keras->args, "oov_method"));
     td_token_lookup layer = {.vocabulary = words_of(keras, list, text),
                              .oov = int_of(keras->args, "num_oov_indices", 1),
-                             .encoding = encoding_of(keras->args, TD_ENCODE_INT)};
+                             .encoding = encoding_of(keras->args, TD_ENCODE_INT),
+                             .invert = json_is_true(json_object_get(keras->args, "invert")),
+                             .fingerprints = method != NULL && strcmp(method, "farmhash") == 0,
+                             .max_tokens = int_of(keras->args, "max_tokens", 0),
+                             .padded =
+                                 json_is_true(json_object_get(keras->args, "pad_to_max_tokens"))};
     layer.masked = mask_of(keras, "mask_token", &layer.mask_text, &layer.mask_int);
-    if (json_is_array(idf)) {
-        layer.idf = oracle_nested(keras->item, idf, TD_ELEMENT_FLOAT32).data;
+    if (!mask_of(keras, "oov_token", &layer.oov_text, &layer.oov_int)) {
+        layer.oov_text = td_span_text("[UNK]");
+        layer.oov_int = -1;
     }
+    layer.salted = salt_of(keras, layer.salt);
+    layer.idf = idf_of(keras, set != NULL ? set : keras->args, &layer.n_idf);
     return td_token_lookup_apply(&layer, &keras->inputs[0], keras->item->pool, out);
 }
 

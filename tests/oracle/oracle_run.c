@@ -219,7 +219,7 @@ oracle_verdict oracle_run(const json_t *value, td_text *detail) {
 
 td_status oracle_load(const char *path, json_t **file, json_t **cases) {
     json_error_t error;
-    *file = json_load_file(path, 0, &error);
+    *file = json_load_file(path, JSON_ALLOW_NUL, &error);
     if (*file == NULL) {
         return td_fail(TD_EINPUT, "%s: line %d: %s", path, error.line, error.text);
     }

@@ -7,7 +7,7 @@
 #include "bench/verbs.h"
 
 static const td_verb_help verb_help = {
-    "tandem threads list|run [GLOB] | dump|deadlocks|locks|top PID[,PID...] | tree [PID]\n"
+    "tandem threads list|run [GLOB] | tree [PID] | dump|deadlocks|locks|top|watch PID[,PID...]\n"
     "       | exec PROGRAM [ARGUMENT...] | contention PID[,PID...] [on|off|reset-peak]\n"
     "       [--options]",
     "Processes and threads. `list` shows the experiments; `run` runs them and gives an account of "
@@ -20,7 +20,9 @@ static const td_verb_help verb_help = {
     "`locks` shows every mutex that threads wait for, its owner and them. `tree` shows a process, "
     "its descendants and the threads of each; without PID all processes. `top` shows again and "
     "again who used the CPUs since the last look, who stood in line for one, and switches; it ends "
-    "with an interrupt, after --count tables, or when a process is gone.\n"
+    "with an interrupt, after --count tables, or when a process is gone. `watch` looks for "
+    "deadlocks every millisecond until there is one, a process is gone, an interrupt or --count "
+    "looks.\n"
     "`exec` starts a program that counts the threads it starts and, once `contention` has turned "
     "that on, how often and how long each was blocked for a lock or waited; `dump` shows it.\n"
     "Exit codes: 0 good, 1 a claim failed, a mutant was not caught or there is a deadlock, 2 "
@@ -40,10 +42,10 @@ static const td_option options_table[] = {
      "dump: stop each thread for a moment and show its stack"},
     {"depth", TD_OPTION_INT, offsetof(td_threads_options, depth), 1, 256, NULL, "N",
      "dump: at most N frames of a stack"},
-    {"interval-ms", TD_OPTION_INT, offsetof(td_threads_options, interval_ms), 10, 60000, NULL, "N",
-     "top: time between two looks"},
+    {"interval-ms", TD_OPTION_INT, offsetof(td_threads_options, interval_ms), 0, 60000, NULL, "N",
+     "top, watch: time between two looks; 0: 1000 for top, 1 for watch"},
     {"count", TD_OPTION_INT, offsetof(td_threads_options, count), 0, 1000000, NULL, "N",
-     "top: end after N tables; 0: never"},
+     "top, watch: end after N tables or looks; 0: never"},
     {"repeat", TD_OPTION_INT, offsetof(td_threads_options, repeat), 1, 10000, NULL, "N",
      "run: everything N times"},
 };
@@ -59,11 +61,12 @@ static const struct {
              {"locks", td_threads_locks},
              {"tree", td_threads_tree},
              {"top", td_threads_top},
+             {"watch", td_threads_watch},
              {"contention", td_threads_contention}};
 enum { N_ACTIONS = sizeof actions / sizeof actions[0] };
 
 td_status td_verb_threads(int argc, char **argv) {
-    td_threads_options options = {.repeat = 1, .interval_ms = 1000, .depth = 64};
+    td_threads_options options = {.repeat = 1, .depth = 64};
     const char *words[3] = {NULL, NULL, NULL};
     size_t n_words = 0;
     int help = 0;
@@ -86,6 +89,6 @@ td_status td_verb_threads(int argc, char **argv) {
         }
     }
     return td_fail(TD_EUSAGE, "threads %s: expected list, run, dump, deadlocks, locks, tree, top, "
-                              "exec or contention",
+                              "watch, exec or contention",
                    n_words > 0 ? words[0] : "");
 }

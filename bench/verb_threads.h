@@ -11,10 +11,11 @@
 
 #include "base/options.h"
 #include "base/status.h"
+#include "threads/monitor.h"
 
 typedef struct td_threads_options {
     bool mutants, brief, json, stacks;
-    int64_t repeat, interval_ms, count, depth;
+    int64_t repeat, interval_ms, count, depth; /* interval_ms 0: each action has its own */
     const char *setting; /* the third word of the command line, or NULL */
 } td_threads_options;
 
@@ -36,6 +37,12 @@ td_status td_threads_tree(const td_threads_options *options, const char *word);
 
 /* word: process ids. TD_OK after an interrupt. */
 td_status td_threads_top(const td_threads_options *options, const char *word);
+
+/* word: process ids. Looks for deadlocks until there is one, TD_ECHECK, or none can come. */
+td_status td_threads_watch(const td_threads_options *options, const char *word);
+
+/* What `deadlocks` prints of a list. */
+void td_threads_print_deadlocks(const td_thread_list *list);
 
 /* Becomes another program, which keeps a census (threads/census.h). program: its name and
  * arguments, NULL at the end. */

@@ -174,7 +174,9 @@ static void print_thread(const td_thread_list *list, const td_thread_info *t,
     }
     printf("   switches %lld+%lld  minor faults %lld\n", (long long)t->switches.voluntary,
            (long long)t->switches.involuntary, (long long)t->stat.minflt);
-    if (t->joins) {
+    if (t->refused) {
+        printf("        - waiting for ever: the kernel refused it a lock\n");
+    } else if (t->joins) {
         printf("        - waiting for the end of \"%s\" tid=%d\n", name_of(list, t->owner),
                t->owner);
     } else if (t->owner != 0) {
@@ -188,15 +190,20 @@ static void print_thread(const td_thread_list *list, const td_thread_info *t,
     printf("\n");
 }
 
-static void print_deadlocks(const td_thread_list *list) {
+void td_threads_print_deadlocks(const td_thread_list *list) {
     for (int cycle = 1; cycle <= list->deadlocks; cycle++) {
         printf("Found a deadlock (two looks, 5 ms apart, no member ran):\n");
         for (int i = 0; i < list->count; i++) {
             const td_thread_info *t = &list->at[i];
             if (t->cycle == cycle) {
                 printf("  \"%s\" tid=%d waits for %s%s \"%s\" tid=%d\n", t->stat.comm, t->tid,
-                       t->joins ? "the end" : lock_text(t->lock, t->lock_name).text,
-                       t->joins ? " of" : ", held by", name_of(list, t->owner), t->owner);
+                       t->joins     ? "the end"
+                       : t->refused ? "a lock that the kernel refused it"
+                                    : lock_text(t->lock, t->lock_name).text,
+                       t->joins     ? " of"
+                       : t->refused ? ", after"
+                                    : ", held by",
+                       name_of(list, t->owner), t->owner);
             }
         }
     }
@@ -236,9 +243,9 @@ static json_t *thread_json(const td_thread_info *t) {
         t->stat.cpu, "nice", t->stat.nice, "voluntary_switches", (json_int_t)t->switches.voluntary,
         "involuntary_switches", (json_int_t)t->switches.involuntary);
     json_object_update_new(
-        thread, json_pack("{s:s, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:s?}", "lock_name",
-                          t->lock_name, "joins", (int)t->joins, "policy", t->stat.policy,
-                          "priority", t->stat.priority, "user_ns",
+        thread, json_pack("{s:s, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:s?}", "lock_name",
+                          t->lock_name, "joins", (int)t->joins, "refused", (int)t->refused,
+                          "policy", t->stat.policy, "priority", t->stat.priority, "user_ns",
                           (json_int_t)(t->stat.utime_ticks * tick_ns), "system_ns",
                           (json_int_t)(t->stat.stime_ticks * tick_ns), "minor_faults",
                           (json_int_t)t->stat.minflt, "major_faults", (json_int_t)t->stat.majflt,
@@ -347,7 +354,7 @@ static td_status show_text(const td_thread_list *list, process_reader *reader) {
         }
         print_thread(list, &list->at[i], reader);
     }
-    print_deadlocks(list);
+    td_threads_print_deadlocks(list);
     return TD_OK;
 }
 
@@ -369,7 +376,7 @@ static td_status show_deadlocks(const td_threads_options *options, const td_thre
     if (options->json) {
         return show_threads(&without, list);
     }
-    print_deadlocks(list);
+    td_threads_print_deadlocks(list);
     return TD_OK;
 }
 

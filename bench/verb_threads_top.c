@@ -51,6 +51,7 @@ td_status td_threads_top(const td_threads_options *options, const char *word) {
         return td_fail(TD_EUSAGE, "threads top prints no JSON; dump does");
     }
     TD_TRY(td_threads_parse_pids(word, pid, &count));
+    int64_t interval_ms = options->interval_ms == 0 ? 1000 : options->interval_ms;
     td_interrupt_install();
     int64_t before_ns = td_now_ns();
     TD_TRY(td_monitor_list(pid, count, &before));
@@ -60,8 +61,8 @@ td_status td_threads_top(const td_threads_options *options, const char *word) {
         status = td_fail(TD_ESYS, "this kernel keeps no schedstat of threads");
     }
     for (int64_t n = 0; status == TD_OK && (options->count == 0 || n < options->count); n++) {
-        struct timespec nap = {.tv_sec = options->interval_ms / 1000,
-                               .tv_nsec = options->interval_ms % 1000 * 1000000};
+        struct timespec nap = {.tv_sec = interval_ms / 1000,
+                               .tv_nsec = interval_ms % 1000 * 1000000};
         /* An interrupt just before the nap is seen after it. */
         if (td_interrupted() || nanosleep(&nap, NULL) != 0 || td_interrupted()) {
             break;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What it costs to watch threads: a lock with the monitoring of contention off, against the same
- * lock without it and with it on; 64 threads listed; and 64 stacks of this process read, against
- * the least that any signal to each of them costs.
+ * lock without it and with it on; 64 threads listed; 64 threads watched for deadlocks, by the
+ * look; and 64 stacks of this process read, against the least that any signal to each of them
+ * costs.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -23,12 +24,13 @@
 #include "threads/monitor.h"
 #include "threads/stack.h"
 #include "threads/wait.h"
+#include "threads/watch.h"
 
-enum { LOCK, LIST, STACKS, KINDS };
+enum { LOCK, LIST, STACKS, WATCH, KINDS };
 enum { PLAIN, MONITORED }; /* companions of the lock */
-enum { PAIRS = 1000, THREADS = 64, FRAMES = 64 };
+enum { PAIRS = 1000, THREADS = 64, FRAMES = 64, LOOKS = 64 };
 
-static const char *const names[KINDS] = {"lock", "list", "stacks"};
+static const char *const names[KINDS] = {"lock", "list", "stacks", "watch"};
 
 /* Each lock in a line of its own: which other words lie beside it is not to matter. */
 typedef struct monitor_state {
@@ -39,6 +41,7 @@ typedef struct monitor_state {
     int created;
     sem_t end;
     td_stacks *stacks;
+    td_watch *watch;
     td_frame frame[FRAMES];
     int64_t stopped_ns, reads;
 } monitor_state;
@@ -93,6 +96,10 @@ static td_status setup_monitor(td_bench *bench) {
         return TD_OK;
     }
     TD_TRY(start_sleepers(s));
+    if (bench->subject->param[0] == WATCH) {
+        int pid = (int)getpid();
+        return td_watch_open(&pid, 1, &s->watch);
+    }
     if (bench->subject->param[0] == STACKS) {
         TD_TRY(td_stacks_open((int)getpid(), &s->stacks));
         td_way_beside(bench, &(td_way){.name = "signal"});
@@ -109,6 +116,7 @@ static void teardown_monitor(td_bench *bench) {
         pthread_join(s->thread[i], NULL);
     }
     td_stacks_close(s->stacks);
+    td_watch_close(s->watch);
     td_free(s);
 }
 
@@ -119,6 +127,17 @@ static td_status list_threads(const monitor_state *s) {
     int count = list.count;
     td_thread_list_destroy(&list);
     return count > s->created ? TD_OK : td_fail(TD_ECHECK, "%d threads are listed", count);
+}
+
+static td_status watch_threads(const monitor_state *s) {
+    td_thread_list found;
+    TD_TRY(td_watch_run(s->watch, LOOKS, 0, &found));
+    int deadlocks = found.deadlocks;
+    td_thread_list_destroy(&found);
+    return deadlocks == 0 && td_watch_count(s->watch).threads > s->created
+               ? TD_OK
+               : td_fail(TD_ECHECK, "%d threads are watched, %d deadlocks seen",
+                         td_watch_count(s->watch).threads, deadlocks);
 }
 
 /* Every stack must lead to where the thread sleeps. */
@@ -169,6 +188,8 @@ static td_status step_monitor(td_bench *bench) {
         return list_threads(s);
     case STACKS:
         return read_stacks(s);
+    case WATCH:
+        return watch_threads(s);
     default:
         lock_often(&s->mutex);
         return TD_OK;
@@ -242,8 +263,11 @@ static void finish_monitor(td_bench *bench) {
 }
 
 static void cost_monitor(const td_bench *bench, td_cost *out) {
+    int64_t kind = bench->subject->param[0];
     *out = (td_cost){.value = TD_VALUE_TIME,
-                     .items = bench->subject->param[0] == LOCK ? PAIRS : THREADS};
+                     .items = kind == LOCK    ? PAIRS
+                              : kind == WATCH ? LOOKS
+                                              : THREADS};
 }
 
 const td_workload td_workload_monitor = {

@@ -2,19 +2,15 @@
 #include "threads/monitor.h"
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 
 #include "base/memory.h"
-#include "threads/lock.h"
+#include "threads/holder.h"
 
-enum { MOST_TASKS = 8192, MOST_PROCESSES = 32768 };
+enum { MOST_PROCESSES = 32768 };
 
 const char *td_thread_state_name(td_thread_state state) {
     static const char *const names[] = {
@@ -72,102 +68,21 @@ static bool is_task(int pid, int tid) {
     return td_proc_stat_read(pid, tid, &stat) && stat.state != 'Z' && stat.state != 'X';
 }
 
-/* Whether tid is a task of any process: a lock in shared memory may be held by another. */
-static bool is_any_task(int tid) {
-    return is_task(tid, tid);
-}
-
-static bool read_words(int pid, uint64_t address, uint32_t *word, size_t bytes) {
-    struct iovec to = {word, bytes}, from = {(void *)(uintptr_t)address, bytes};
-    return process_vm_readv(pid, &to, 1, &from, 1, 0) == (ssize_t)bytes;
-}
-
-/* A lock as it lies in memory: the five words that glibc's mutex starts with, and td_mutex too
- * (lock, count, owner, users, kind), and the name that td_mutex has behind them. */
-enum { MUTEX_WORDS = 8 };
-
-static void read_name(td_thread_info *info, const uint32_t *word) {
-    uint64_t address;
-    memcpy(&address, word + 6, sizeof address);
-    size_t bytes = sizeof info->lock_name - 1, left = 4096 - address % 4096;
-    if (word[4] != TD_MUTEX_KIND || address == 0 ||
-        !read_words(info->pid, address, (uint32_t *)(void *)info->lock_name,
-                    bytes < left ? bytes : left)) {
-        info->lock_name[0] = '\0';
-    }
-}
-
-/* The owner, when the word at the address looks like a held lock of either; 0: it does not. */
-static int owner_of_mutex(td_thread_info *info, const uint32_t *word, long operation) {
-    int holder = (int)(word[0] & FUTEX_TID_MASK);
-    if (operation == FUTEX_LOCK_PI || word[0] & (FUTEX_WAITERS | FUTEX_OWNER_DIED)) {
-        /* The word itself names the owner. */
-        return word[0] & FUTEX_OWNER_DIED || is_task(info->pid, holder) || is_any_task(holder)
-                   ? holder
-                   : 0;
-    }
-    int owner = (int)word[2];
-    bool plausible = (word[0] == 1 || word[0] == 2) && owner > 0 && word[1] < 1U << 16 &&
-                     word[3] <= 1 && word[4] < 1024; /* kinds and flags up to 512 */
-    if (!plausible || !(is_task(info->pid, owner) || is_any_task(owner))) {
-        return 0;
-    }
-    read_name(info, word);
-    return owner;
-}
-
-/* glibc's read-write lock: who waits, waits in one of two of its words. Its writer, when all eight
- * words look like such a lock in the hands of one. */
-static int owner_of_rwlock(const td_thread_info *info) {
-    enum { READERS, WRITERS, PHASE, QUEUE, PAD, PAD_TOO, WRITER, SHARED, WORDS };
-    _Static_assert(offsetof(pthread_rwlock_t, __data.__cur_writer) == WRITER * 4, "glibc's layout");
-    for (int waits_in = PHASE; waits_in <= QUEUE; waits_in++) {
-        uint32_t word[WORDS];
-        if (!read_words(info->pid, info->lock - (uint64_t)waits_in * 4, word, sizeof word)) {
-            continue;
-        }
-        bool written = (word[READERS] & 3) == 3; /* phase of writers, and one has it */
-        bool plausible = written && (word[WRITERS] & 0x7fffffff) < 1U << 16 && word[PHASE] <= 3 &&
-                         word[QUEUE] <= 3 && word[PAD] == 0 && word[PAD_TOO] == 0 &&
-                         word[SHARED] <= 1 && word[waits_in] == (uint32_t)info->call.argument[2];
-        int writer = (int)word[WRITER];
-        if (plausible && writer > 0 &&
-            (is_task(info->pid, writer) || (word[SHARED] && is_any_task(writer)))) {
-            return writer;
-        }
-    }
-    return 0;
-}
-
-/* pthread_join waits until the kernel clears the id of the other in its own memory: not a private
- * wait, as nothing else is in a process that shares no futexes. */
-static bool joins(const td_thread_info *info, uint32_t word) {
-    return (info->call.argument[1] & FUTEX_PRIVATE_FLAG) == 0 &&
-           word == (uint32_t)info->call.argument[2] && (int)word != info->tid &&
-           (int)word > 0 && is_task(info->pid, (int)word);
+static bool find_task(void *arg, int pid, int tid) {
+    (void)arg;
+    return is_task(pid == 0 ? tid : pid, tid);
 }
 
 static void classify_futex(td_thread_info *info) {
-    long operation = (long)(info->call.argument[1] & 127);
-    bool waits = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET ||
-                 operation == FUTEX_LOCK_PI || operation == FUTEX_LOCK_PI2;
-    uint32_t word[MUTEX_WORDS] = {0};
-    info->state = info->call.argument[3] != 0 ? TD_THREAD_TIMED_WAITING : TD_THREAD_WAITING;
-    if (!waits) {
-        return;
-    }
-    info->lock = info->call.argument[0];
-    if (read_words(info->pid, info->lock, word, sizeof word)) {
-        info->owner =
-            owner_of_mutex(info, word, operation == FUTEX_LOCK_PI2 ? FUTEX_LOCK_PI : operation);
-    }
-    if (info->owner == 0 && joins(info, word[0])) {
-        info->owner = (int)word[0];
-        info->joins = true;
-        return;
-    }
-    info->owner = info->owner == 0 ? owner_of_rwlock(info) : info->owner;
-    info->state = info->owner != 0 ? TD_THREAD_BLOCKED : info->state;
+    td_holder holder = td_holder_find(info->pid, info->tid, &info->call, find_task, NULL);
+    info->lock = holder.lock;
+    info->owner = holder.owner;
+    info->joins = holder.joins;
+    info->refused = holder.refused;
+    memcpy(info->lock_name, holder.name, sizeof info->lock_name);
+    info->state = holder.owner != 0 && !holder.joins  ? TD_THREAD_BLOCKED
+                  : info->call.argument[3] != 0       ? TD_THREAD_TIMED_WAITING
+                                                      : TD_THREAD_WAITING;
 }
 
 static void classify(td_thread_info *info) {
@@ -211,9 +126,9 @@ static bool look(int pid, int tid, td_thread_info *info) {
     return true;
 }
 
-/* Appends the threads of a process; tid is scratch of MOST_TASKS. */
+/* Appends the threads of a process; tid is scratch of TD_MOST_TASKS. */
 static td_status add_process(int pid, int depth, int *tid, td_thread_list *out) {
-    int count = td_proc_tasks(pid, tid, MOST_TASKS), before = out->count;
+    int count = td_proc_tasks(pid, tid, TD_MOST_TASKS), before = out->count;
     if (count == 0) {
         return td_fail(TD_ESYS, "process %d is not there", pid);
     }
@@ -236,7 +151,7 @@ static td_status add_process(int pid, int depth, int *tid, td_thread_list *out) 
 
 td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out) {
     *out = (td_thread_list){0};
-    int *tid = td_alloc(MOST_TASKS * sizeof *tid);
+    int *tid = td_alloc(TD_MOST_TASKS * sizeof *tid);
     td_status status = tid == NULL ? td_fail(TD_ENOMEM, "a list of threads") : TD_OK;
     for (int p = 0; p < n_pids && status == TD_OK; p++) {
         status = add_process(pids[p], 0, tid, out);
@@ -252,7 +167,7 @@ td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out) {
 typedef struct forest {
     int pid[MOST_PROCESSES], parent[MOST_PROCESSES], count;
     bool seen[MOST_PROCESSES];
-    int tid[MOST_TASKS];
+    int tid[TD_MOST_TASKS];
     bool all;
     td_thread_list *out;
 } forest;
@@ -336,10 +251,32 @@ static td_thread_info *find(const td_thread_list *list, int tid) {
 static bool unchanged(const td_thread_info *before) {
     td_thread_info now;
     return look(before->pid, before->tid, &now) && now.lock == before->lock &&
-           now.owner == before->owner && now.state == before->state &&
+           now.refused == before->refused &&
+           (now.refused || (now.owner == before->owner && now.state == before->state)) &&
            now.stat.start_ticks == before->stat.start_ticks &&
            now.switches.voluntary == before->switches.voluntary &&
            now.switches.involuntary == before->switches.involuntary;
+}
+
+/* Who was refused a lock would have waited, through others, for himself: the cycle is closed from
+ * him to the last of those who wait for him. */
+static void close_refused(td_thread_list *list) {
+    for (int i = 0; i < list->count; i++) {
+        td_thread_info *refused = &list->at[i], *last = refused;
+        for (int steps = 0, k = 0; refused->refused && steps < list->count && k < list->count;) {
+            if (list->at[k].owner == last->tid) {
+                last = &list->at[k];
+                steps++;
+                k = 0;
+            } else {
+                k++;
+            }
+        }
+        if (last != refused) {
+            refused->owner = last->tid;
+            refused->state = TD_THREAD_BLOCKED;
+        }
+    }
 }
 
 /* The cycle that `start` is on, marked with `number`; false when it is on none. */
@@ -363,6 +300,7 @@ static bool mark_cycle(td_thread_list *list, td_thread_info *start, int number) 
 
 td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out) {
     TD_TRY(td_monitor_list(pids, n_pids, out));
+    close_refused(out);
     for (int i = 0; i < out->count; i++) {
         if (out->at[i].cycle == 0 && mark_cycle(out, &out->at[i], out->deadlocks + 1)) {
             out->deadlocks++;
@@ -426,7 +364,7 @@ int td_monitor_locks(const td_thread_list *list, td_lock_info *out) {
     for (int i = 0; i < list->count; i++) {
         const td_thread_info *t = &list->at[i];
         int k = 0;
-        if (t->owner == 0 || t->joins) {
+        if (t->owner == 0 || t->joins || t->refused) {
             continue;
         }
         while (k < count && (out[k].address != t->lock || out[k].owner != t->owner)) {

@@ -40,6 +40,7 @@ typedef struct td_thread_info {
     uint64_t lock; /* address that it waits for in a futex; 0: none */
     int owner;     /* task that holds it, alive or not, or whose end it waits for; 0: not known */
     bool joins;    /* it waits for the end of `owner`, not for a lock */
+    bool refused;  /* the kernel refused it a lock, and it sleeps for ever; see threads/holder.h */
     char lock_name[24]; /* of a monitored td_mutex; "": none */
     int cycle;     /* which deadlock it is part of, from 1; 0: none */
     int depth;     /* of its process below the root, in a list of td_monitor_tree */
@@ -62,7 +63,8 @@ td_status td_monitor_tree(int root, td_thread_list *out);
 
 /* As td_monitor_list, and finds cycles of threads that wait for each other's locks or ends; a cycle
  * counts when its members wait for the same, and none has run, at a second look 5 ms later. Locks
- * shared by several of the processes are followed too. */
+ * shared by several of the processes are followed too. A thread that was refused the lock that
+ * would have closed a cycle has as its owner the last of those who wait for it. */
 td_status td_monitor_deadlocks(const int *pids, int n_pids, td_thread_list *out);
 void td_thread_list_destroy(td_thread_list *list);
 

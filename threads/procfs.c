@@ -133,20 +133,30 @@ td_proc_switches td_proc_switches_read(int pid, int tid) {
 
 td_proc_call td_proc_call_read(int pid, int tid) {
     char text[256];
-    td_proc_call call = {.number = -2};
-    if (td_proc_read(text, sizeof text, "/proc/%d/task/%d/syscall", pid, tid) <= 0) {
+    return td_proc_read(text, sizeof text, "/proc/%d/task/%d/syscall", pid, tid) <= 0
+               ? (td_proc_call){.number = -2}
+               : td_proc_call_parse(text);
+}
+
+td_proc_call td_proc_call_parse(const char *line) {
+    td_proc_call call = {.number = -1};
+    char *end;
+    long number = strtol(line, &end, 10);
+    if (end == line) { /* "running" */
         return call;
     }
-    uint64_t *a = call.argument;
-    if (strncmp(text, "running", 7) == 0) {
-        call.number = -1;
-    } else if (sscanf(text,
-                      "%ld %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
-                      " %" SCNx64 " %" SCNx64,
-                      &call.number, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5], &call.sp,
-                      &call.pc) < 9) {
-        call.number = -1; /* blocked outside a system call: a page fault */
+    uint64_t value[8];
+    for (int i = 0; i < 8; i++) {
+        char *at = end;
+        value[i] = strtoull(at, &end, 16);
+        if (end == at) { /* blocked outside a system call: a page fault */
+            return call;
+        }
     }
+    call.number = number;
+    memcpy(call.argument, value, sizeof call.argument);
+    call.sp = value[6];
+    call.pc = value[7];
     return call;
 }
 

@@ -19,6 +19,9 @@ int64_t td_proc_field(const char *text, const char *key);
 /* td_proc_field of a file. */
 int64_t td_proc_number(const char *path, const char *key);
 
+/* Tasks that callers make room for. */
+enum { TD_MOST_TASKS = 8192 };
+
 /* The task ids of a process in ascending order, at most `most`. Returns the count; 0: it is gone.
  */
 int td_proc_tasks(int pid, int *tid, int most);
@@ -51,6 +54,9 @@ typedef struct td_proc_call {
     uint64_t argument[6], sp, pc;
 } td_proc_call;
 td_proc_call td_proc_call_read(int pid, int tid);
+
+/* The same from the line of that file. */
+td_proc_call td_proc_call_parse(const char *line);
 
 /* Nanoseconds on a CPU and waiting for one, and the times it got one; false without schedstat. */
 typedef struct td_proc_sched {

@@ -3,6 +3,7 @@
 #include <criterion/parameterized.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "threads/lock.h"
 #include "threads/monitor.h"
+#include "threads/watch.h"
 
 enum { MOST = 5 };
 
@@ -218,8 +220,15 @@ ParameterizedTest(int *kind, monitor, a_busy_program_is_not_deadlocked) {
     g->kind = (lock_kind)*kind;
     make_locks(g);
     int pid = start(g, 4, hand_on);
+    td_thread_list list;
+    td_watch *watch;
+    cr_assert_eq(td_watch_open(&pid, 1, &watch), TD_OK, "%s", td_error());
+    for (int looks = 0; looks < 3000 || td_watch_count(watch).threads < 4; looks++) {
+        cr_assert_eq(td_watch_look(watch, &list), TD_OK, "%s", td_error());
+        cr_assert_eq(list.deadlocks, 0, "look %d", looks);
+    }
+    td_watch_close(watch);
     for (int looks = 0; looks < 300 || g->holding == 0; looks++) {
-        td_thread_list list;
         cr_assert_eq(td_monitor_deadlocks(&pid, 1, &list), TD_OK, "%s", td_error());
         cr_assert_eq(list.deadlocks, 0, "look %d", looks);
         td_thread_list_destroy(&list);
@@ -228,7 +237,56 @@ ParameterizedTest(int *kind, monitor, a_busy_program_is_not_deadlocked) {
     waitpid(pid, NULL, 0);
 }
 
-/* Ten million locks handed on in all, looked at as fast as it goes. */
+/* Holds a priority-inheriting mutex that another wants, and waits for a semaphore in a frame of its
+ * own, as it would wait for a lock that the kernel has refused it. */
+static void *hold_and_wait(void *arg) {
+    garden *g = arg;
+    sem_t never;
+    sem_init(&never, 0, 0);
+    pthread_mutex_lock(&g->mutex[0]);
+    g->holding = 1;
+    sem_wait(&never);
+    return NULL;
+}
+
+static void *want_the_first(void *arg) {
+    garden *g = arg;
+    pthread_t thread;
+    pthread_create(&thread, NULL, hold_and_wait, g);
+    while (g->holding == 0) {
+        sched_yield();
+    }
+    pthread_mutex_lock(&g->mutex[0]);
+    return NULL;
+}
+
+Test(monitor, a_semaphore_of_ones_own_is_no_refused_lock) {
+    garden *g = shared_garden();
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&g->mutex[0], &attributes);
+    pid_t pid = start(g, 1, want_the_first);
+    td_thread_list list;
+    int64_t end = td_now_ns() + INT64_C(20000000000);
+    int waiting;
+    do {
+        cr_assert_eq(td_monitor_deadlocks(&pid, 1, &list), TD_OK, "%s", td_error());
+        cr_assert_eq(list.deadlocks, 0);
+        waiting = 0;
+        for (int i = 0; i < list.count; i++) {
+            waiting += list.at[i].state == TD_THREAD_BLOCKED ||
+                       (list.at[i].state == TD_THREAD_WAITING && list.at[i].tid != pid);
+            cr_assert(!list.at[i].refused);
+        }
+        td_thread_list_destroy(&list);
+    } while (waiting < 2 && td_now_ns() < end);
+    cr_assert_eq(waiting, 2);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+/* Ten million locks handed on in all, looked at ten thousand times a second. */
 ParameterizedTestParameters(full_monitor, ten_million_hand_overs_are_no_deadlock) {
     static int kinds[] = {NORMAL, RECURSIVE, ADAPTIVE, LASTING, OURS, WRITING};
     return cr_make_param_array(int, kinds, sizeof kinds / sizeof kinds[0]);
@@ -240,14 +298,18 @@ ParameterizedTest(int *kind, full_monitor, ten_million_hand_overs_are_no_deadloc
     garden *g = shared_garden();
     g->kind = (lock_kind)*kind;
     make_locks(g);
-    int pid = start(g, 4, hand_on), looks = 0;
-    for (; g->holding < HAND_OVERS; looks++) {
-        td_thread_list list;
-        cr_assert_eq(td_monitor_deadlocks(&pid, 1, &list), TD_OK, "%s", td_error());
-        cr_assert_eq(list.deadlocks, 0, "look %d", looks);
-        td_thread_list_destroy(&list);
+    int pid = start(g, 4, hand_on);
+    td_thread_list list;
+    td_watch *watch;
+    cr_assert_eq(td_watch_open(&pid, 1, &watch), TD_OK, "%s", td_error());
+    while (g->holding < HAND_OVERS) {
+        cr_assert_eq(td_watch_run(watch, 100, 100000, &list), TD_OK, "%s", td_error());
+        cr_assert_eq(list.deadlocks, 0);
     }
-    cr_log_info("kind %d: %d looks at %d hand-overs", *kind, looks, (int)g->holding);
+    td_watch_counts c = td_watch_count(watch);
+    cr_log_info("kind %d: %lld looks at %d hand-overs, %lld suspicions", *kind, (long long)c.looks,
+                (int)g->holding, (long long)c.suspected);
+    td_watch_close(watch);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
 }

@@ -189,6 +189,7 @@ td_status td_team_create(const td_team_options *options, td_team **out) {
     team->rule = td_wait_rule_make(options->shares_cpus, false);
     team->rule_woken = td_wait_rule_woken(&team->rule);
     team->tsc_hz = td_tsc_hz();
+    td_team_count_forks();
     team->forks = td_team_forks();
     td_bind_get(&team->caller_mask);
     for (int i = 0; i < count; i++) {

@@ -67,7 +67,12 @@ _Static_assert(sizeof(td_door) == sizeof(td_event), "the description fits beside
 struct td_team {
     _Alignas(128) td_door door;
     _Alignas(128) td_tiles tiles;
-    uint64_t closed_tsc; /* when the last region ended */
+    /* The caller's own line: whether to meet the workers at all is decided from it alone. */
+    _Alignas(64) uint64_t closed_tsc; /* when the last region ended */
+    double wake_ns;                   /* an empty region of sleeping workers; 0: not measured */
+    double meet_ns;   /* the same of workers that spin, and the way of a ticket to another */
+    double ticket_ns; /* CPU; both measured with it */
+    int forks;        /* td_team_forks at creation: another value means a forked copy */
     bool running;
     _Atomic int cancelled;  /* the region that runs */
     _Atomic int verdict[2]; /* whether a meeting with that last bit found it cancelled */
@@ -78,8 +83,6 @@ struct td_team {
     int count;
     td_wait_rule rule, rule_woken; /* the second for those who wait for sleepers they woke */
     double tsc_hz;
-    double wake_ns; /* an empty region of sleeping workers; 0: not measured */
-    int forks;      /* td_team_forks at creation: another value means a forked copy */
     td_cpu_mask caller_mask;
     char note[128];
     td_member members[];
@@ -114,8 +117,13 @@ static inline void td_mode_take(unsigned mode) {
 /* A worker's part in a region of tiles that it saw as `state`, if it is still open. */
 void td_team_join_tiles(td_team *team, td_member *self, uint64_t state);
 
-/* How often this process is a fork of the one that started: a team does not survive one. */
-int td_team_forks(void);
+/* How often this process is a fork of the one that started: a team does not survive one. Counted
+ * from the first call of td_team_count_forks. */
+extern _Atomic int td_team_fork_count;
+void td_team_count_forks(void);
+static inline int td_team_forks(void) {
+    return atomic_load_explicit(&td_team_fork_count, memory_order_relaxed);
+}
 
 /* The team whose region the calling thread is in, or NULL. */
 extern _Thread_local const td_team *td_team_inside;

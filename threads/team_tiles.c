@@ -15,20 +15,19 @@
 
 _Thread_local const td_team *td_team_inside;
 
-static _Atomic int forks;
+_Atomic int td_team_fork_count;
 
 static void count_fork(void) {
-    atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&td_team_fork_count, 1, memory_order_relaxed);
 }
 
 static void install_handler(void) {
     pthread_atfork(NULL, NULL, count_fork);
 }
 
-int td_team_forks(void) {
+void td_team_count_forks(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, install_handler);
-    return atomic_load_explicit(&forks, memory_order_relaxed);
 }
 
 void td_ticket_reset(td_ticket *ticket) {
@@ -114,40 +113,70 @@ void td_team_join_tiles(td_team *team, td_member *self, uint64_t state) {
     td_event_advance(&team->left, &team->rule);
 }
 
-/* The time of an empty region whose workers sleep: what a wake-up costs here. */
 static void nothing(void *arg, td_worker *worker) {
     (void)arg;
     (void)worker;
 }
 
-static double measure_wake(td_team *team) {
-    enum { ROUNDS = 5 };
-    double least = 0;
+/* The median of some empty regions, in ns: of workers that sleep, so a wake-up is in it, or of
+ * workers that spin. */
+static double measure_empty(td_team *team, bool asleep) {
+    enum { ROUNDS = 7, SETTLE_NS = 50000, LIMIT_NS = 2000000 };
+    double sorted[ROUNDS];
     for (int round = 0; round < ROUNDS; round++) {
-        int64_t limit = td_now_ns() + 2000000;
-        while ((int)atomic_load_explicit(&team->door.start.parked, memory_order_relaxed) <
+        int64_t limit = td_now_ns() + LIMIT_NS;
+        while (asleep &&
+               (int)atomic_load_explicit(&team->door.start.parked, memory_order_relaxed) <
                    team->count - 1 &&
                td_now_ns() < limit) {
             sched_yield();
         }
+        /* Who is counted as parked is still on the way to sleep, and cheap to call back. */
+        for (int64_t end = td_now_ns() + SETTLE_NS; asleep && td_now_ns() < end;) {
+        }
         int64_t start = td_now_ns();
         td_team_run(team, nothing, NULL);
         double took = (double)(td_now_ns() - start);
-        least = round == 0 || took < least ? took : least;
+        int at = round;
+        for (; at > 0 && sorted[at - 1] > took; at--) {
+            sorted[at] = sorted[at - 1];
+        }
+        sorted[at] = took;
     }
     for (int i = 0; i < team->count; i++) {
         team->members[i].regions -= ROUNDS; /* nobody asked for these */
     }
-    return least;
+    return sorted[ROUNDS / 2];
 }
 
-/* Waking pays when the work is worth several wake-ups; below that sleepers are left alone, and only
- * workers that happen to be awake help. */
-static bool worth_waking(td_team *team, const td_site *site, int64_t tiles) {
-    if (team->wake_ns == 0) {
-        team->wake_ns = measure_wake(team);
+/* How to run a region, decided by what its call site took the last times. */
+typedef enum way {
+    BY_CALLER, /* nobody else: what they could take over is less than meeting them costs */
+    BY_AWAKE,  /* sleepers are left alone, workers that happen to be awake help */
+    BY_ALL     /* sleepers are woken */
+} way;
+
+/* Waking pays when the work is worth several wake-ups. Without it there must be somebody awake, and
+ * half the work, which is the most that can be saved on two CPUs, must be worth an empty region and
+ * the way of the ticket to the other CPU, once a chunk: sixteen tiles of 30 ns took two workers
+ * 2 us, and one 0.5. A new call site is tried with those awake. */
+static way choose_way(td_team *team, const td_site *site, int64_t tiles, int64_t chunk) {
+    if (site->runs == 0) {
+        return BY_AWAKE;
     }
-    return site->tile_ns * (double)tiles > 3 * team->wake_ns;
+    if (team->wake_ns == 0) {
+        team->wake_ns = measure_empty(team, true);
+        team->meet_ns = measure_empty(team, false);
+        team->ticket_ns = (double)td_wait_calibrated().line_ns / 2;
+    }
+    double work = site->tile_ns * (double)tiles;
+    if (work > 3 * team->wake_ns) {
+        return BY_ALL;
+    }
+    double chunks = (double)((tiles + chunk - 1) / chunk);
+    double meeting = team->meet_ns + chunks * team->ticket_ns;
+    int parked = (int)atomic_load_explicit(&team->door.start.parked, memory_order_relaxed);
+    return parked >= team->count - 1 || work < 2 * meeting ? BY_CALLER : BY_AWAKE;
 }
 
 static td_status first_failure(td_team *team) {
@@ -170,13 +199,14 @@ static td_status outcome(td_team *team) {
                : td_fail(TD_EINTERRUPTED, "the region was cancelled");
 }
 
-/* In the calling thread alone: a nested call, a forked copy, or a team of one. */
-static td_status run_inline(td_team *team, int64_t tiles, int64_t chunk, td_tile_fn *fn,
-                            void *arg) {
-    td_worker alone = {.count = 1, .team = team};
+/* In the calling thread alone, as `worker`. Touches little: after a pause every line of memory is
+ * far away. */
+static td_status run_inline(td_team *team, td_worker *worker, int64_t tiles, int64_t chunk,
+                            td_tile_fn *fn, void *arg) {
     const td_team *outer = td_team_inside;
     td_status status = TD_OK;
-    if (outer != team) { /* an inner region is cancelled with the outer one */
+    /* An inner region is cancelled with the outer one. */
+    if (outer != team && atomic_load_explicit(&team->cancelled, memory_order_relaxed)) {
         atomic_store_explicit(&team->cancelled, 0, memory_order_relaxed);
     }
     td_team_inside = team;
@@ -184,7 +214,7 @@ static td_status run_inline(td_team *team, int64_t tiles, int64_t chunk, td_tile
         int64_t last = tiles - first < chunk ? tiles : first + chunk;
         if (atomic_load_explicit(&team->cancelled, memory_order_relaxed)) {
             status = td_fail(TD_EINTERRUPTED, "the region was cancelled");
-        } else if ((status = fn(arg, first, last, &alone)) != TD_OK) {
+        } else if ((status = fn(arg, first, last, worker)) != TD_OK) {
             char message[256];
             snprintf(message, sizeof message, "%s", td_error());
             status = td_fail(status, "tile %lld: %s", (long long)first, message);
@@ -194,10 +224,42 @@ static td_status run_inline(td_team *team, int64_t tiles, int64_t chunk, td_tile
     return status;
 }
 
+/* A nested call, a forked copy, or a team of one. */
+static td_status run_nested(td_team *team, int64_t tiles, int64_t chunk, td_tile_fn *fn,
+                            void *arg) {
+    td_worker alone = {.count = 1, .team = team};
+    return run_inline(team, &alone, tiles, chunk, fn, arg);
+}
+
 static void learn(td_site *site, int64_t tiles, int64_t busy_ns) {
     double now = (double)busy_ns / (double)tiles;
     site->tile_ns = site->runs == 0 ? now : 0.75 * site->tile_ns + 0.25 * now;
     site->runs++;
+}
+
+static td_status run_by_caller(td_team *team, td_site *site, int64_t tiles, int64_t chunk,
+                               td_tile_fn *fn, void *arg) {
+    td_member *self = &team->members[0];
+    int64_t start = td_now_ns();
+    team->running = true;
+    td_status status = run_inline(team, &self->worker, tiles, chunk, fn, arg);
+    team->running = false;
+    if (status == TD_OK) {
+        self->tiles += tiles;
+        learn(site, tiles, td_now_ns() - start);
+    }
+    return status;
+}
+
+/* Lets nobody join any more and waits for those who did. left: of the team, before the region. */
+static void close_region(td_team *team, uint32_t left) {
+    /* acq_rel: whoever joins after this sees it closed. */
+    uint64_t state =
+        atomic_fetch_or_explicit(&team->door.state, TD_TEAM_CLOSED, memory_order_acq_rel);
+    uint32_t joined = (uint32_t)(state & TD_TEAM_JOINED);
+    if (joined > 0) {
+        td_event_wait(&team->left, left + joined, &team->rule, 0, &team->members[0].waits);
+    }
 }
 
 td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chunk, td_tile_fn *fn,
@@ -205,33 +267,30 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
     TD_ASSERT(tiles >= 0 && chunk > 0);
     if (team->count == 1 || tiles <= chunk || td_team_inside == team ||
         team->forks != td_team_forks()) {
-        return run_inline(team, tiles, chunk, fn, arg);
+        return run_nested(team, tiles, chunk, fn, arg);
     }
     TD_ASSERT(!team->running);
-    bool wake = site->runs > 0 && worth_waking(team, site, tiles);
+    way how = choose_way(team, site, tiles, chunk);
+    if (how == BY_CALLER) {
+        return run_by_caller(team, site, tiles, chunk, fn, arg);
+    }
     team->running = true;
     for (int i = 0; i < team->count; i++) {
         team->members[i].failed_tile = -1;
     }
-    team->tiles = (td_tiles){
-        .fn = fn, .arg = arg, .count = tiles, .chunk = chunk, .mode = td_mode_now()};
+    team->tiles =
+        (td_tiles){.fn = fn, .arg = arg, .count = tiles, .chunk = chunk, .mode = td_mode_now()};
     atomic_store_explicit(&team->cancelled, 0, memory_order_relaxed);
     uint32_t left = atomic_load_explicit(&team->left.value, memory_order_relaxed);
     td_member *self = &team->members[0];
     int64_t ran = self->tiles, start = td_now_ns();
-    td_team_publish(team, 0, wake);
+    td_team_publish(team, 0, how == BY_ALL);
     run_tiles(team, self);
     ran = self->tiles - ran;
     if (ran > 0) {
         learn(site, ran, td_now_ns() - start);
     }
-    /* acq_rel: whoever joins after this sees it closed. */
-    uint64_t state =
-        atomic_fetch_or_explicit(&team->door.state, TD_TEAM_CLOSED, memory_order_acq_rel);
-    uint32_t joined = (uint32_t)(state & TD_TEAM_JOINED);
-    if (joined > 0) {
-        td_event_wait(&team->left, left + joined, &team->rule, 0, &self->waits);
-    }
+    close_region(team, left);
     team->running = false;
     return outcome(team);
 }

@@ -203,10 +203,10 @@ void *td_lab_shared(td_lab *lab, size_t bytes) {
 }
 
 bool td_lab_patient(const td_lab *lab) {
-    return td_now_ns() - lab->start_ns < INT64_C(15000000000);
+    return td_now_ns() - lab->start_ns < INT64_C(5000000000);
 }
 
-static const int64_t DEAD_NS = INT64_C(20000000000);
+static const int64_t DEAD_NS = INT64_C(60000000000);
 
 enum { FEW_LOOKS = 1000, MANY_LOOKS = 20000 };
 

@@ -123,7 +123,7 @@ void td_lab_side_join(td_lab *lab, td_lab_side *side);
  * Returns -errno on failure. */
 pid_t td_lab_clone(td_lab *lab, int flags, int (*main)(void *), void *arg);
 
-/* Whether to try for an undisturbed round once more: not after 15 s, when the machine is too busy
+/* Whether to try for an undisturbed round once more: not after 5 s, when the machine is too busy
  * to tell. */
 bool td_lab_patient(const td_lab *lab);
 
@@ -131,7 +131,7 @@ bool td_lab_patient(const td_lab *lab);
 void *td_lab_shared(td_lab *lab, size_t bytes);
 
 /* Waits until *word is at least value, among threads or processes; gives the CPU away. False after
- * 20 s: somebody is dead. */
+ * 60 s: somebody is dead. */
 bool td_lab_await(const _Atomic int *word, int value);
 
 /* Lets others run after many looks in vain. A nap: pairs of threads, pinned to the same two CPUs

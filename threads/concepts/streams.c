@@ -12,7 +12,7 @@
 
 /* A child sends chunks, the parent adds up every word of each: what the memory of one CPU holds
  * must come to the other, whatever the way. */
-enum { CHUNK = 65536, WORDS = CHUNK / 8, CHUNKS = 256, SLOTS = 4, ROUNDS = 5 };
+enum { CHUNK = 65536, WORDS = CHUNK / 8, CHUNKS = 128, SLOTS = 4, ROUNDS = 4 };
 
 typedef struct dock {
     td_event sent, taken;

@@ -28,7 +28,8 @@ static bool read_words(const waiter *w, uint64_t address, void *to, size_t bytes
 }
 
 /* A lock as it lies in memory: the five words that glibc's mutex starts with, and td_mutex too, and
- * the name that td_mutex has behind them. */
+ * the name that td_mutex has behind them. Threads may also sleep on the second word of a td_mutex.
+ */
 enum { LOCK, COUNT, OWNER, USERS, KIND, NAME = 6, MUTEX_WORDS = 8 };
 
 static void read_name(const waiter *w, const uint32_t *word, td_holder *out) {
@@ -49,7 +50,7 @@ static int owner_of_mutex(const waiter *w, const uint32_t *word, bool inherits, 
         return word[LOCK] & FUTEX_OWNER_DIED || is_task(w, holder) ? holder : 0;
     }
     int owner = (int)word[OWNER];
-    bool plausible = (word[LOCK] == 1 || word[LOCK] == 2) && word[COUNT] < 1U << 16 &&
+    bool plausible = word[LOCK] >= 1 && word[LOCK] <= 3 && word[COUNT] < 1U << 16 &&
                      word[USERS] <= 1 && word[KIND] < 1024; /* kinds and flags up to 512 */
     if (!plausible || !is_task(w, owner)) {
         return 0;
@@ -112,7 +113,12 @@ td_holder td_holder_find(int pid, int tid, const td_proc_call *call, td_task_fn 
         return out;
     }
     out.lock = call->argument[0];
-    if (read_words(&w, out.lock, word, sizeof word)) {
+    bool readable = read_words(&w, out.lock, word, sizeof word);
+    if (readable && word[KIND - COUNT] == TD_MUTEX_KIND) {
+        out.lock -= COUNT * sizeof word[0];
+        readable = read_words(&w, out.lock, word, sizeof word);
+    }
+    if (readable) {
         out.owner = owner_of_mutex(&w, word, inherits, &out);
         out.refused = out.owner == 0 && !inherits && is_refused(&w, word);
     }

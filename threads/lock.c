@@ -3,9 +3,11 @@
 
 #include <immintrin.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,8 +26,41 @@ static int task_id(void) {
     return own_tid;
 }
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
-    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+/* timeout: NULL for none. */
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout) {
+    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+}
+
+/* The states of a td_mutex. Whoever unlocks must see who went to sleep, and whoever goes to sleep
+ * must see that it was unlocked: a store and then a load on both sides, which takes a fence on
+ * both. QUIET leaves both to the sleeper, who makes every thread of the process pass one
+ * (membarrier): unlocking is a plain store then, and a turn takes one locked instruction instead of
+ * two. Nobody but the holder changes the word from QUIET. Once somebody has slept, turns are BUSY
+ * for a while: unlocked by an exchange, because membarrier interrupts the other CPUs.
+ *
+ * Who found it QUIET sleeps on `asleep`, which is 1 while somebody may; who found it BUSY on
+ * `word`. */
+enum { FREE = 0, QUIET = 1, WAITED_FOR = 2, BUSY = 3 };
+enum { BUSY_TURNS = 4096 };
+
+static bool may_be_quiet; /* written once, before main */
+
+static bool fence_all_threads(void) {
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) {
+        return true;
+    }
+    /* At first, and perhaps in a forked copy. */
+    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+/* While there is one thread it costs 1 us, later a thousand times that. */
+__attribute__((constructor)) static void ask_for_fences(void) {
+    may_be_quiet = fence_all_threads();
 }
 
 /* By the holder. acquired is nobody else's to write, so it needs no locked addition. */
@@ -36,11 +71,16 @@ static void note_owner(td_mutex *mutex) {
     mutex->kind = TD_MUTEX_KIND;
 }
 
-bool td_mutex_try(td_mutex *mutex) {
-    uint32_t free = 0;
+static bool take(td_mutex *mutex, uint32_t how) {
+    uint32_t free = FREE;
     /* acquire pairs with the release in td_mutex_unlock: the last holder's writes are visible. */
-    if (!atomic_compare_exchange_strong_explicit(&mutex->word, &free, 1, memory_order_acquire,
-                                                 memory_order_relaxed)) {
+    return atomic_compare_exchange_strong_explicit(&mutex->word, &free, how, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+bool td_mutex_try(td_mutex *mutex) {
+    bool quiet = may_be_quiet && atomic_load_explicit(&mutex->busy, memory_order_relaxed) == 0;
+    if (!take(mutex, quiet ? QUIET : BUSY)) {
         return false;
     }
     if (atomic_load_explicit(&monitoring, memory_order_relaxed)) {
@@ -49,11 +89,40 @@ bool td_mutex_try(td_mutex *mutex) {
     return true;
 }
 
+/* The holder's store of FREE and its load of `asleep` are on one side of this fence: either the
+ * load sees 1, or the word is seen to be free here. */
+static void sleep_quietly(td_mutex *mutex) {
+    static const struct timespec unsure = {.tv_nsec = 1000000};
+    atomic_store_explicit(&mutex->busy, BUSY_TURNS, memory_order_relaxed);
+    atomic_store_explicit(&mutex->asleep, 1, memory_order_seq_cst);
+    bool fenced = fence_all_threads();
+    if (atomic_load_explicit(&mutex->word, memory_order_seq_cst) == QUIET) {
+        futex_wait(&mutex->asleep, 1, fenced ? NULL : &unsure);
+        /* One is woken at a time, who cannot know whether it was the last. */
+        atomic_store_explicit(&mutex->asleep, 1, memory_order_seq_cst);
+    }
+}
+
+/* Taken so it is WAITED_FOR: this thread cannot know whether it is the last that waits. */
+static void sleep_until_taken(td_mutex *mutex) {
+    while (!take(mutex, WAITED_FOR)) {
+        uint32_t seen = atomic_load_explicit(&mutex->word, memory_order_relaxed);
+        if (seen == QUIET) {
+            sleep_quietly(mutex);
+        } else if (seen == WAITED_FOR ||
+                   (seen == BUSY && atomic_compare_exchange_strong_explicit(
+                                        &mutex->word, &seen, WAITED_FOR, memory_order_seq_cst,
+                                        memory_order_relaxed))) {
+            futex_wait(&mutex->word, WAITED_FOR, NULL);
+        }
+    }
+}
+
 /* Looking for some us covers a critical section of a few hundred ns, which a sleep of 50 us would
  * not pay for. Each look takes the line from the holder, so they grow rarer; and how long it is
  * looked follows how long it took lately, so that where holders lose their CPUs it is soon given
  * up. */
-enum { MOST_PAUSES = 16, PAUSES_IN_ALL = 128, PAUSES_AT_LEAST = 10 };
+enum { MOST_PAUSES = 64, PAUSES_IN_ALL = 192, PAUSES_AT_LEAST = 10 };
 
 static void lock_slowly(td_mutex *mutex) {
     bool counted = atomic_load_explicit(&monitoring, memory_order_relaxed);
@@ -67,13 +136,11 @@ static void lock_slowly(td_mutex *mutex) {
             _mm_pause();
         }
         pauses = pauses < MOST_PAUSES ? 2 * pauses : pauses;
-        held = atomic_load_explicit(&mutex->word, memory_order_relaxed) == 0 && td_mutex_try(mutex);
+        held =
+            atomic_load_explicit(&mutex->word, memory_order_relaxed) == FREE && td_mutex_try(mutex);
     }
     if (!held) {
-        /* 2 from here on: this thread cannot know whether it is the last that waits. */
-        while (atomic_exchange_explicit(&mutex->word, 2, memory_order_acquire) != 0) {
-            futex_wait(&mutex->word, 2);
-        }
+        sleep_until_taken(mutex);
         if (counted) {
             note_owner(mutex);
         }
@@ -91,24 +158,64 @@ void td_mutex_lock(td_mutex *mutex) {
     }
 }
 
+static bool asleep_quietly(td_mutex *mutex) {
+    return atomic_load_explicit(&mutex->asleep, memory_order_relaxed) != 0;
+}
+
+static void wake_quiet_sleeper(td_mutex *mutex) {
+    if (atomic_exchange_explicit(&mutex->asleep, 0, memory_order_seq_cst) != 0) {
+        futex_wake(&mutex->asleep);
+    }
+}
+
+/* `asleep` is looked at before the line is given away: who slept quietly is owed a wake-up by the
+ * quiet holder it saw, and by whoever was woken before it, which has set `asleep` itself. */
+static void unlock_busy(td_mutex *mutex) {
+    bool asleep = asleep_quietly(mutex);
+    int busy = atomic_load_explicit(&mutex->busy, memory_order_relaxed);
+    if (busy > 0) { /* overwrites what a sleeper may have set just now: it is a guess anyway */
+        atomic_store_explicit(&mutex->busy, busy - 1, memory_order_relaxed);
+    }
+    if (atomic_exchange_explicit(&mutex->word, FREE, memory_order_seq_cst) == WAITED_FOR) {
+        futex_wake(&mutex->word);
+    }
+    if (asleep) {
+        wake_quiet_sleeper(mutex);
+    }
+}
+
 void td_mutex_unlock(td_mutex *mutex) {
     if (atomic_load_explicit(&mutex->owner, memory_order_relaxed) != 0) {
         atomic_store_explicit(&mutex->owner, 0, memory_order_relaxed);
     }
-    if (atomic_exchange_explicit(&mutex->word, 0, memory_order_release) == 2) {
-        syscall(SYS_futex, &mutex->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+    if (atomic_load_explicit(&mutex->word, memory_order_relaxed) != QUIET) {
+        unlock_busy(mutex);
+        return;
+    }
+    /* release pairs with the acquire in take(). That `asleep` is loaded after is left to the fence
+     * in sleep_quietly; the compiler keeps the order here. */
+    atomic_store_explicit(&mutex->word, FREE, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (asleep_quietly(mutex)) {
+        wake_quiet_sleeper(mutex);
     }
 }
 
 /* ---- the ladder ---- */
 
 /* One look at a lock that is taken. Bounded spins, then the CPU is given away: with more threads
- * than CPUs the holder may need it. */
+ * than CPUs the holder may need it. First by yielding, which is quick where the holder is on this
+ * run queue; but threads that are bound and yield without end were seen to hold up each other and
+ * everybody else (Linux 6.18), so then by naps. */
+enum { LOOKS_A_YIELD = 64, YIELDS_AT_MOST = 64, NAP_NS = 20000 };
+
 static void look_again(int *looks) {
-    if (++*looks % 64 == 0) {
+    if (++*looks % LOOKS_A_YIELD != 0) {
+        _mm_pause();
+    } else if (*looks < LOOKS_A_YIELD * YIELDS_AT_MOST) {
         sched_yield();
     } else {
-        _mm_pause();
+        nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
     }
 }
 

@@ -10,16 +10,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A futex lock of three states. Zero to start. The first five words lie as in glibc's mutex, so a
- * tool that finds the owner of one finds the owner of the other. */
+/* A futex lock. Zero to start; its memory must stay until every td_mutex_unlock has returned. The
+ * first five words lie as in glibc's mutex, so a tool that finds the owner of one finds the owner
+ * of the other. */
 typedef struct td_mutex {
-    _Atomic uint32_t word; /* 0 free, 1 held, 2 held and perhaps waited for */
-    uint32_t count;
-    _Atomic int owner; /* task id; kept only while contention is monitored */
-    uint32_t users, kind; /* kind: TD_MUTEX_KIND once it was taken while monitored */
-    _Atomic int pauses; /* that a contended lock usually took */
+    _Atomic uint32_t word;   /* 0 free; 1, 2, 3 held, see lock.c */
+    _Atomic uint32_t asleep; /* somebody may sleep on this word */
+    _Atomic int owner;       /* task id; kept only while contention is monitored */
+    uint32_t users, kind;    /* kind: TD_MUTEX_KIND once it was taken while monitored */
+    _Atomic int pauses;      /* that a contended lock usually took */
     const char *name;
     _Atomic int64_t acquired, contended, wait_ns; /* counted while contention is monitored */
+    _Atomic int busy; /* turns to come that are expected to be waited for */
 } td_mutex;
 
 /* A kind that glibc's mutexes do not have: `name` is there. */

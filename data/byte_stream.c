@@ -175,6 +175,13 @@ static void snappy_more(td_byte_stream *stream) {
         snprintf(what, sizeof what, "Failed to read %zu bytes from file. Possible data corruption.",
                  block);
         fail_stream(stream, TD_TF_DATA_LOSS, what);
+    } else if (snappy_uncompressed_length(data, block, &bytes) == SNAPPY_OK &&
+               bytes > BUFFER_BYTES && stream->compat == TD_STREAM_TENSORFLOW) {
+        char what[120];
+        snprintf(what, sizeof what,
+                 "Output buffer(size: %d bytes) too small. Should be larger than %zu bytes.",
+                 BUFFER_BYTES, bytes);
+        fail_stream(stream, TD_TF_RESOURCE_EXHAUSTED, what);
     } else if (snappy_uncompressed_length(data, block, &bytes) != SNAPPY_OK ||
                bytes > SNAPPY_BLOCK_MAX ||
                !grow_buffer(&stream->out, &stream->out_capacity, bytes) ||

@@ -12,7 +12,7 @@
  * batch. */
 static float log1p_float(float value) {
     double x = (double)value, sum = 1 + x;
-    if (sum == 1 || isinf(sum)) {
+    if (sum == 1 || sum == INFINITY) {
         return value;
     }
     if (sum <= 0 || isnan(sum)) {
@@ -30,11 +30,12 @@ static double normalized(const td_column *column, double x) {
 }
 
 static float normalized_float(const td_column *column, float x) {
+    if (column->normalizer == TD_NORMALIZER_LOG1P) {
+        return log1p_float(x);
+    }
     float value = td_flush_float((float)column->normalizer_value);
     x = td_flush_float(x);
-    return td_flush_float(column->normalizer == TD_NORMALIZER_ADD   ? x + value
-                          : column->normalizer == TD_NORMALIZER_MUL ? x * value
-                                                                    : log1p_float(x));
+    return td_flush_float(column->normalizer == TD_NORMALIZER_ADD ? x + value : x * value);
 }
 
 /* Integers wrap at their own width. */

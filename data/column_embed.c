@@ -134,7 +134,7 @@ static bool is_pruned(const td_lookup *lookup, int64_t id, float weight, bool we
 
 /* Of ids that are all there, each with a weight of one: sums of eight numbers stay in registers, in
  * the order of the ids. False: it is not so. */
-static bool sum_plain(const td_lookup *lookup, const int64_t *ids, int64_t n, float *out) {
+static bool bag_plain(const td_lookup *lookup, const int64_t *ids, int64_t n, float *out) {
     typedef float eight __attribute__((vector_size(32)));
     int64_t width = lookup->table->shape[1], rows = lookup->table->shape[0];
     const float *table = lookup->table->data;
@@ -146,12 +146,16 @@ static bool sum_plain(const td_lookup *lookup, const int64_t *ids, int64_t n, fl
             return false;
         }
     }
+    float divisor = lookup->combiner == TD_COMBINER_MEAN ? (float)n : sqrtf((float)n);
     for (int64_t at = 0; at < width; at += 8) {
         eight sum = {0};
         for (int64_t i = 0; i < n; i++) {
             eight row;
             memcpy(&row, table + ids[i] * width + at, sizeof row);
             sum += row;
+        }
+        if (lookup->combiner != TD_COMBINER_SUM) {
+            sum /= divisor;
         }
         memcpy(out + at, &sum, sizeof sum);
     }
@@ -162,8 +166,7 @@ td_status td_embedding_row(const td_lookup *lookup, const int64_t *ids, const fl
                            int64_t n, float *out) {
     int64_t width = lookup->table->shape[1], kept = 0;
     bag sums = {0};
-    if (weights == NULL && n > 0 && sum_plain(lookup, ids, n, out)) {
-        combine(lookup, &(bag){.count = n}, false, out, width);
+    if (weights == NULL && n > 0 && bag_plain(lookup, ids, n, out)) {
         return TD_OK;
     }
     memset(out, 0, (size_t)width * sizeof *out);

@@ -2,6 +2,7 @@
 #include "data/column_plan.h"
 
 #include <stdio.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -56,13 +57,13 @@ static bool is_embedding(const td_column *column) {
     return column->type == TD_COLUMN_EMBEDDING || column->type == TD_COLUMN_SHARED_EMBEDDING;
 }
 
-static const td_array *value_of(const td_column_plan *plan, td_span key) {
+static int value_of(const td_column_plan *plan, td_span key) {
     for (int i = 0; i < plan->n_features; i++) {
         if (td_span_equal(plan->features[i].key, key)) {
-            return &plan->values[i];
+            return i;
         }
     }
-    return NULL; /* every key is in the parse specification */
+    return 0; /* not reached of a column that reads one: every key is in the parse specification */
 }
 
 /* What a plan does not do, or would only find wrong in the middle of the data. */
@@ -328,6 +329,7 @@ static td_status prepare_slices(td_column_plan *plan, int64_t n_slices) {
         for (; plan->slice_capacity < n_slices; plan->slice_capacity++) {
             td_column_slice *slice = &moved[plan->slice_capacity];
             slice->bags = td_alloc_zero((size_t)(plan->n_bags + 1) * sizeof *slice->bags);
+            slice->status = TD_OK;
             if (slice->bags == NULL) {
                 return no_memory();
             }
@@ -351,8 +353,12 @@ static td_status prepare_rows(td_column_plan *plan, int64_t n) {
 /* A batch on its way. */
 typedef struct plan_job {
     td_column_plan *plan;
+    const td_array *values; /* by feature; read where they are, as copying them would take them out
+                               of every worker's caches for each batch */
     int64_t n, n_slices, ld;
     float *dense;
+    atomic_bool failed; /* some slice did: only then are their results looked through, which the
+                           workers' caches would have to give up for every batch */
 } plan_job;
 
 static td_status compute_slice(const plan_job *job, td_column_slice *slice,
@@ -378,12 +384,19 @@ static void compute_slices(void *arg, int64_t first, int64_t last, td_worker *wo
     td_pool *memory = &job->plan->worker[worker == NULL ? 0 : worker->id].pool;
     for (int64_t s = first; s < last; s++) {
         int64_t from = s * TD_PLAN_SLICE, to = from + TD_PLAN_SLICE;
-        td_slice_rows rows = {from, to < job->n ? to : job->n, memory, job->dense, job->ld};
+        td_slice_rows rows = {.first = from,
+                              .last = to < job->n ? to : job->n,
+                              .values = job->values,
+                              .memory = memory,
+                              .dense = job->dense,
+                              .ld = job->ld};
         td_column_slice *slice = &job->plan->slices[s];
-        slice->status = compute_slice(job, slice, &rows);
-        if (slice->status != TD_OK) {
+        td_status status = compute_slice(job, slice, &rows);
+        if (status != TD_OK) {
+            slice->status = status;
             slice->class = td_tf_last();
             snprintf(slice->message, sizeof slice->message, "%s", td_error());
+            atomic_store_explicit(&job->failed, true, memory_order_relaxed); /* a region ends it */
         }
     }
 }
@@ -423,17 +436,24 @@ static void gather_region(void *arg, td_worker *worker) {
     td_worker_tiles(worker, ((plan_job *)arg)->n_slices, 1, gather_slices, arg);
 }
 
-static td_status first_failure(const plan_job *job) {
-    for (int64_t s = 0; s < job->n_slices; s++) {
-        const td_column_slice *slice = &job->plan->slices[s];
-        if (slice->status == TD_EINPUT) {
-            return td_tf_refail(slice->class, slice->message);
-        }
-        if (slice->status != TD_OK) {
-            return td_fail(slice->status, "%s", slice->message);
-        }
+/* Forgets all failures, and reports the first. */
+static td_status first_failure(plan_job *job) {
+    const td_column_slice *first = NULL;
+    td_status status = TD_OK;
+    if (!atomic_load_explicit(&job->failed, memory_order_relaxed)) {
+        return TD_OK;
     }
-    return TD_OK;
+    for (int64_t s = 0; s < job->n_slices; s++) {
+        td_column_slice *slice = &job->plan->slices[s];
+        if (first == NULL && slice->status != TD_OK) {
+            first = slice;
+            status = slice->status;
+        }
+        slice->status = TD_OK;
+    }
+    TD_ASSERT(first != NULL);
+    return status == TD_EINPUT ? td_tf_refail(first->class, first->message)
+                               : td_fail(status, "%s", first->message);
 }
 
 /* Where the slices' ids go, and room for all. */
@@ -462,13 +482,11 @@ static td_status place_bags(const plan_job *job) {
 td_status td_column_plan_apply(td_column_plan *plan, const td_array *values, int64_t n,
                                td_team *team, float *dense, int64_t ld, const td_bags **bags) {
     plan_job job = {.plan = plan,
+                    .values = values,
                     .n = n,
                     .n_slices = (n + TD_PLAN_SLICE - 1) / TD_PLAN_SLICE,
                     .dense = dense,
                     .ld = ld};
-    if (values != plan->values && plan->n_features > 0) {
-        memcpy(plan->values, values, (size_t)plan->n_features * sizeof *values);
-    }
     TD_TRY(prepare_workers(plan, team == NULL ? 1 : td_team_size(team)));
     TD_TRY(prepare_slices(plan, job.n_slices));
     TD_TRY(prepare_rows(plan, n));

@@ -22,6 +22,10 @@ static int64_t rows_of(const td_slice_rows *rows) {
     return rows->last - rows->first;
 }
 
+static const td_array *input_of(const td_column_node *node, const td_slice_rows *rows) {
+    return &rows->values[node->input];
+}
+
 static const int64_t *starts_of(const td_array *value, const td_slice_rows *rows) {
     return value->ragged.splits[0].data + rows->first;
 }
@@ -72,13 +76,13 @@ static int64_t vocabulary_id(const td_column *column, const td_tensor *values, i
 /* Of identity, vocabulary and hash columns, whose ids are one a value. */
 static td_status value_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
     const td_column *column = node->column;
-    const td_tensor *values = &node->input->ragged.values;
-    int64_t from, n = values_of(node->input, rows, &from);
+    const td_tensor *values = &input_of(node, rows)->ragged.values;
+    int64_t from, n = values_of(input_of(node, rows), rows, &from);
     int64_t *ids = td_pool_take(rows->memory, (size_t)n * sizeof *ids);
     if (ids == NULL) {
         return no_memory();
     }
-    *out = (id_run){ids, starts_of(node->input, rows), NULL};
+    *out = (id_run){ids, starts_of(input_of(node, rows), rows), NULL};
     if (column->type == TD_COLUMN_IDENTITY) {
         const int64_t *given = values->data;
         for (int64_t i = 0; i < n; i++) {
@@ -109,7 +113,8 @@ static td_tensor view_of(const td_tensor *tensor, const td_slice_rows *rows) {
 /* As many ids a row as the number has components, component j shifted by j sets of buckets. */
 static td_status bucket_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
     const td_column *column = node->column;
-    td_array view = {.kind = TD_ARRAY_TENSOR, .tensor = view_of(&node->input->tensor, rows)};
+    td_array view = {.kind = TD_ARRAY_TENSOR,
+                     .tensor = view_of(&input_of(node, rows)->tensor, rows)};
     td_feature_map map = {&column->source->key, &view, 1};
     td_tensor buckets;
     TD_TRY(td_column_buckets(column, &map, rows->memory, &buckets));
@@ -136,8 +141,8 @@ static td_status leaf_run(const td_column_node *leaf, const td_slice_rows *rows,
     if (leaf->column != NULL) {
         return run_of(leaf, rows, out);
     }
-    const td_tensor *values = &leaf->input->ragged.values;
-    int64_t from, n = values_of(leaf->input, rows, &from);
+    const td_tensor *values = &input_of(leaf, rows)->ragged.values;
+    int64_t from, n = values_of(input_of(leaf, rows), rows, &from);
     int64_t *hashes = td_pool_take(rows->memory, (size_t)n * sizeof *hashes);
     if (hashes == NULL) {
         return no_memory();
@@ -146,7 +151,7 @@ static td_status leaf_run(const td_column_node *leaf, const td_slice_rows *rows,
         td_span text = td_tensor_spans(values)[from + i];
         hashes[i] = (int64_t)td_fingerprint64(text.data, text.size);
     }
-    *out = (id_run){hashes, starts_of(leaf->input, rows), NULL};
+    *out = (id_run){hashes, starts_of(input_of(leaf, rows), rows), NULL};
     return TD_OK;
 }
 
@@ -219,7 +224,8 @@ static td_status cross_ids(const td_column_node *node, const td_slice_rows *rows
 static td_status weighted_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
     id_run run;
     TD_TRY(run_of(node->source, rows, &run));
-    const int64_t *starts = starts_of(node->weights, rows);
+    const td_array *given = &rows->values[node->weights];
+    const int64_t *starts = starts_of(given, rows);
     for (int64_t k = 0; k < rows_of(rows); k++) {
         if (size_of(&run, k) != starts[k + 1] - starts[k]) {
             return td_tf_fail(TD_TF_INVALID_ARGUMENT,
@@ -228,8 +234,8 @@ static td_status weighted_ids(const td_column_node *node, const td_slice_rows *r
                               (long long)size_of(&run, k), (long long)(starts[k + 1] - starts[k]));
         }
     }
-    const td_tensor *values = &node->weights->ragged.values;
-    int64_t from, n = values_of(node->weights, rows, &from);
+    const td_tensor *values = &given->ragged.values;
+    int64_t from, n = values_of(given, rows, &from);
     float *weights = td_pool_take(rows->memory, (size_t)n * sizeof *weights);
     if (weights == NULL) {
         return no_memory();
@@ -255,10 +261,125 @@ static td_status run_of(const td_column_node *node, const td_slice_rows *rows, i
     }
 }
 
+enum { FEW_BOUNDARIES = 32, CHUNK = 256 };
+
+/* n numbers of a parsed tensor as floats, from number `from` on. */
+static void to_floats(const td_tensor *tensor, int64_t from, int64_t n, float *out) {
+    if (tensor->dtype == TD_ELEMENT_FLOAT32) {
+        memcpy(out, (const float *)tensor->data + from, (size_t)n * sizeof *out);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = (float)((const int64_t *)tensor->data)[from + i];
+    }
+}
+
+/* Integers in the order of the floats, for comparisons that compilers make several at a time. What
+ * is below the smallest normal float is zero, as in td_bucketize; NaN is above all. */
+static int32_t order_of(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    int32_t size = bits & INT32_MAX;
+    size = size < 0x00800000 ? 0 : size;
+    int32_t order = bits < 0 ? -size : size;
+    return size > 0x7f800000 ? INT32_MAX : order;
+}
+
+/* For each number how many boundaries it is not below; it is below no NaN. */
+static void count_boundaries(const td_column *column, const float *restrict x, int64_t n,
+                             int32_t *restrict bucket) {
+    int32_t order[CHUNK];
+    for (int64_t i = 0; i < n; i++) {
+        order[i] = order_of(x[i]);
+        bucket[i] = 0;
+    }
+    for (int64_t b = 0; b < column->n_boundaries; b++) {
+        int32_t boundary =
+            isnan(column->boundaries[b]) ? INT32_MIN : order_of(column->boundaries[b]);
+        for (int64_t i = 0; i < n; i++) {
+            bucket[i] += order[i] >= boundary;
+        }
+    }
+}
+
+/* Four zeros at a time: rows are too short for a call. */
+static void one_hot(float *to, int64_t depth, int32_t bucket) {
+    typedef float four __attribute__((vector_size(16)));
+    int64_t d = 0;
+    for (; d + 4 <= depth; d += 4) {
+        memcpy(to + d, &(four){0}, sizeof(four));
+    }
+    for (; d < depth; d++) {
+        to[d] = 0;
+    }
+    to[bucket] = 1;
+}
+
+/* Numbers that stand alone in their rows. */
+static void single_numbers(const td_tensor *tensor, const td_slice_rows *rows, float *to) {
+    const float *floats = tensor->data;
+    const int64_t *ints = tensor->data;
+    bool real = tensor->dtype == TD_ELEMENT_FLOAT32;
+    for (int64_t row = rows->first; row < rows->last; row++, to += rows->ld) {
+        *to = real ? floats[row] : (float)ints[row];
+    }
+}
+
+/* Buckets of few boundaries as one-hot rows, straight to their place. */
+static void bucket_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    const td_column *column = node->column;
+    int64_t width = column->shape[0], depth = column->n_boundaries + 1, step = CHUNK / width;
+    float x[CHUNK];
+    int32_t bucket[CHUNK];
+    for (int64_t row = rows->first; row < rows->last; row += step) {
+        int64_t n = (rows->last - row < step ? rows->last - row : step) * width;
+        to_floats(&input_of(node, rows)->tensor, row * width, n, x);
+        count_boundaries(column, x, n, bucket);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t k = width == 1 ? i : i / width;
+            one_hot(rows->dense + (row + k) * rows->ld + at + (i - k * width) * depth, depth,
+                    bucket[i]);
+        }
+    }
+}
+
+/* True when the column's numbers were put in their place; else it needs the general way. */
+static bool number_rows_fast(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    const td_column *column = node->column;
+    bool buckets = column->type == TD_COLUMN_BUCKETIZED;
+    const td_column *reads = buckets ? column->source : column;
+    const td_tensor *tensor = &input_of(node, rows)->tensor;
+    int64_t width = td_shape_count(reads->rank, reads->shape);
+    if (reads->normalizer != TD_NORMALIZER_NONE || tensor->count != tensor->shape[0] * width ||
+        width > CHUNK ||
+        (tensor->dtype != TD_ELEMENT_FLOAT32 && tensor->dtype != TD_ELEMENT_INT64)) {
+        return false;
+    }
+    if (buckets) {
+        if (column->n_boundaries <= FEW_BOUNDARIES) {
+            bucket_rows(node, rows, at);
+        }
+        return column->n_boundaries <= FEW_BOUNDARIES;
+    }
+    float *to = rows->dense + rows->first * rows->ld + at;
+    if (width == 1) {
+        single_numbers(tensor, rows, to);
+        return true;
+    }
+    for (int64_t row = rows->first; row < rows->last; row++, to += rows->ld) {
+        to_floats(tensor, row * width, width, to);
+    }
+    return true;
+}
+
 /* Numbers and buckets: what the column makes of its input, row by row to its place. */
 static td_status number_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    if (number_rows_fast(node, rows, at)) {
+        return TD_OK;
+    }
     const td_column *column = node->column;
-    td_array view = {.kind = TD_ARRAY_TENSOR, .tensor = view_of(&node->input->tensor, rows)};
+    td_array view = {.kind = TD_ARRAY_TENSOR,
+                     .tensor = view_of(&input_of(node, rows)->tensor, rows)};
     const td_column *reads = column->type == TD_COLUMN_BUCKETIZED ? column->source : column;
     td_feature_map map = {&reads->key, &view, 1};
     td_tensor numbers;

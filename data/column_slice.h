@@ -7,10 +7,11 @@
 #include "data/column_plan.h"
 #include "data/tf_error.h"
 
-/* A column with the parsed features it reads. column NULL: a leaf of a cross that is a feature. */
+/* A column with the numbers of the parsed features it reads. column NULL: a leaf of a cross that is
+ * a feature. */
 typedef struct td_column_node {
     const td_column *column;
-    const td_array *input, *weights;
+    int input, weights;
     const struct td_column_node *source, *leaves;
 } td_column_node;
 
@@ -23,7 +24,7 @@ typedef struct td_slice_bag {
 
 typedef struct td_column_slice {
     td_slice_bag *bags;
-    td_status status;
+    td_status status; /* TD_OK between batches */
     td_tf_class class;
     char message[1024];
 } td_column_slice;
@@ -31,6 +32,7 @@ typedef struct td_column_slice {
 /* Rows [first, last) of a batch. memory is for intermediate results. */
 typedef struct td_slice_rows {
     int64_t first, last;
+    const td_array *values; /* of the batch, by feature */
     td_pool *memory;
     float *dense; /* of the batch */
     int64_t ld;

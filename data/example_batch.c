@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "data/example_batch.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/memory.h"
@@ -149,8 +150,8 @@ static td_status prepare_slices(td_example_parser *parser, int64_t wanted) {
                (size_t)(wanted - parser->slice_capacity) * sizeof *moved);
         parser->slice_capacity = (int)wanted;
     }
-    for (int i = 0; i < wanted; i++) {
-        TD_TRY(td_slice_prepare(&parser->slices[i], parser->count));
+    for (; parser->n_prepared < wanted; parser->n_prepared++) {
+        TD_TRY(td_slice_prepare(&parser->slices[parser->n_prepared], parser->count));
     }
     return TD_OK;
 }
@@ -180,13 +181,21 @@ typedef struct batch_job {
     td_batch batch;
     int64_t n_slices;
     td_array *out;
+    atomic_bool failed; /* some slice did: only then are they looked through for the first */
 } batch_job;
 
 static void parse_slices(void *arg, int64_t first, int64_t last, td_worker *worker) {
     batch_job *job = arg;
     (void)worker;
     for (int64_t s = first; s < last; s++) {
-        td_slice_parse(job->parser, &job->batch, &job->parser->slices[s]);
+        td_slice *slice = &job->parser->slices[s];
+        int64_t n = job->batch.n;
+        td_slice_begin(slice, job->parser->count, n * s / job->n_slices,
+                       n * (s + 1) / job->n_slices);
+        td_slice_parse(job->parser, &job->batch, slice);
+        if (slice->failed != TD_TF_OK) {
+            atomic_store_explicit(&job->failed, true, memory_order_relaxed); /* a region ends it */
+        }
     }
 }
 
@@ -210,6 +219,15 @@ static void merge_region(void *arg, td_worker *worker) {
     td_worker_tiles(worker, ((batch_job *)arg)->n_slices, 1, merge_slices, arg);
 }
 
+static bool has_rest(const td_example_parser *parser) {
+    for (int i = 0; i < parser->count; i++) {
+        if (parser->features[i].kind != TD_PARSE_FIXED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Sizes what is not FIXED, and tells every slice where its part starts. */
 static td_status take_rest(batch_job *job, td_pool *pool) {
     td_example_parser *parser = job->parser;
@@ -230,7 +248,8 @@ static td_status take_rest(batch_job *job, td_pool *pool) {
 }
 
 static td_status first_failure(const batch_job *job) {
-    for (int64_t s = 0; s < job->n_slices; s++) {
+    bool failed = atomic_load_explicit(&job->failed, memory_order_relaxed);
+    for (int64_t s = 0; failed && s < job->n_slices; s++) {
         const td_slice *slice = &job->parser->slices[s];
         if (slice->failed != TD_TF_OK) {
             return td_tf_refail(slice->failed, slice->message);
@@ -248,16 +267,15 @@ td_status td_example_parse_batch(td_example_parser *parser, const td_span *recor
                      .out = out};
     TD_TRY(prepare_slices(parser, job.n_slices));
     TD_TRY(take_fixed(parser, n, pool, out));
-    for (int64_t s = 0; s < job.n_slices; s++) {
-        parser->slices[s].first = n * s / job.n_slices;
-        parser->slices[s].last = n * (s + 1) / job.n_slices;
-    }
     if (team != NULL) {
         td_team_run(team, parse_region, &job);
     } else {
         parse_slices(&job, 0, job.n_slices, NULL);
     }
     TD_TRY(first_failure(&job));
+    if (!has_rest(parser)) {
+        return TD_OK;
+    }
     TD_TRY(take_rest(&job, pool));
     if (team != NULL) {
         td_team_run(team, merge_region, &job);

@@ -138,6 +138,7 @@ td_status td_example_parse_one(td_example_parser *parser, td_span record, td_poo
     }
     td_slice *slice = &parser->slices[0];
     TD_TRY(td_slice_prepare(slice, parser->count));
+    td_slice_begin(slice, parser->count, 0, 1);
     for (int slot = 0; slot < parser->count; slot++) {
         const td_parse_feature *feature = &parser->features[slot];
         if (feature->kind == TD_PARSE_FIXED) {

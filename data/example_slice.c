@@ -21,8 +21,6 @@ static bool grow(void **items, int64_t *capacity, int64_t wanted, size_t item_by
 }
 
 td_status td_slice_prepare(td_slice *slice, int features) {
-    slice->failed = TD_TF_OK;
-    slice->n_guesses = 0; /* their keys pointed into the last batch */
     size_t n = features > 0 ? (size_t)features : 1;
     if (slice->columns == NULL) {
         slice->columns = td_alloc_zero(n * sizeof *slice->columns);
@@ -36,11 +34,18 @@ td_status td_slice_prepare(td_slice *slice, int features) {
     if (slice->columns == NULL || slice->seen == NULL || slice->fast == NULL) {
         return td_tf_no_memory("a slice of a batch");
     }
+    return TD_OK;
+}
+
+void td_slice_begin(td_slice *slice, int features, int64_t first, int64_t last) {
+    slice->first = first;
+    slice->last = last;
+    slice->failed = TD_TF_OK;
+    slice->n_guesses = 0; /* their keys pointed into the last batch */
     for (int i = 0; i < features; i++) {
         slice->columns[i].count = slice->columns[i].most = 0;
         slice->seen[i] = -1;
     }
-    return TD_OK;
 }
 
 void td_slice_destroy(td_slice *slice, int features) {

@@ -60,7 +60,7 @@ struct td_example_parser {
     int *table; /* open addressing by key: a slot, or -1 */
     uint64_t table_mask;
     td_slice *slices;
-    int slice_capacity;
+    int slice_capacity, n_prepared;
     td_pool pool;
 };
 
@@ -72,7 +72,10 @@ typedef struct td_batch {
 
 int td_parser_slot(const td_example_parser *parser, td_span key);
 
+/* Memory of a new slice, which is kept; then, for every batch and by the worker that parses it (the
+ * lines it writes are in its own caches), the start of examples [first, last). */
 td_status td_slice_prepare(td_slice *slice, int features);
+void td_slice_begin(td_slice *slice, int features, int64_t first, int64_t last);
 void td_slice_destroy(td_slice *slice, int features);
 
 /* The features of one record that were asked for, in its order; false when its framing is broken or

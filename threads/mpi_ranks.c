@@ -60,7 +60,8 @@ static int launcher(int *rank, int *ranks) {
 }
 
 bool td_mpi_launched(int *rank, int *ranks) {
-    return launcher(rank, ranks)<LAUNCHERS && * ranks> 1;
+    bool launched = launcher(rank, ranks) < LAUNCHERS;
+    return launched && *ranks > 1;
 }
 
 bool td_mpi_is_follower(void) {

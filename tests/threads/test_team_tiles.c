@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "threads/lock.h"
 #include "threads/queue.h"
 #include "threads/team.h"
 
@@ -231,21 +230,6 @@ Test(team_tiles, a_sum_has_the_same_bits_whoever_ran_what) {
     }
     td_tree_combine(partials, 4, sizeof(float), add_float);
     cr_assert_neq(partials[0], order, "the tree is not the sequence");
-}
-
-Test(locks, a_monitored_mutex_counts_and_names_its_owner) {
-    td_mutex mutex = {0};
-    td_mutex_lock(&mutex);
-    cr_assert_eq(mutex.owner, 0);
-    cr_assert_not(td_mutex_try(&mutex));
-    td_mutex_unlock(&mutex);
-    cr_assert_not(td_mutex_monitor(true));
-    td_mutex_lock(&mutex);
-    cr_assert_eq(mutex.owner, gettid());
-    cr_assert_eq(mutex.acquired, 1);
-    td_mutex_unlock(&mutex);
-    cr_assert_eq(mutex.owner, 0);
-    cr_assert(td_mutex_monitor(false));
 }
 
 Test(queues, a_bad_capacity_is_refused) {

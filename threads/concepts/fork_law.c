@@ -14,7 +14,15 @@
 
 /* A page table entry is 8 bytes: what fork copies of every resident page of 4 KiB. The largest
  * sizes are taken where memory is plenty; the mutant shows without them. */
-enum { SIZES = 7, ROUNDS = 5, ENTRY = 8, PLENTY_MIB = 6144, STACK = 65536 };
+enum {
+    SIZES = 7,
+    ROUNDS = 5,
+    FEW_ROUNDS = 3,
+    ENTRY = 8,
+    PLENTY_MIB = 6144,
+    LARGE_MIB = 256,
+    STACK = 65536
+};
 static const int sizes_mib[SIZES] = {0, 32, 64, 128, 256, 512, 1024};
 
 /* Fastest of ROUNDS, in us. */
@@ -78,9 +86,9 @@ static void touch(unsigned char *block, size_t bytes) {
     }
 }
 
-static costs measure(td_lab *lab) {
+static costs measure(td_lab *lab, int rounds) {
     costs c = {0};
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         double fork_us = time_fork(lab);
         keep_least(&c.fork_us, round, fork_us);
         keep_least(&c.thread_us, round, time_thread(lab));
@@ -162,7 +170,7 @@ void td_concept_fork_law(td_lab *lab) {
         touch(block + touched, ((size_t)sizes_mib[i] << 20) - touched);
         td_lab_wait(lab, td_lab_fork(lab, note_tables, tables));
         first = i == 0 ? *tables : first;
-        c[i] = measure(lab);
+        c[i] = measure(lab, sizes_mib[i] < LARGE_MIB ? ROUNDS : FEW_ROUNDS);
         td_lab_saw(lab,
                    "%4d MiB resident: fork %8.0f us, thread %5.0f us, the child's page tables "
                    "%5lld KiB",

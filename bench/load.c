@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/load.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -17,8 +18,12 @@ unsigned td_load_work(unsigned seed, int64_t units) {
     return x | 1U;
 }
 
-void td_hogs_start(const td_rank *rank, td_hogs *out) {
+td_status td_hogs_start(const td_rank *rank, td_hogs *out) {
     out->count = 0;
+    if (sched_getscheduler(0) == SCHED_FIFO || sched_getscheduler(0) == SCHED_RR) {
+        return td_fail(TD_ESKIP, "work beside busy processes needs their fair share, and this "
+                                 "program has real-time priority");
+    }
     for (int i = 0; i < rank->workers && i < TD_MOST_HOGS; i++) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -32,6 +37,7 @@ void td_hogs_start(const td_rank *rank, td_hogs *out) {
             out->pid[out->count++] = pid;
         }
     }
+    return TD_OK;
 }
 
 void td_hogs_rest(const td_hogs *hogs, bool rest) {

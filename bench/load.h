@@ -21,7 +21,9 @@ typedef struct td_hogs {
 } td_hogs;
 
 /* One bound to the PU of each worker of a rank. */
-void td_hogs_start(const td_rank *rank, td_hogs *out);
+/* TD_ESKIP in a program of real-time priority, which they would inherit: nobody then gets a fair
+ * share. */
+td_status td_hogs_start(const td_rank *rank, td_hogs *out);
 /* Lets them stand still, or go on. */
 void td_hogs_rest(const td_hogs *hogs, bool rest);
 void td_hogs_end(td_hogs *hogs);

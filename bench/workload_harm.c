@@ -119,7 +119,7 @@ static td_status verify_harm(td_bench *bench) {
     double alone_ns[MOST];
     td_hogs hogs = {.count = 0};
     if (bench->subject->param[2]) {
-        td_hogs_start(bench->rank, &hogs);
+        TD_TRY(td_hogs_start(bench->rank, &hogs));
     }
     td_status status = sample_harm(bench, alone_ns);
     td_hogs_end(&hogs);

@@ -149,7 +149,7 @@ static td_status verify_lock(td_bench *bench) {
     double adaptive_ns[WINDOWS] = {0}, longest = 0, least = 0, most = 0;
     td_hogs hogs = {.count = 0};
     if (bench->subject->param[1]) {
-        td_hogs_start(bench->rank, &hogs);
+        TD_TRY(td_hogs_start(bench->rank, &hogs));
     }
     td_status status = sample_locks(s, kind, adaptive_ns);
     td_hogs_end(&hogs);

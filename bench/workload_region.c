@@ -305,7 +305,7 @@ static td_status verify_region(td_bench *bench) {
     count_threads(s);
     td_hogs hogs = {.count = 0};
     if (scenes[scene].beside != ALONE) {
-        td_hogs_start(bench->rank, &hogs);
+        TD_TRY(td_hogs_start(bench->rank, &hogs));
     }
     double cpu = cpu_seconds();
     int64_t start = td_now_ns();

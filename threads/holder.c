@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #include "threads/lock.h"
 
@@ -23,8 +22,7 @@ static bool is_task(const waiter *w, int tid) {
 }
 
 static bool read_words(const waiter *w, uint64_t address, void *to, size_t bytes) {
-    struct iovec local = {to, bytes}, remote = {(void *)(uintptr_t)address, bytes};
-    return process_vm_readv(w->pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes;
+    return td_proc_memory_read(w->pid, address, to, bytes) == bytes;
 }
 
 /* A lock as it lies in memory: the five words that glibc's mutex starts with, and td_mutex too, and

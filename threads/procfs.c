@@ -2,12 +2,14 @@
 #include "threads/procfs.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 long td_proc_read(char *text, size_t bytes, const char *format, ...) {
@@ -158,6 +160,19 @@ td_proc_call td_proc_call_parse(const char *line) {
     call.sp = value[6];
     call.pc = value[7];
     return call;
+}
+
+size_t td_proc_memory_read(int pid, uint64_t address, void *to, size_t bytes) {
+    struct iovec local = {to, bytes}, remote = {(void *)(uintptr_t)address, bytes};
+    ssize_t got = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+    if (got < 0 && (errno == EPERM || errno == ENOSYS)) {
+        char path[32];
+        snprintf(path, sizeof path, "/proc/%d/mem", pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        got = fd < 0 ? -1 : pread(fd, to, bytes, (off_t)address);
+        close(fd);
+    }
+    return got > 0 ? (size_t)got : 0;
 }
 
 bool td_proc_sched_read(int pid, int tid, td_proc_sched *out) {

@@ -58,6 +58,10 @@ td_proc_call td_proc_call_read(int pid, int tid);
 /* The same from the line of that file. */
 td_proc_call td_proc_call_parse(const char *line);
 
+/* Copies memory of a process, by process_vm_readv or, where that is refused, from its file. Returns
+ * the bytes there were, 0 for none. Only system calls: fit for a signal handler. */
+size_t td_proc_memory_read(int pid, uint64_t address, void *to, size_t bytes);
+
 /* Nanoseconds on a CPU and waiting for one, and the times it got one; false without schedstat. */
 typedef struct td_proc_sched {
     int64_t run_ns, delay_ns, slices;

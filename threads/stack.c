@@ -60,7 +60,8 @@ static void copy_stack(still *s, uint64_t sp) {
     }
     ssize_t got = process_vm_readv(s->pid, &to, 1, from, (unsigned long)n, 0);
     s->copy.base = base;
-    s->copy.bytes = got > 0 ? (uint64_t)got : 0;
+    s->copy.bytes = got > 0 ? (uint64_t)got
+                            : td_proc_memory_read(s->pid, base, s->data, STACK_BYTES);
 }
 
 static bool has_waited_long(const still *s, int64_t start) {

@@ -177,7 +177,17 @@ static td_status set_machine(hwloc_topology_t tree, const char *machine) {
                          machine);
 }
 
+/* hwloc asks for ever larger masks until one is large enough, also where each is refused. */
+static td_status check_affinity(void) {
+    td_cpu_mask mask;
+    return sched_getaffinity(0, sizeof mask, (cpu_set_t *)&mask) == 0
+               ? TD_OK
+               : td_fail(TD_ESYS, "the CPUs that this process may use: sched_getaffinity: %s",
+                         strerror(errno));
+}
+
 static td_status load_tree(const char *machine, td_topology *topology) {
+    TD_TRY(check_affinity());
     if (hwloc_topology_init(&topology->tree) != 0) {
         topology->tree = NULL;
         return td_fail(TD_ENOMEM, "a topology");

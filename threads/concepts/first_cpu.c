@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 
@@ -40,6 +41,10 @@ static pthread_t create_on(td_lab *lab, seat *s, int cpu) {
     pthread_t thread;
     int error = pthread_create(&thread, &attributes, keep_busy, s);
     pthread_attr_destroy(&attributes);
+    if (cpu >= 0) {
+        td_lab_may_bind(lab, error);
+    }
+    errno = error;
     td_lab_must(lab, error == 0, "create a thread");
     return thread;
 }

@@ -129,9 +129,16 @@ pthread_t td_lab_thread(td_lab *lab, void *(*main)(void *), void *arg) {
     return thread;
 }
 
+void td_lab_may_bind(td_lab *lab, int error) {
+    if (error == EPERM || error == ENOSYS) {
+        td_lab_skip(lab, "threads may not be bound to CPUs here: %s", strerror(error));
+    }
+}
+
 void td_lab_pin(td_lab *lab, int cpu) {
     if (cpu >= 0) {
         errno = td_bind_pu(cpu);
+        td_lab_may_bind(lab, errno);
         td_lab_must(lab, errno == 0, "bind to a CPU");
     }
 }

@@ -100,6 +100,10 @@ void td_lab_skip(td_lab *lab, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 void td_lab_must(td_lab *lab, bool holds, const char *what);
 
+/* Not applicable when binding, which ended with `error`, is refused to this process altogether, as
+ * in some containers. */
+void td_lab_may_bind(td_lab *lab, int error);
+
 /* Threads and processes; failure to create one ends the experiment. A CPU below 0: anywhere. */
 pthread_t td_lab_thread(td_lab *lab, void *(*main)(void *), void *arg);
 void td_lab_pin(td_lab *lab, int cpu);

@@ -18,6 +18,7 @@ void td_concept_migration(td_lab *lab) {
         /* The mutant allows both CPUs, so nothing has to move. */
         int error = lab->mutant ? td_bind_pus(lab->cpu, 2) : td_bind_pus(&to, 1);
         ns[i] = (double)(td_now_ns() - start);
+        td_lab_may_bind(lab, error);
         td_lab_must(lab, error == 0, "set the affinity");
         arrived += sched_getcpu() == to;
         td_lab_sample(lab, ns[i]);

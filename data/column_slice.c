@@ -37,20 +37,34 @@ static int64_t values_of(const td_array *value, const td_slice_rows *rows, int64
     return starts[rows_of(rows)] - starts[0];
 }
 
-/* Buckets of the fingerprints of n values from `from` on. */
-static void hash_values(const td_tensor *values, int64_t from, int64_t n, uint64_t buckets,
-                        int64_t *ids) {
+/* Fingerprints of a feature's strings in these rows, made once for all columns that read it. */
+static td_status fingerprints_of(int input, const td_slice_rows *rows, const uint64_t **out) {
+    if (rows->hashes[input] == NULL) {
+        const td_span *texts = td_tensor_spans(&rows->values[input].ragged.values);
+        int64_t from, n = values_of(&rows->values[input], rows, &from);
+        uint64_t *hashes = td_pool_take(rows->kept, (size_t)n * sizeof *hashes);
+        if (hashes == NULL) {
+            return no_memory();
+        }
+        for (int64_t i = 0; i < n; i++) {
+            hashes[i] = td_fingerprint64(texts[from + i].data, texts[from + i].size);
+        }
+        rows->hashes[input] = hashes;
+    }
+    *out = rows->hashes[input];
+    return TD_OK;
+}
+
+/* Buckets of the fingerprints of n values from `from` on; strings have theirs in hashes. */
+static void hash_values(const td_tensor *values, int64_t from, int64_t n, const uint64_t *hashes,
+                        uint64_t buckets, int64_t *ids) {
     td_divisor divisor = td_divisor_of(buckets);
     if (values->dtype != TD_ELEMENT_BYTES) {
         td_fingerprints_int((const int64_t *)values->data + from, n, (uint64_t *)ids);
-        for (int64_t i = 0; i < n; i++) {
-            ids[i] = (int64_t)td_remainder((uint64_t)ids[i], divisor);
-        }
-        return;
+        hashes = (const uint64_t *)ids;
     }
     for (int64_t i = 0; i < n; i++) {
-        td_span text = td_tensor_spans(values)[from + i];
-        ids[i] = (int64_t)td_remainder(td_fingerprint64(text.data, text.size), divisor);
+        ids[i] = (int64_t)td_remainder(hashes[i], divisor);
     }
 }
 
@@ -61,11 +75,11 @@ static int64_t otherwise(const td_column *column, uint64_t fingerprint) {
     return oov > 0 ? size + (int64_t)(fingerprint % oov) : column->id_default;
 }
 
-static int64_t vocabulary_id(const td_column *column, const td_tensor *values, int64_t i) {
+/* hash: of a string, its fingerprint. */
+static int64_t vocabulary_id(const td_column *column, const td_tensor *values, int64_t i,
+                             uint64_t hash) {
     if (values->dtype == TD_ELEMENT_BYTES) {
-        td_span text = td_tensor_spans(values)[i];
-        uint64_t hash = td_fingerprint64(text.data, text.size);
-        int64_t id = td_vocabulary_find_by(column->vocabulary, hash, text);
+        int64_t id = td_vocabulary_find_by(column->vocabulary, hash, td_tensor_spans(values)[i]);
         return id >= 0 ? id : otherwise(column, hash);
     }
     int64_t number = ((const int64_t *)values->data)[i];
@@ -83,6 +97,10 @@ static td_status value_ids(const td_column_node *node, const td_slice_rows *rows
         return no_memory();
     }
     *out = (id_run){ids, starts_of(input_of(node, rows), rows), NULL};
+    const uint64_t *hashes = NULL;
+    if (values->dtype == TD_ELEMENT_BYTES) {
+        TD_TRY(fingerprints_of(node->input, rows, &hashes));
+    }
     if (column->type == TD_COLUMN_IDENTITY) {
         const int64_t *given = values->data;
         for (int64_t i = 0; i < n; i++) {
@@ -90,10 +108,10 @@ static td_status value_ids(const td_column_node *node, const td_slice_rows *rows
             ids[i] = outside && column->has_default ? column->id_default : given[from + i];
         }
     } else if (column->type == TD_COLUMN_HASH) {
-        hash_values(values, from, n, (uint64_t)column->buckets, ids);
+        hash_values(values, from, n, hashes, (uint64_t)column->buckets, ids);
     } else {
         for (int64_t i = 0; i < n; i++) {
-            ids[i] = vocabulary_id(column, values, from + i);
+            ids[i] = vocabulary_id(column, values, from + i, hashes != NULL ? hashes[i] : 0);
         }
     }
     return TD_OK;
@@ -141,17 +159,9 @@ static td_status leaf_run(const td_column_node *leaf, const td_slice_rows *rows,
     if (leaf->column != NULL) {
         return run_of(leaf, rows, out);
     }
-    const td_tensor *values = &input_of(leaf, rows)->ragged.values;
-    int64_t from, n = values_of(input_of(leaf, rows), rows, &from);
-    int64_t *hashes = td_pool_take(rows->memory, (size_t)n * sizeof *hashes);
-    if (hashes == NULL) {
-        return no_memory();
-    }
-    for (int64_t i = 0; i < n; i++) {
-        td_span text = td_tensor_spans(values)[from + i];
-        hashes[i] = (int64_t)td_fingerprint64(text.data, text.size);
-    }
-    *out = (id_run){hashes, starts_of(input_of(leaf, rows), rows), NULL};
+    const uint64_t *hashes;
+    TD_TRY(fingerprints_of(leaf->input, rows, &hashes));
+    *out = (id_run){(const int64_t *)hashes, starts_of(input_of(leaf, rows), rows), NULL};
     return TD_OK;
 }
 

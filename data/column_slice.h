@@ -34,7 +34,9 @@ typedef struct td_slice_rows {
     int64_t first, last;
     const td_array *values; /* of the batch, by feature */
     td_pool *memory;
-    float *dense; /* of the batch */
+    td_pool *kept;     /* for what all columns of the slice share */
+    uint64_t **hashes; /* of strings by feature: their fingerprints, NULL until a column asks */
+    float *dense;      /* of the batch */
     int64_t ld;
 } td_slice_rows;
 

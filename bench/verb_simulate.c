@@ -12,14 +12,15 @@
 #include "base/options.h"
 #include "bench/case.h"
 #include "bench/coll_records.h"
+#include "collectives/simgrid.h"
 #include "collectives/loggops.h"
 
 enum { MOST_VALUES = 32, MOST_RESULTS = 4096 };
 
 typedef struct simulate_cli {
-    const char *ranks, *sizes, *machine, *calibrate;
+    const char *ranks, *sizes, *machine, *calibrate, *simgrid;
     double S, copy, reduce;
-    bool json;
+    bool descriptors, json;
 } simulate_cli;
 
 #define AT(field) offsetof(simulate_cli, field)
@@ -37,6 +38,13 @@ static const td_option options_table[] = {
     {"calibrate", TD_OPTION_TEXT, AT(calibrate), 0, 0, NULL, "DIR",
      "innermost level, --copy and --reduce as measured here: DIR has records of "
      "coll/shift/direct/* and coll/allreduce/recursive_doubling/* on two ranks (docs/at-scale.md)"},
+    {"descriptors", TD_OPTION_FLAG, AT(descriptors), 0, 0, NULL, NULL,
+     "every move is a message, and before a rank's first one to another go the 64 bytes of its "
+     "call, "
+     "as over MPI"},
+    {"simgrid", TD_OPTION_TEXT, AT(simgrid), 0, 0, NULL, "DIR",
+     "write the machine for SimGrid's smpirun instead, to run tandem_smpi.so on "
+     "(docs/at-scale.md)"},
     {"json", TD_OPTION_FLAG, AT(json), 0, 0, NULL, NULL, "print JSON instead"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]) };
@@ -170,8 +178,9 @@ static json_t *network_json(const td_network *network) {
                                         "units", l->units, "L", l->L, "o", l->o, "g", l->g, "G",
                                         l->G, "O", l->O, "shared", (int)l->shared));
     }
-    return json_pack("{s:o, s:f, s:f, s:f}", "levels", levels, "rendezvous_bytes", network->S,
-                     "copy_ns_per_byte", network->copy, "reduce_ns_per_byte", network->reduce);
+    return json_pack("{s:o, s:f, s:f, s:f, s:b}", "levels", levels, "rendezvous_bytes", network->S,
+                     "copy_ns_per_byte", network->copy, "reduce_ns_per_byte", network->reduce,
+                     "descriptors", (int)network->descriptors);
 }
 
 static td_status print_json(const td_network *network, const simulation_list *list) {
@@ -234,8 +243,12 @@ static td_status run(const char *glob, const simulate_cli *cli) {
     network.S = cli->S;
     network.copy = cli->copy;
     network.reduce = cli->reduce;
+    network.descriptors = cli->descriptors;
     if (cli->calibrate != NULL) {
         TD_TRY(calibrate(cli->calibrate, &network));
+    }
+    if (cli->simgrid != NULL) {
+        return td_simgrid_write(&network, cli->simgrid);
     }
     simulation_list list = {.at = td_alloc(MOST_RESULTS * sizeof *list.at)};
     if (list.at == NULL) {

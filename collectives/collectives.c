@@ -185,13 +185,19 @@ static void copy_alone(td_moves *s) {
     td_copy(s, 0, 0, td_at(TD_BUFFER_OUT, 0), 0, td_at(TD_BUFFER_IN, 0), td_chunks(s));
 }
 
+td_status td_collective_moves(const td_collective *row, const td_schedule_options *options,
+                              td_moves *out) {
+    td_schedule_options all = *options;
+    td_generate_fn *alone = row->id == TD_COLL_barrier ? NULL : copy_alone;
+    all.blocks = row->blocks(all.ranks);
+    return td_schedule_create(&all, all.ranks == 1 ? alone : row->generate, out);
+}
+
 td_status td_collective_schedule(const td_collective *row, int ranks, int root, int segments,
                                  bool in_place, td_moves *out) {
-    td_schedule_options options = {.ranks = ranks,
-                                   .root = root,
-                                   .blocks = row->blocks(ranks),
-                                   .segments = segments,
-                                   .in_place = in_place};
-    td_generate_fn *alone = row->id == TD_COLL_barrier ? NULL : copy_alone;
-    return td_schedule_create(&options, ranks == 1 ? alone : row->generate, out);
+    return td_collective_moves(
+        row,
+        &(td_schedule_options){
+            .ranks = ranks, .root = root, .segments = segments, .in_place = in_place},
+        out);
 }

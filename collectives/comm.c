@@ -31,11 +31,13 @@ td_status td_comm_create(td_rank *rank, void *staging, int64_t staging_bytes, td
                        sizeof(td_comm_shared), (long long)staging_bytes, (long long)offset,
                        rank->segment_bytes);
     }
-    td_comm *comm = td_alloc_zero(sizeof *comm);
+    size_t peers = (size_t)rank->count;
+    td_comm *comm = td_alloc_zero(sizeof *comm + peers * sizeof comm->to_peer[0]);
     if (comm == NULL) {
         return td_fail(TD_ENOMEM, "a communicator of %d ranks", rank->count);
     }
-    td_status status = rank->kind == TD_RANK_MPI ? td_messages_create(&comm->messages) : TD_OK;
+    td_status status =
+        rank->kind == TD_RANK_MPI ? td_messages_create(rank->count, &comm->messages) : TD_OK;
     comm->rank = rank;
     comm->shared = staging;
     comm->staging_bytes = staging_bytes;
@@ -95,6 +97,9 @@ int64_t td_call_elements(const td_collective *row, int ranks, const td_call *cal
 static td_status check_counts(const td_collective *row, int p, const td_call *call) {
     const int64_t *counts = call->counts;
     td_blocks blocks = td_operation_of(row->id)->blocks;
+    if (p > TD_MAX_RANKS) {
+        return td_fail(TD_EUSAGE, "counted blocks of %d ranks; at most %d", p, TD_MAX_RANKS);
+    }
     if (blocks == TD_BLOCKS_WHOLE) {
         return td_fail(TD_EUSAGE, "%s has no blocks to count", row->operation);
     }
@@ -232,6 +237,19 @@ static bool is_plan(const td_comm_plan *plan, const td_collective *row, int root
            plan->aliases.in_place == aliases.in_place && plan->aliases.wide == aliases.wide;
 }
 
+static td_status link_plan(const td_comm *comm, td_comm_plan *plan) {
+    td_moves schedule;
+    TD_TRY(td_collective_moves(plan->row,
+                               &(td_schedule_options){.ranks = comm->rank->count,
+                                                      .root = plan->root,
+                                                      .segments = plan->segments,
+                                                      .in_place = plan->aliases.in_place},
+                               &schedule));
+    td_status status = td_schedule_link(&schedule, plan->aliases, comm->rank->rank, &plan->linked);
+    td_schedule_destroy(&schedule);
+    return status;
+}
+
 /* The plan in the place of the one that was not used for longest. */
 static td_status make_plan(td_comm *comm, const td_collective *row, int root, int segments,
                            td_aliases aliases, td_comm_plan **out) {
@@ -239,21 +257,8 @@ static td_status make_plan(td_comm *comm, const td_collective *row, int root, in
     for (int i = 1; i < TD_COMM_PLANS; i++) {
         oldest = comm->plans[i].used < oldest->used ? &comm->plans[i] : oldest;
     }
-    td_moves schedule;
-    TD_TRY(td_collective_schedule(row, comm->rank->count, root, segments, aliases.in_place,
-                                  &schedule));
-    td_linked linked = {0};
-    td_status status = td_schedule_link(&schedule, aliases, comm->rank->rank, &linked);
-    td_comm_plan plan = {
-        .row = row, .root = root, .segments = segments, .aliases = aliases, .linked = linked};
-    if (status == TD_OK && comm->messages != NULL) {
-        status = td_messages_plan(&schedule, aliases, comm->rank->rank, &plan);
-        if (status != TD_OK) {
-            td_linked_destroy(&plan.linked);
-        }
-    }
-    td_schedule_destroy(&schedule);
-    TD_TRY(status);
+    td_comm_plan plan = {.row = row, .root = root, .segments = segments, .aliases = aliases};
+    TD_TRY(comm->messages != NULL ? td_messages_plan(comm, &plan) : link_plan(comm, &plan));
     td_linked_destroy(&oldest->linked);
     td_free(oldest->moves);
     *oldest = plan;
@@ -330,7 +335,8 @@ td_status td_comm_announce(td_comm *comm, td_worker *worker, const td_collective
     if (!comm->begun) { /* not the status, which a worker that is quicker may be changing already */
         return tell(comm);
     }
-    *out = (td_comm_turn){.comm = comm, .worker = worker, .met = UINT64_C(1) << comm->rank->rank};
+    *out =
+        (td_comm_turn){.comm = comm, .worker = worker, .met = UINT64_C(1) << comm->rank->rank % 64};
     return TD_OK;
 }
 

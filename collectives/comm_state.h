@@ -72,7 +72,6 @@ struct td_comm {
     td_rank *rank;
     td_comm_shared *shared; /* mine */
     int64_t staging_bytes;
-    ptrdiff_t to_peer[TD_MAX_RANKS]; /* from my segment to theirs */
     uint32_t sequence;
     /* Values of `done` in this call: base before it, base + 1: entered, base + 2 + k: round k is
      * done. The next call's base is beyond all of them. Equal in all ranks. */
@@ -92,13 +91,14 @@ struct td_comm {
     _Atomic bool failed;
     td_status status;
     char text[1024];
+    ptrdiff_t to_peer[]; /* from my segment to that of each rank */
 };
 
 /* One worker's view of a call. */
 typedef struct td_comm_turn {
     td_comm *comm;
     td_worker *worker;
-    uint64_t met;     /* peers whose descriptor has been compared */
+    uint64_t met;     /* peers in common memory whose descriptor has been compared */
     bool owes_waking; /* since td_comm_mark */
 } td_comm_turn;
 
@@ -146,12 +146,14 @@ td_status td_comm_end(td_comm_turn *turn);
 /* Runs the plan of the call. */
 void td_comm_execute(td_comm_turn *turn, const td_call *call);
 
-/* The same over messages (execute_messages.c). plan: adds to out what a rank needs of a linked
- * schedule. */
+/* The same over messages (execute_messages.c), for any number of ranks; those in common memory are
+ * as many as bits of td_comm_turn.met. plan: makes what a rank needs of the schedule of its row. */
+_Static_assert(TD_MAX_RANKS <= 64, "a bit for every peer that has been met");
+enum { TD_MESSAGES_PACKED = 1024 }; /* bytes that go behind a descriptor, in the same message */
 typedef struct td_messages td_messages;
-td_status td_messages_create(td_messages **out);
+td_status td_messages_create(int ranks, td_messages **out);
 void td_messages_destroy(td_messages *messages);
-td_status td_messages_plan(const td_moves *s, td_aliases aliases, int me, td_comm_plan *out);
+td_status td_messages_plan(td_comm *comm, td_comm_plan *plan);
 void td_messages_execute(td_comm_turn *turn, const td_call *call);
 
 /* The rank that keeps the others waiting: from `peer`, whom I wait for, along those who wait

@@ -18,50 +18,118 @@
 #include "threads/wait.h"
 
 /* FIRST: of messages with a descriptor; the other list is of all others, and of what is sent. */
-enum { FIRST, REST, PACKED = 1024, POLLS = 256 };
+enum { FIRST, REST, POLLS = 256 };
 
 typedef struct first_message {
     _Alignas(64) td_comm_call call;
-    unsigned char data[PACKED];
+    unsigned char data[TD_MESSAGES_PACKED];
 } first_message;
 
+/* A rank that this one has had to do with. */
+typedef struct acquaintance {
+    first_message in, out;
+    uint32_t greeted, heard; /* the last call in which it has had, and given, a first message */
+    bool is_new;             /* what it has given is to be compared */
+    void *block;             /* of memory, in which this is aligned */
+} acquaintance;
+
 struct td_messages {
-    first_message in[TD_MAX_RANKS], out[TD_MAX_RANKS];
-    uint64_t greeted, heard; /* peers that have had, and given, a first message in this call */
-    unsigned char *landing;  /* what has come and waits for its move */
+    acquaintance **peer;
+    int ranks;
+    unsigned char *landing; /* what has come and waits for its move */
     size_t landing_bytes;
     const void **source; /* of each move of the round, for all workers */
     int n_sources;
 };
 
-td_status td_messages_create(td_messages **out) {
-    *out = td_alloc_zero(sizeof **out);
-    return *out != NULL ? TD_OK : td_fail(TD_ENOMEM, "messages of a communicator");
+td_status td_messages_create(int ranks, td_messages **out) {
+    td_messages *m = td_alloc_zero(sizeof *m);
+    if (m != NULL) {
+        *m = (td_messages){.peer = td_alloc_zero((size_t)ranks * sizeof(void *)), .ranks = ranks};
+    }
+    if (m == NULL || m->peer == NULL) {
+        td_free(m);
+        return td_fail(TD_ENOMEM, "messages of a communicator");
+    }
+    *out = m;
+    return TD_OK;
 }
 
 void td_messages_destroy(td_messages *messages) {
     if (messages != NULL) {
+        for (int i = 0; i < messages->ranks; i++) {
+            td_free(messages->peer[i] == NULL ? NULL : messages->peer[i]->block);
+        }
+        td_free((void *)messages->peer);
         td_free(messages->landing);
         td_free((void *)messages->source);
         td_free(messages);
     }
 }
 
-td_status td_messages_plan(const td_moves *s, td_aliases aliases, int me, td_comm_plan *out) {
-    td_move *mine = td_alloc(((size_t)s->n_moves + 1) * sizeof *mine);
-    int n = 0;
-    if (mine == NULL) {
-        return td_fail(TD_ENOMEM, "a schedule of %d moves", s->n_moves);
+typedef struct choice {
+    td_moves kept; /* the moves in which this rank is one side */
+    td_aliases aliases;
+    int me;
+    bool uses[TD_BUFFER_COUNT]; /* by any rank, so that all ask for the same staging */
+} choice;
+
+static bool choose(void *arg, const td_move *move) {
+    choice *c = arg;
+    td_moves *kept = &c->kept;
+    if (td_move_is_nothing(move, c->aliases)) {
+        return true;
     }
-    for (int i = 0; i < s->n_moves; i++) {
-        const td_move *move = &s->moves[i];
-        if ((move->rank == me || move->peer == me) && !td_move_is_nothing(move, aliases)) {
-            mine[n++] = *move;
+    if (move->kind != TD_MOVE_MEET) {
+        c->uses[td_physical(move->to.buffer, c->aliases)] = true;
+    }
+    kept->rounds = move->round >= kept->rounds ? move->round + 1 : kept->rounds;
+    if (move->rank != c->me && move->peer != c->me) {
+        return true;
+    }
+    if (kept->n_moves == kept->capacity) {
+        int capacity = kept->capacity == 0 ? 64 : 2 * kept->capacity;
+        td_move *larger = td_realloc(kept->moves, (size_t)capacity * sizeof *larger);
+        if (larger == NULL) {
+            kept->out_of_memory = true;
+            return false;
+        }
+        kept->moves = larger;
+        kept->capacity = capacity;
+    }
+    kept->moves[kept->n_moves++] = *move;
+    return true;
+}
+
+/* Of all moves a rank keeps its own only: on 1,024 ranks a ring has two million. */
+td_status td_messages_plan(td_comm *comm, td_comm_plan *plan) {
+    const td_collective *row = plan->row;
+    choice c = {.aliases = plan->aliases, .me = comm->rank->rank};
+    td_moves schedule;
+    td_status status =
+        td_collective_moves(row,
+                            &(td_schedule_options){.ranks = comm->rank->count,
+                                                   .root = plan->root,
+                                                   .segments = plan->segments,
+                                                   .in_place = plan->aliases.in_place,
+                                                   .sink = choose,
+                                                   .sink_arg = &c},
+                            &schedule);
+    if (status == TD_OK) {
+        td_schedule_destroy(&schedule);
+        if (c.kept.out_of_memory || !td_schedule_sort(&c.kept)) {
+            status = td_fail(TD_ENOMEM, "%s/%s on %d ranks", row->operation, row->algorithm,
+                             comm->rank->count);
         }
     }
-    td_move *fitting = td_realloc(mine, ((size_t)n + 1) * sizeof *fitting);
-    out->moves = fitting != NULL ? fitting : mine;
-    out->n_moves = n;
+    if (status != TD_OK) {
+        td_free(c.kept.moves);
+        return status;
+    }
+    plan->moves = c.kept.moves;
+    plan->n_moves = c.kept.n_moves;
+    plan->linked = (td_linked){.ranks = comm->rank->count, .rounds = c.kept.rounds};
+    memcpy(plan->linked.uses, c.uses, sizeof c.uses);
     return TD_OK;
 }
 
@@ -93,13 +161,13 @@ static int post_send(const td_execution *e, const td_move *move) {
         data = td_execution_mine(e, move->from.buffer,
                                  whole(e, move->peer, move->from, move->chunks).first);
     }
-    if ((m->greeted >> to & 1) != 0) {
+    if (m->peer[to]->greeted == comm->sequence) {
         return mpi->send(REST, data, bytes, to, tag);
     }
-    m->greeted |= UINT64_C(1) << to;
-    first_message *first = &m->out[to];
+    m->peer[to]->greeted = comm->sequence;
+    first_message *first = &m->peer[to]->out;
     first->call = comm->shared->calls[comm->sequence % TD_COMM_LOG];
-    int64_t packed = bytes <= PACKED ? bytes : 0;
+    int64_t packed = bytes <= TD_MESSAGES_PACKED ? bytes : 0;
     if (packed > 0) {
         memcpy(first->data, data, (size_t)packed);
     }
@@ -110,16 +178,18 @@ static int post_send(const td_execution *e, const td_move *move) {
 /* out: where the data will lie. */
 static int post_receive(const td_execution *e, const td_move *move, unsigned char *landing,
                         const void **out) {
-    td_messages *m = e->turn->comm->messages;
+    const td_comm *comm = e->turn->comm;
     const td_mpi_module *mpi = td_mpi_messages();
     int from = move->peer, tag = td_mpi_tag();
     int64_t bytes = message_bytes(e, move);
+    acquaintance *peer = comm->messages->peer[from];
     *out = landing;
-    if ((m->heard >> from & 1) == 0) {
-        m->heard |= UINT64_C(1) << from;
-        first_message *first = &m->in[from];
+    if (peer->heard != comm->sequence) {
+        peer->heard = comm->sequence;
+        peer->is_new = true;
+        first_message *first = &peer->in;
         int error = mpi->receive(FIRST, first, sizeof *first, from, tag);
-        if (error != 0 || bytes <= PACKED) {
+        if (error != 0 || bytes <= TD_MESSAGES_PACKED) {
             *out = first->data;
             return error;
         }
@@ -173,7 +243,24 @@ static td_status await(td_comm *comm, int list) {
 
 /* ---- a round ---- */
 
-static td_status make_room(td_messages *m, int n, size_t bytes) {
+static td_status make_acquaintance(td_messages *m, int peer) {
+    const size_t align = _Alignof(acquaintance);
+    if (m->peer[peer] == NULL) {
+        unsigned char *block = td_alloc_zero(sizeof(acquaintance) + align);
+        if (block == NULL) {
+            return td_fail(TD_ENOMEM, "the first messages of a rank");
+        }
+        m->peer[peer] = (acquaintance *)(void *)(block + (align - (uintptr_t)block % align));
+        m->peer[peer]->block = block;
+    }
+    return TD_OK;
+}
+
+/* For n moves, whose peers may be new, and for what comes. */
+static td_status make_room(td_messages *m, int me, const td_move *moves, int n, size_t bytes) {
+    for (int i = 0; i < n; i++) {
+        TD_TRY(make_acquaintance(m, moves[i].rank == me ? moves[i].peer : moves[i].rank));
+    }
     if (n > m->n_sources) {
         const void **larger = td_realloc((void *)m->source, (size_t)n * sizeof *larger);
         if (larger == NULL) {
@@ -212,11 +299,10 @@ static td_status talk(const td_execution *e, const td_move *moves, int n) {
     td_messages *m = comm->messages;
     int me = comm->rank->rank, error = 0;
     size_t bytes = 0, at = 0;
-    uint64_t before = m->heard;
     for (int i = 0; i < n; i++) {
         bytes += takes(&moves[i], me) ? (size_t)(message_bytes(e, &moves[i]) + 63) / 64 * 64 : 0;
     }
-    TD_TRY(make_room(m, n, bytes));
+    TD_TRY(make_room(m, me, moves, n, bytes));
     for (int i = 0; i < n && error == 0; i++) {
         if (takes(&moves[i], me)) {
             unsigned char *landing = m->landing + at;
@@ -237,9 +323,11 @@ static td_status talk(const td_execution *e, const td_move *moves, int n) {
         return td_rank_abort(comm->rank, td_mpi_failed(error, "messages of a collective"));
     }
     TD_TRY(await(comm, FIRST));
-    for (int peer = 0; peer < e->ranks; peer++) {
-        if (((m->heard & ~before) >> peer & 1) != 0) {
-            TD_TRY(td_comm_compare(comm, peer, &m->in[peer].call));
+    for (int i = 0; i < n; i++) {
+        acquaintance *peer = m->peer[moves[i].peer];
+        if (takes(&moves[i], me) && peer->is_new) {
+            peer->is_new = false;
+            TD_TRY(td_comm_compare(comm, moves[i].peer, &peer->in.call));
         }
     }
     return await(comm, REST);
@@ -278,9 +366,6 @@ void td_messages_execute(td_comm_turn *turn, const td_call *call) {
     td_worker *worker = turn->worker;
     td_execution e;
     td_execution_begin(turn, call, &e);
-    if (worker->id == 0) {
-        m->greeted = m->heard = 0;
-    }
     for (int at = 0, n; at < plan->n_moves; at += n) {
         const td_move *moves = &plan->moves[at];
         for (n = 1; at + n < plan->n_moves && moves[n].round == moves->round;) {

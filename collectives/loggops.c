@@ -3,22 +3,40 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/options.h"
+#include "collectives/comm_state.h"
 
 /* What is kept of a move. */
 typedef struct message {
     int round, rank, peer, chunks;
     td_move_kind kind;
     double arrives;
+    double greets; /* when the sender's descriptor arrives; negative: it sends none */
+    bool packed;   /* with the descriptor */
 } message;
 
 typedef struct message_list {
     message *at;
     int64_t n, capacity;
 } message_list;
+
+/* On its way: what a move sends, or the descriptor before it. */
+typedef struct parcel {
+    int from, to;
+    int64_t order;
+    double bytes, comes; /* when it is at the receiver's link */
+    double *arrives;     /* in full */
+} parcel;
+
+typedef struct parcel_list {
+    parcel *at;
+    int64_t n, capacity;
+    bool sorted; /* by time */
+} parcel_list;
 
 typedef struct simulator {
     const td_network *network;
@@ -28,7 +46,9 @@ typedef struct simulator {
     double *now;                  /* the same, as this round goes on */
     int *unit[TD_NETWORK_LEVELS]; /* of each rank, counted over the whole machine */
     double *out_free[TD_NETWORK_LEVELS], *in_free[TD_NETWORK_LEVELS]; /* of each link */
-    message_list list; /* of this round; of all rounds, when they do not come in order */
+    uint64_t *met;       /* a bit for each sender and receiver; NULL: nobody sends descriptors */
+    parcel_list parcels; /* of this round */
+    message_list list;   /* of this round; of all rounds, when they do not come in order */
     bool sorted, out_of_memory;
     td_simulation result;
 } simulator;
@@ -122,44 +142,128 @@ static double later(double a, double b) {
     return a > b ? a : b;
 }
 
-/* now of the sender: when it may send its next message of this round. */
-static void send(simulator *s, message *m) {
-    int at = level_between(s, m->peer, m->rank);
+static void pass(simulator *s, parcel what) {
+    int at = level_between(s, what.from, what.to);
     const td_network_level *l = &s->network->level[at];
-    double bytes = m->chunks * s->chunk_bytes, start = s->now[m->peer];
-    if (s->network->S > 0 && bytes > s->network->S) {
-        start = later(start + l->o + l->L, s->prev[m->rank]) + l->o + l->L;
+    double start = s->now[what.from];
+    if (s->network->S > 0 && what.bytes > s->network->S) {
+        start = later(start + l->o + l->L, s->prev[what.to]) + l->o + l->L;
     }
-    s->now[m->peer] = start + l->o + bytes * l->O;
-    double *out = &s->out_free[at][l->shared ? s->unit[at][m->peer] : m->peer];
-    double *in = &s->in_free[at][l->shared ? s->unit[at][m->rank] : m->rank];
-    double leaves = later(s->now[m->peer], *out), taken = later(l->g, bytes * l->G);
-    *out = leaves + taken;
-    double begins = later(leaves + l->L, *in);
-    *in = begins + taken;
-    m->arrives = begins + bytes * l->G;
+    s->now[what.from] = start + l->o + what.bytes * l->O;
+    double *out = &s->out_free[at][l->shared ? s->unit[at][what.from] : what.from];
+    double leaves = later(s->now[what.from], *out);
+    *out = leaves + later(l->g, what.bytes * l->G);
     s->result.messages++;
-    s->result.bytes += bytes;
+    s->result.bytes += what.bytes;
+    what.comes = leaves + l->L;
+    s->parcels.sorted = s->parcels.sorted &&
+                        (s->parcels.n == 0 || s->parcels.at[s->parcels.n - 1].comes <= what.comes);
+    s->parcels.at[s->parcels.n++] = what;
+}
+
+static int compare_parcels(const void *a, const void *b) {
+    const parcel *x = a, *y = b;
+    return x->comes != y->comes ? (x->comes > y->comes) - (x->comes < y->comes)
+                                : (x->order > y->order) - (x->order < y->order);
+}
+
+/* Whatever comes first takes the receiver's link first. */
+static void take_in(simulator *s) {
+    if (!s->parcels.sorted) {
+        qsort(s->parcels.at, (size_t)s->parcels.n, sizeof *s->parcels.at, compare_parcels);
+    }
+    for (int64_t i = 0; i < s->parcels.n; i++) {
+        const parcel *what = &s->parcels.at[i];
+        int at = level_between(s, what->from, what->to);
+        const td_network_level *l = &s->network->level[at];
+        double *in = &s->in_free[at][l->shared ? s->unit[at][what->to] : what->to];
+        double begins = later(what->comes, *in);
+        *in = begins + later(l->g, what->bytes * l->G);
+        *what->arrives = begins + what->bytes * l->G;
+    }
+}
+
+static bool have_met(simulator *s, int from, int to) {
+    size_t bit = (size_t)from * (size_t)s->ranks + (size_t)to;
+    uint64_t *word = &s->met[bit / 64], mask = UINT64_C(1) << bit % 64;
+    bool met = (*word & mask) != 0;
+    *word |= mask;
+    return met;
+}
+
+static void send(simulator *s, message *m) {
+    parcel data = {.from = m->peer,
+                   .to = m->rank,
+                   .order = s->parcels.n,
+                   .bytes = m->chunks * s->chunk_bytes,
+                   .arrives = &m->arrives};
+    m->greets = -1;
+    m->packed = false;
+    if (s->met != NULL && !have_met(s, m->peer, m->rank)) {
+        parcel first = data;
+        m->packed = data.bytes <= TD_MESSAGES_PACKED;
+        first.bytes = (double)sizeof(td_comm_call) + (m->packed ? data.bytes : 0);
+        first.arrives = &m->greets;
+        pass(s, first);
+        data.order++;
+    }
+    if (!m->packed) {
+        pass(s, data);
+    }
+}
+
+static void take(simulator *s, const message *m, double arrives, double bytes) {
+    const td_network_level *l = &s->network->level[level_between(s, m->peer, m->rank)];
+    s->now[m->rank] = later(s->now[m->rank], arrives) + l->o + bytes * l->O;
+}
+
+static void greet(simulator *s, const message *m) {
+    if (m->peer != m->rank && m->greets >= 0) {
+        double bytes = m->packed ? m->chunks * s->chunk_bytes : 0;
+        take(s, m, m->greets, (double)sizeof(td_comm_call) + bytes);
+    }
 }
 
 static void receive(simulator *s, const message *m) {
-    double bytes = m->chunks * s->chunk_bytes, *now = &s->now[m->rank];
-    if (m->peer != m->rank) {
-        const td_network_level *l = &s->network->level[level_between(s, m->peer, m->rank)];
-        *now = later(*now, m->arrives) + l->o + bytes * l->O;
-    } else if (m->kind == TD_MOVE_COPY) {
-        *now += bytes * s->network->copy;
+    double bytes = m->chunks * s->chunk_bytes;
+    if (m->peer == m->rank && m->kind == TD_MOVE_COPY) {
+        s->now[m->rank] += bytes * s->network->copy;
+    } else if (m->peer != m->rank && !m->packed) {
+        take(s, m, m->arrives, bytes);
     }
     if (m->kind == TD_MOVE_REDUCE) {
-        *now += bytes * s->network->reduce;
+        s->now[m->rank] += bytes * s->network->reduce;
     }
 }
 
+/* Room for what n moves send: the data, and descriptors. */
+static bool make_room(simulator *s, int64_t n) {
+    if (2 * n > s->parcels.capacity) {
+        parcel *larger = td_realloc(s->parcels.at, 2 * (size_t)n * sizeof *larger);
+        if (larger == NULL) {
+            s->out_of_memory = true;
+            return false;
+        }
+        s->parcels.at = larger;
+        s->parcels.capacity = 2 * n;
+    }
+    s->parcels.n = 0;
+    s->parcels.sorted = true;
+    return true;
+}
+
 static void end_round(simulator *s, message *first, int64_t n) {
+    if (!make_room(s, n)) {
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
         if (first[i].peer != first[i].rank) {
             send(s, &first[i]);
         }
+    }
+    take_in(s);
+    for (int64_t i = 0; i < n && s->met != NULL; i++) {
+        greet(s, &first[i]);
     }
     for (int64_t i = 0; i < n; i++) {
         receive(s, &first[i]);
@@ -169,10 +273,11 @@ static void end_round(simulator *s, message *first, int64_t n) {
 
 /* ---- all of them ---- */
 
-/* Moves between two ranks that follow each other in a round are one message. */
+/* Moves between two ranks that follow each other in a round are one message, where the executor is
+ * not followed to the letter. */
 static bool keep(simulator *s, const td_move *move) {
     message *last = s->list.n > 0 ? &s->list.at[s->list.n - 1] : NULL;
-    if (last != NULL && last->round == move->round && last->rank == move->rank &&
+    if (last != NULL && s->met == NULL && last->round == move->round && last->rank == move->rank &&
         last->peer == move->peer && last->kind == move->kind) {
         last->chunks += move->chunks;
         return true;
@@ -307,6 +412,10 @@ static td_status generate(simulator *s, const td_collective *row, int segments, 
     return TD_OK;
 }
 
+static size_t met_bytes(const simulator *s) {
+    return ((size_t)s->ranks * (size_t)s->ranks / 64 + 1) * sizeof *s->met;
+}
+
 static td_status run(simulator *s, const td_collective *row, double bytes) {
     int segments = td_collective_segments(row, (int64_t)bytes / row->blocks(s->ranks));
     TD_TRY(check_work(row, s->ranks, segments));
@@ -322,6 +431,9 @@ static td_status run(simulator *s, const td_collective *row, double bytes) {
         for (int i = 0; i < s->network->levels; i++) {
             memset(s->out_free[i], 0, size);
             memset(s->in_free[i], 0, size);
+        }
+        if (s->met != NULL) {
+            memset(s->met, 0, met_bytes(s));
         }
         s->result = (td_simulation){0};
         s->list.n = 0;
@@ -339,7 +451,8 @@ static td_status prepare(simulator *s) {
     size_t n = (size_t)s->ranks;
     s->prev = td_alloc_zero(n * sizeof *s->prev);
     s->now = td_alloc_zero(n * sizeof *s->now);
-    bool good = s->prev != NULL && s->now != NULL;
+    s->met = network->descriptors ? td_alloc_zero(met_bytes(s)) : NULL;
+    bool good = s->prev != NULL && s->now != NULL && (s->met != NULL || !network->descriptors);
     for (int i = network->levels - 1, inside = 1; i >= 0; i--) {
         s->unit[i] = td_alloc(n * sizeof **s->unit);
         s->out_free[i] = td_alloc_zero(n * sizeof **s->out_free);
@@ -383,9 +496,11 @@ td_status td_simulate(const td_network *network, const td_collective *row, int r
         td_free(s.out_free[i]);
         td_free(s.in_free[i]);
     }
+    td_free(s.met);
     td_free(s.prev);
     td_free(s.now);
     td_free(s.list.at);
+    td_free(s.parcels.at);
     if (status == TD_OK) {
         *out = s.result;
     }

@@ -35,6 +35,9 @@ typedef struct td_network {
     td_network_level level[TD_NETWORK_LEVELS];
     double S;            /* bytes; 0: messages of any size are sent at once */
     double copy, reduce; /* ns a byte that a rank copies within its memory, and adds */
+    /* As execute_messages.c sends: every move is a message of its own, and before the first one
+     * from a rank to another goes its call, with the data behind it where that is short. */
+    bool descriptors;
 } td_network;
 
 /* "node:64/L=1500,o=300,G=0.08,shared package:2/L=300,G=0.05 core:8/L=100,G=0.1": levels from the

@@ -195,6 +195,9 @@ static inline td_buffer td_physical(td_buffer buffer, td_aliases aliases) {
 /* Whether a copy leaves everything where it is. */
 bool td_move_is_nothing(const td_move *move, td_aliases aliases);
 
+/* Orders moves by round; those of a round stay as they were added. False: no memory. */
+bool td_schedule_sort(td_moves *s);
+
 /* Orders the moves and finds the waits: before a read, the round in which the peer wrote; before a
  * write, the rounds in which peers read what was there; at the end, all who still read. only: the
  * rank whose steps are wanted, -1: of all. TD_EINPUT when a schedule reads what nobody wrote or
@@ -236,9 +239,12 @@ td_status td_schedule_explain(const struct td_collective *row, int ranks, struct
  * row has a schedule that fits. */
 td_status td_schedule_draw(const struct td_collective *row, int ranks, struct td_text *out);
 
-/* The schedule of a row; how many segments the pipelined ones use for blocks of so many bytes. */
+/* The schedule of a row; the same with other options, whose blocks are the row's; how many segments
+ * the pipelined ones use for blocks of so many bytes. */
 td_status td_collective_schedule(const struct td_collective *row, int ranks, int root, int segments,
                                  bool in_place, td_moves *out);
+td_status td_collective_moves(const struct td_collective *row, const td_schedule_options *options,
+                              td_moves *out);
 int td_collective_segments(const struct td_collective *row, int64_t bytes);
 
 #endif

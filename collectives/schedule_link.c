@@ -212,8 +212,7 @@ static void drop_signals(linker *l) {
     }
 }
 
-/* A counting sort by round, which keeps the order of moves within one. */
-static bool sort_moves(td_moves *s) {
+bool td_schedule_sort(td_moves *s) {
     int *first = td_alloc_zero(((size_t)s->rounds + 2) * sizeof *first);
     td_move *sorted = td_alloc(((size_t)s->n_moves + 1) * sizeof *sorted);
     bool good = first != NULL && sorted != NULL;
@@ -263,7 +262,7 @@ static bool prepare(linker *l) {
 td_status td_schedule_link(td_moves *s, td_aliases aliases, int only, td_linked *out) {
     *out = (td_linked){.ranks = s->ranks, .rounds = s->rounds};
     linker l = {.s = s, .aliases = aliases, .out = out, .only = only, .chunks = td_chunks(s)};
-    if (s->out_of_memory || !sort_moves(s) || !prepare(&l)) {
+    if (s->out_of_memory || !td_schedule_sort(s) || !prepare(&l)) {
         out_of_memory(&l);
     }
     for (int at = 0, round = 0; round < s->rounds && l.status == TD_OK; round++) {

@@ -82,7 +82,11 @@ static int receive(int list, void *data, int64_t bytes, int from, int tag) {
 static int test(int list, int *done) {
     message_list *l = &lists[list];
     *done = 1;
+#ifdef TD_MPI_SIMULATED /* where no time goes by between one look and the next */
+    int error = l->n == 0 ? 0 : MPI_Waitall(l->n, l->request, statuses);
+#else
     int error = l->n == 0 ? 0 : MPI_Testall(l->n, l->request, done, statuses);
+#endif
     if (error == 0 && *done) {
         l->n = 0;
     }

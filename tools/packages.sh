@@ -14,7 +14,7 @@ monitor="libdw-dev"
 
 case "${1:-}" in
 build) needed=$build wanted=$monitor ;;
-test) needed="$build libcriterion-dev python3" wanted="chromium clang $peers $monitor" ;;
+test) needed="$build libcriterion-dev python3" wanted="chromium clang libsimgrid-dev $peers $monitor" ;;
 bench) needed=$build wanted="$peers $monitor openclipart-png openclipart-svg" ;;
 mpi) needed="" wanted="openmpi-bin libopenmpi-dev mpich libmpich-dev python3-venv" ;;
 *)

@@ -208,7 +208,7 @@ static void set_up(int p) {
         a->stack = stage.stacks + (ptrdiff_t)i * STACK;
         a->in = (uint64_t *)(void *)(segment + staging);
         a->out = a->in + ELEMENTS;
-        a->comm = td_alloc_zero(sizeof *a->comm);
+        a->comm = td_alloc_zero(sizeof *a->comm + (size_t)p * sizeof a->comm->to_peer[0]);
         a->comm->rank = &a->rank;
         a->comm->shared = (td_comm_shared *)(void *)segment;
         a->comm->staging_bytes = staging;

@@ -72,7 +72,7 @@ static int run(const char *directory, int ranks, const char *what, char output[O
 
 static void write_machine(char directory[LINE]) {
     if (strcmp(TD_SMPI_RUNNER, "") == 0) {
-        cr_skip_test("not built: SimGrid's SMPI is not installed (Debian: libsimgrid-dev)");
+        cr_skip_test("not built: no SimGrid (Debian: libsimgrid-dev), or a build with sanitizers");
     }
     const char *tmp = getenv("TMPDIR");
     snprintf(directory, LINE, "%s/tandem-smpi-XXXXXX", tmp == NULL ? "/tmp" : tmp);

@@ -32,10 +32,15 @@ enum { PAIRS = 1000, THREADS = 64, FRAMES = 64, LOOKS = 64 };
 
 static const char *const names[KINDS] = {"lock", "list", "stacks", "watch"};
 
+/* What td_mutex would be without being watched. */
+typedef struct plain_mutex {
+    _Atomic uint32_t word, asleep;
+} plain_mutex;
+
 /* Each lock in a line of its own: which other words lie beside it is not to matter. */
 typedef struct monitor_state {
     _Alignas(128) td_mutex mutex;
-    _Alignas(128) _Atomic uint32_t plain;
+    _Alignas(128) plain_mutex plain;
     _Alignas(128) pthread_t thread[THREADS];
     _Atomic int tid[THREADS], started;
     int created;
@@ -167,17 +172,22 @@ static void lock_often(td_mutex *mutex) {
 }
 
 /* td_mutex without a thought of being watched; never contended here. */
-__attribute__((noinline)) static void plain_lock(_Atomic uint32_t *word) {
+__attribute__((noinline)) static void plain_lock(plain_mutex *mutex) {
     uint32_t free = 0;
-    while (!atomic_compare_exchange_strong_explicit(word, &free, 1, memory_order_acquire,
+    while (!atomic_compare_exchange_strong_explicit(&mutex->word, &free, 1, memory_order_acquire,
                                                     memory_order_relaxed)) {
         free = 0;
     }
 }
 
-__attribute__((noinline)) static void plain_unlock(_Atomic uint32_t *word) {
-    if (atomic_exchange_explicit(word, 0, memory_order_release) == 2) {
-        syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+__attribute__((noinline)) static void plain_unlock(plain_mutex *mutex) {
+    if (atomic_load_explicit(&mutex->word, memory_order_relaxed) != 1) {
+        syscall(SYS_futex, &mutex->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+    }
+    atomic_store_explicit(&mutex->word, 0, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&mutex->asleep, memory_order_relaxed) != 0) {
+        syscall(SYS_futex, &mutex->asleep, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
     }
 }
 
@@ -203,9 +213,9 @@ static td_status verify_monitor(td_bench *bench) {
     td_mutex_monitor(false);
     snprintf(bench->outcome->method, sizeof bench->outcome->method,
              "counted locks, listed threads, named frames");
-    return s->mutex.acquired == PAIRS ? step_monitor(bench)
-                                      : td_fail(TD_ECHECK, "%lld locks were counted",
-                                                (long long)s->mutex.acquired);
+    return s->mutex.acquired == PAIRS
+               ? step_monitor(bench)
+               : td_fail(TD_ECHECK, "%lld locks were counted", (long long)s->mutex.acquired);
 }
 
 static _Atomic int answers;

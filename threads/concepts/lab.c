@@ -135,6 +135,12 @@ void td_lab_may_bind(td_lab *lab, int error) {
     }
 }
 
+void td_lab_needs_binding(td_lab *lab) {
+    td_cpu_mask mask;
+    td_bind_get(&mask);
+    td_lab_may_bind(lab, td_bind_set(&mask));
+}
+
 void td_lab_pin(td_lab *lab, int cpu) {
     if (cpu >= 0) {
         errno = td_bind_pu(cpu);

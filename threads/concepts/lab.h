@@ -104,6 +104,10 @@ void td_lab_must(td_lab *lab, bool holds, const char *what);
  * in some containers. */
 void td_lab_may_bind(td_lab *lab, int error);
 
+/* The same asked beforehand, where others than the experiment's own thread are bound: their answer
+ * comes too late. */
+void td_lab_needs_binding(td_lab *lab);
+
 /* Threads and processes; failure to create one ends the experiment. A CPU below 0: anywhere. */
 pthread_t td_lab_thread(td_lab *lab, void *(*main)(void *), void *arg);
 void td_lab_pin(td_lab *lab, int cpu);

@@ -172,6 +172,7 @@ void td_concept_serial_share(td_lab *lab) {
     static job j;
     td_team *team = NULL;
     td_team_options options = {.workers = P, .pu = lab->cpu};
+    td_lab_needs_binding(lab);
     td_lab_must(lab, td_team_create(&options, &team) == TD_OK && td_team_bound(team) == P,
                 "a team of two bound workers");
     j.rule = td_wait_rule_make(false, false);

@@ -114,6 +114,7 @@ void td_concept_unit_of_scheduling(td_lab *lab) {
     contest *c = td_lab_shared(lab, sizeof *c);
     double of_three, of_one;
     c->lab = lab;
+    td_lab_needs_binding(lab);
     double ratio = compete(lab, c, &of_three, &of_one);
     td_lab_number(lab, "share_ratio", ratio);
     td_lab_check(lab, ratio > 2.5 && ratio < 3.6,

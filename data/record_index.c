@@ -12,7 +12,7 @@
 
 #include "base/memory.h"
 #include "data/crc32c.h"
-#include "data/tfrecord.h"
+#include "data/record_file.h"
 
 /* What a data file is known by. */
 typedef struct identity {
@@ -94,10 +94,23 @@ static td_status write_beside(const char *path, const char *ending, const td_tex
     return status;
 }
 
+/* A compressed file is read from its start only: there are no places to point to. */
+static td_status check_uncompressed(const char *path) {
+    td_compression compression;
+    TD_TRY(td_record_file_compression(path, &compression));
+    return compression == TD_COMPRESSION_NONE
+               ? TD_OK
+               : td_fail(TD_EINPUT,
+                         "%s is compressed (%s), and an index cannot point into it; write its "
+                         "records uncompressed, `tandem data repair %s NEW-FILE`, and index those",
+                         path, td_compression_option(compression), path);
+}
+
 td_status td_record_index_write(const char *path, int64_t *records) {
     identity before, after = {0};
     td_text lines = {0}, own = {0};
     TD_TRY(look_at(path, &before));
+    TD_TRY(check_uncompressed(path));
     td_status status = list_records(path, &lines, records);
     if (status == TD_OK) {
         status = checksum_file(path, &before.crc);

@@ -149,6 +149,10 @@ Test(verb_data, compressed_sets_and_append) {
     cr_expect_eq(DATA("cat", packed, "--limit", "1"), TD_OK, "%s", td_error());
     cr_expect_eq(DATA("stat", packed), TD_OK, "%s", td_error());
     cr_expect_eq(td_shards_open(packed, &shards), TD_EINPUT);
+    cr_expect_eq(DATA("index", packed), TD_EINPUT);
+    cr_expect(strstr(td_error(), ".gz is compressed (gzip)") != NULL &&
+                  strstr(td_error(), "tandem data repair") != NULL,
+              "%s", td_error());
     make();
     cr_assert_eq(DATA("index", directory), TD_OK, "%s", td_error());
     cr_expect_eq(DATA("append", first_shard), TD_EUSAGE);

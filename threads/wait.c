@@ -6,7 +6,6 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -179,19 +178,6 @@ static bool park(td_event *event, uint32_t target, const td_wait_rule *rule, int
     }
     atomic_fetch_sub_explicit(&event->parked, 1, memory_order_relaxed);
     return reached;
-}
-
-/* A yield takes 0.2 to 3 us, so naps begin after some 0.2 to 3 ms and then lengthen a wait by a few
- * per cent. */
-enum { TURNS_YIELDED = 1000, TURN_NAP_NS = 50000 };
-
-void td_wait_turn(int *turns) {
-    if (++*turns <= TURNS_YIELDED) {
-        sched_yield();
-    } else {
-        *turns = TURNS_YIELDED;
-        nanosleep(&(struct timespec){.tv_nsec = TURN_NAP_NS}, NULL);
-    }
 }
 
 static const double LONG_YIELD_US = 50;

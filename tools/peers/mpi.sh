@@ -8,6 +8,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 3
 python=${PEERS_PYTHON:-python3} home=build/peers/mpi
+sources="tools/peers/mpi_driver.c bench/coll_round.c threads/wait_turn.c" # also read by tests/mpi
 mkdir -p "$home"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -56,7 +57,7 @@ build() {
     name=$1 kind=$2 run=$3 compiler=$4
     shift 4
     mkdir -p "$home/$name"
-    if ! "$compiler" -O3 -D_GNU_SOURCE -I. tools/peers/mpi_driver.c bench/coll_round.c "$@" -o "$home/$name/driver" >"$log" 2>&1; then
+    if ! "$compiler" -O3 -D_GNU_SOURCE -I. $sources "$@" -o "$home/$name/driver" >"$log" 2>&1; then
         tail -n 5 "$log" >&2
         echo "tandem: $name cannot compile tools/peers/mpi_driver.c (shown above); it is left out" >&2
         rm -rf "${home:?}/$name"

@@ -249,7 +249,7 @@ static bool await(uint32_t seen) {
 static void bind_here(void) {
     cpu_set_t set;
     CPU_ZERO(&set);
-    CPU_SET(mine->pu[rank], &set);
+    CPU_SET((size_t)mine->pu[rank], &set);
     sched_setaffinity(0, sizeof set, &set);
 }
 

@@ -27,11 +27,10 @@ typedef enum how { PARSED, FROM_RECORDS, ONE_BY_ONE } how;
 #define HASHED_NUMBERS                                                                             \
     "{'type':'hash_bucket','key':'i_four','dtype':'int64','hash_bucket_size':1000}"
 #define CROSSED "{'type':'crossed','keys':['b_tags','b_words'],'hash_bucket_size':1000}"
-#define LISTED                                                                                     \
-    TAGS("vocab_list",                                                                             \
-         "'vocabulary':['word_000001','word_000002','word_000003','word_000004','word_000005',"    \
-         "'word_000006','word_000007','word_000008','word_000009','word_000010'],"                 \
-         "'num_oov_buckets':1")
+#define TEN_WORDS                                                                                  \
+    "'vocabulary':['word_000001','word_000002','word_000003','word_000004','word_000005',"         \
+    "'word_000006','word_000007','word_000008','word_000009','word_000010']"
+#define LISTED TAGS("vocab_list", TEN_WORDS ",'num_oov_buckets':1")
 #define NUMBERS                                                                                    \
     "{'type':'numeric','key':'f_one'},{'type':'numeric','key':'f_two'},"                           \
     "{'type':'numeric','key':'i_one','dtype':'int64'},"                                            \
@@ -61,6 +60,27 @@ static const struct {
     {"data/columns/hash_string", EMBEDDED(HASHED_WORDS), PARSED},
     {"data/columns/hash_int", EMBEDDED(HASHED_NUMBERS), PARSED},
     {"data/columns/crossed", EMBEDDED(CROSSED), PARSED},
+    {"data/columns/keras_hashing", EMBEDDED("{'type':'hashing','key':'b_words','num_bins':1000}"),
+     PARSED},
+    {"data/columns/keras_hashed_crossing",
+     EMBEDDED("{'type':'hashed_crossing','num_bins':1000,"
+              "'keys':[{'key':'i_one','dtype':'int64'},{'key':'i_two','dtype':'int64'}]}"),
+     PARSED},
+    {"data/columns/keras_string_lookup",
+     TAGS("string_lookup", TEN_WORDS ",'output_mode':'multi_hot'"), PARSED},
+    {"data/columns/keras_integer_lookup",
+     EMBEDDED("{'type':'integer_lookup','key':'i_four','vocabulary':[1,2,3,5,8,13]}"), PARSED},
+    {"data/columns/keras_discretization",
+     "{'type':'discretization','key':'f_one','bin_boundaries':[-1,-0.5,0,0.5,1],"
+     "'output_mode':'one_hot'},"
+     "{'type':'discretization','key':'f_two','bin_boundaries':[-1,0,1],'output_mode':'one_hot'}",
+     PARSED},
+    {"data/columns/keras_category_encoding",
+     "{'type':'category_encoding','key':'i_four','num_tokens':16}", PARSED},
+    {"data/columns/keras_normalization",
+     "{'type':'normalization','key':'f_one','mean':0.5,'variance':2},"
+     "{'type':'normalization','key':'f_two','mean':0.5,'variance':2}",
+     PARSED},
     {"data/columns/layer", LAYER, PARSED},
     {"data/columns/layer_one_by_one", LAYER, ONE_BY_ONE},
     {"data/columns/parse_and_layer", LAYER, FROM_RECORDS},

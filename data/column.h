@@ -17,6 +17,20 @@
  *   {"type": "embedding", "categorical": column, "dimension", "table": [[..], ..],
  *    "combiner": "mean" | "sum" | "sqrtn", "max_norm", "safe": true}
  *   {"type": "shared_embeddings", "categoricals": [column, ..], "dimension", "table", ..}
+ * and Keras' layers, with its names and defaults:
+ *   {"type": "hashing", "key", "dtype": "string" | "int64" | "float32", "num_bins", "mask_value",
+ *    "salt": number or [number, number], "output_mode"}
+ *   {"type": "hashed_crossing", "keys": [key or {"key", "dtype": "int64"}, ..], "num_bins",
+ *    "output_mode"}
+ *   {"type": "string_lookup" | "integer_lookup", "key", "vocabulary": [..], "num_oov_indices": 1,
+ *    "mask_token", "oov_token", "max_tokens", "pad_to_max_tokens", "idf_weights": [..],
+ *    "oov_method": "floormod" | "farmhash", "salt", "output_mode"}
+ *   {"type": "discretization", "key", "dtype": "float32", "bin_boundaries": [..], "output_mode"}
+ *   {"type": "category_encoding", "key", "num_tokens", "output_mode": "multi_hot"}
+ *   {"type": "normalization", "key", "dtype": "float32", "mean", "variance", "axis": -1, "invert"}
+ * "output_mode" is "int", which makes a categorical column, or "one_hot", "multi_hot", "count" or
+ * "tf_idf", which make dense ones. All may have "name" and "shape"; without a shape, hashing,
+ * lookups and encodings that are not "one_hot" read lists of any length, the others [1].
  * "sequence": true makes the sequence variant of numeric, identity, vocabulary and hash columns.
  */
 #ifndef TD_DATA_COLUMN_H
@@ -38,6 +52,13 @@ typedef enum td_column_type {
     TD_COLUMN_INDICATOR,
     TD_COLUMN_EMBEDDING,
     TD_COLUMN_SHARED_EMBEDDING,
+    TD_COLUMN_HASHING, /* Keras' layers from here on */
+    TD_COLUMN_HASHED_CROSSING,
+    TD_COLUMN_STRING_LOOKUP,
+    TD_COLUMN_INTEGER_LOOKUP,
+    TD_COLUMN_DISCRETIZATION,
+    TD_COLUMN_CATEGORY_ENCODING,
+    TD_COLUMN_NORMALIZATION,
     TD_COLUMN_TYPES
 } td_column_type;
 
@@ -53,12 +74,16 @@ typedef enum td_normalizer {
 /* Keys to row numbers; what is not in it goes to a bucket by its fingerprint, or to the default. */
 typedef struct td_vocabulary td_vocabulary;
 
+/* What only a layer of Keras has. */
+typedef struct td_column_layer td_column_layer;
+
 typedef struct td_column td_column;
 
 /* A leaf of a cross: a feature by name, or a column. */
 typedef struct td_cross_leaf {
     td_span key;
     const td_column *column; /* NULL: the feature itself */
+    td_element_type dtype;   /* of the feature: bytes, but for a layer's */
 } td_cross_leaf;
 
 struct td_column {
@@ -81,7 +106,7 @@ struct td_column {
     const char *vocabulary_message;
     const td_column *source; /* of bucketized, weighted, indicator and embedding columns */
     td_span weight_key;
-    const td_cross_leaf *leaves; /* of a cross, nested ones laid flat */
+    const td_cross_leaf *leaves; /* of a cross, nested ones laid flat, or a layer's keys */
     int n_leaves;
     uint64_t hash_key;
     int64_t dimension;
@@ -90,6 +115,7 @@ struct td_column {
     td_combiner combiner;
     double max_norm; /* 0: none */
     bool safe;
+    const td_column_layer *layer; /* NULL but for Keras' layers */
 };
 
 typedef struct td_column_list {

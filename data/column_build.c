@@ -4,107 +4,13 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "data/column.h"
+#include "data/column_json.h"
 #include "data/tf_error.h"
 
-enum { PATH_BYTES = 256, COLUMN_DEPTH_MAX = 16 };
-
-/* Where in the description the reader is. */
-typedef struct builder {
-    td_pool *pool;
-    bool hex_files;
-    const char *root; /* what messages call the list */
-    int depth;
-} builder;
-
-typedef struct place {
-    char text[PATH_BYTES];
-} place;
-
-static place below(const place *at, const char *member) {
-    place out;
-    snprintf(out.text, sizeof out.text, "%.200s.%.50s", at->text, member);
-    return out;
-}
-
-static place item_of(const place *at, size_t i) {
-    place out;
-    snprintf(out.text, sizeof out.text, "%.200s[%zu]", at->text, i);
-    return out;
-}
-
-static td_status expected(const place *at, const char *member, const char *what) {
-    return td_tf_fail(TD_TF_VALUE, "%s.%s: expected %s", at->text, member, what);
-}
+enum { COLUMN_DEPTH_MAX = 16 };
 
 static td_status no_memory(void) {
     return td_tf_no_memory("feature columns");
-}
-
-/* A copy with a NUL behind it. */
-static td_status copy_text(const builder *to, const char *text, size_t size, td_span *out) {
-    char *copy = td_pool_take(to->pool, size + 1);
-    if (copy == NULL) {
-        return no_memory();
-    }
-    memcpy(copy, text, size);
-    copy[size] = '\0';
-    *out = (td_span){(const uint8_t *)copy, size};
-    return TD_OK;
-}
-
-static td_status copy_json_text(const builder *to, const json_t *value, td_span *out) {
-    return copy_text(to, json_string_value(value), json_string_length(value), out);
-}
-
-static td_status make_name(const builder *to, td_column *column, const char *suffix, td_span tail) {
-    td_span base = column->source != NULL ? column->source->name : column->key;
-    td_text text = {0};
-    td_text_append(&text, (const char *)base.data, base.size);
-    td_text_puts(&text, suffix);
-    td_text_append(&text, (const char *)tail.data, tail.size);
-    td_status status = td_text_status(&text);
-    if (status == TD_OK) {
-        status = copy_text(to, text.data, text.size, &column->name);
-    }
-    td_text_destroy(&text);
-    return status;
-}
-
-static bool given(const json_t *value) {
-    return value != NULL && !json_is_null(value);
-}
-
-static td_status get_key(const builder *to, const json_t *spec, const char *member, const place *at,
-                         td_span *out) {
-    const json_t *value = json_object_get(spec, member);
-    if (!json_is_string(value)) {
-        return expected(at, member, "the name of a feature");
-    }
-    return copy_json_text(to, value, out);
-}
-
-static td_status get_int(const json_t *spec, const char *member, const place *at, int64_t missing,
-                         int64_t *out) {
-    const json_t *value = json_object_get(spec, member);
-    if (given(value) && !json_is_integer(value)) {
-        return expected(at, member, "a whole number");
-    }
-    *out = given(value) ? (int64_t)json_integer_value(value) : missing;
-    return TD_OK;
-}
-
-static td_status get_dtype(const json_t *spec, const place *at, td_element_type missing,
-                           td_element_type *out) {
-    const json_t *value = json_object_get(spec, "dtype");
-    *out = missing;
-    if (given(value)) {
-        *out = json_is_string(value) ? td_element_find(json_string_value(value)) : TD_ELEMENT_NONE;
-        if (*out == TD_ELEMENT_NONE) {
-            return expected(at, "dtype", "the name of a type");
-        }
-    }
-    return TD_OK;
 }
 
 static bool is_number_type(td_element_type dtype) {
@@ -155,8 +61,8 @@ static bool fill_nested(td_tensor *out, int level, const json_t *list, int64_t *
     return true;
 }
 
-static td_status numeric_default(const builder *to, const json_t *value, const place *at,
-                                 td_column *column) {
+static td_status numeric_default(const td_column_builder *to, const json_t *value,
+                                 const td_json_place *at, td_column *column) {
     bool real = json_is_real(value);
     TD_TRY(td_tensor_take(to->pool, column->dtype, column->rank, column->shape, &column->fallback));
     if (json_is_number(value)) {
@@ -179,34 +85,12 @@ static td_status numeric_default(const builder *to, const json_t *value, const p
     return TD_OK;
 }
 
-static td_status numeric_shape(const json_t *spec, const place *at, td_column *column) {
-    const json_t *shape = json_object_get(spec, "shape");
-    size_t n = json_is_array(shape) ? json_array_size(shape) : 1;
-    if (n > TD_RANK_MAX - 2) {
-        return expected(at, "shape", "at most 6 dimensions");
-    }
-    column->rank = (int)n;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *dim = json_is_array(shape) ? json_array_get(shape, i) : shape;
-        if (given(dim) && !json_is_integer(dim)) {
-            return td_tf_fail(TD_TF_TYPE, "shape dimensions must be integer. key: %s",
-                              (const char *)column->key.data);
-        }
-        column->shape[i] = given(dim) ? (int64_t)json_integer_value(dim) : 1;
-        if (column->shape[i] < 1) {
-            return td_tf_fail(TD_TF_VALUE,
-                              "shape dimensions must be greater than 0. found %lld, key: %s",
-                              (long long)column->shape[i], (const char *)column->key.data);
-        }
-    }
-    return TD_OK;
-}
-
-static td_status numeric_normalizer(const json_t *spec, const place *at, td_column *column) {
+static td_status numeric_normalizer(const json_t *spec, const td_json_place *at,
+                                    td_column *column) {
     static const char *const names[] = {
         [TD_NORMALIZER_ADD] = "add", [TD_NORMALIZER_MUL] = "mul", [TD_NORMALIZER_LOG1P] = "log1p"};
     const json_t *normalizer = json_object_get(spec, "normalizer");
-    if (!given(normalizer)) {
+    if (!td_json_given(normalizer)) {
         return TD_OK;
     }
     const char *op = json_string_value(json_object_get(normalizer, "op"));
@@ -216,31 +100,32 @@ static td_status numeric_normalizer(const json_t *spec, const place *at, td_colu
         }
     }
     if (column->normalizer == TD_NORMALIZER_NONE) {
-        return expected(at, "normalizer.op", "add, mul or log1p");
+        return td_json_expected(at, "normalizer.op", "add, mul or log1p");
     }
     column->normalizer_value = json_number_value(json_object_get(normalizer, "value"));
     return TD_OK;
 }
 
-static td_status build_numeric(builder *to, const json_t *spec, const place *at,
+static td_status build_numeric(td_column_builder *to, const json_t *spec, const td_json_place *at,
                                td_column *column) {
     const json_t *fallback = json_object_get(spec, "default");
-    TD_TRY(get_key(to, spec, "key", at, &column->key));
-    TD_TRY(get_dtype(spec, at, TD_ELEMENT_FLOAT32, &column->dtype));
-    TD_TRY(numeric_shape(spec, at, column));
+    TD_TRY(td_json_key(to, spec, "key", at, &column->key));
+    TD_TRY(td_json_dtype(spec, at, TD_ELEMENT_FLOAT32, &column->dtype));
+    TD_TRY(td_json_shape(spec, at, column));
     if (!is_number_type(column->dtype)) {
         return td_tf_fail(TD_TF_VALUE, "dtype must be convertible to float. dtype: %s, key: %s",
                           td_element_text(column->dtype), (const char *)column->key.data);
     }
     TD_TRY(numeric_normalizer(spec, at, column));
-    if (given(fallback)) {
+    if (td_json_given(fallback)) {
         TD_TRY(numeric_default(to, fallback, at, column));
     }
-    return make_name(to, column, "", (td_span){NULL, 0});
+    return td_column_name(to, column, "", (td_span){NULL, 0});
 }
 
 /* Messages in TensorFlow's words do not say where: the innermost column is put before them. */
-static td_status with_place(const builder *to, const place *at, td_status status) {
+static td_status with_place(const td_column_builder *to, const td_json_place *at,
+                            td_status status) {
     if (status != TD_EINPUT || strncmp(td_error(), to->root, strlen(to->root)) == 0) {
         return status;
     }
@@ -249,19 +134,20 @@ static td_status with_place(const builder *to, const place *at, td_status status
     return td_tf_fail(td_tf_last(), "%s: %s", at->text, message);
 }
 
-static td_status build_column(builder *to, const json_t *spec, const place *at, td_column **out);
+static td_status build_column(td_column_builder *to, const json_t *spec, const td_json_place *at,
+                              td_column **out);
 
-static td_status build_source(builder *to, const json_t *spec, const char *member, const place *at,
-                              td_column *column) {
-    place inner = below(at, member);
+static td_status build_source(td_column_builder *to, const json_t *spec, const char *member,
+                              const td_json_place *at, td_column *column) {
+    td_json_place inner = td_json_below(at, member);
     td_column *source;
     TD_TRY(build_column(to, json_object_get(spec, member), &inner, &source));
     column->source = source;
     return TD_OK;
 }
 
-static td_status build_bucketized(builder *to, const json_t *spec, const place *at,
-                                  td_column *column) {
+static td_status build_bucketized(td_column_builder *to, const json_t *spec,
+                                  const td_json_place *at, td_column *column) {
     const json_t *list = json_object_get(spec, "boundaries");
     TD_TRY(build_source(to, spec, "source", at, column));
     if (column->source->type != TD_COLUMN_NUMERIC || column->source->sequence) {
@@ -292,7 +178,7 @@ static td_status build_bucketized(builder *to, const json_t *spec, const place *
         const json_t *value = json_array_get(list, i);
         double boundary = json_number_value(value);
         if (!json_is_number(value)) {
-            return expected(at, "boundaries", "numbers");
+            return td_json_expected(at, "boundaries", "numbers");
         }
         if (i > 0 && last >= boundary) {
             return td_tf_fail(TD_TF_VALUE, "%s: boundaries must be a sorted list.", at->text);
@@ -304,15 +190,15 @@ static td_status build_bucketized(builder *to, const json_t *spec, const place *
     column->rank = 1;
     column->shape[0] = column->source->shape[0];
     column->buckets = (column->n_boundaries + 1) * column->shape[0];
-    return make_name(to, column, "_bucketized", (td_span){NULL, 0});
+    return td_column_name(to, column, "_bucketized", (td_span){NULL, 0});
 }
 
-static td_status build_identity(builder *to, const json_t *spec, const place *at,
+static td_status build_identity(td_column_builder *to, const json_t *spec, const td_json_place *at,
                                 td_column *column) {
-    TD_TRY(get_key(to, spec, "key", at, &column->key));
-    TD_TRY(get_int(spec, "num_buckets", at, 0, &column->buckets));
-    TD_TRY(get_int(spec, "default", at, 0, &column->id_default));
-    column->has_default = given(json_object_get(spec, "default"));
+    TD_TRY(td_json_key(to, spec, "key", at, &column->key));
+    TD_TRY(td_json_int(spec, "num_buckets", at, 0, &column->buckets));
+    TD_TRY(td_json_int(spec, "default", at, 0, &column->id_default));
+    column->has_default = td_json_given(json_object_get(spec, "default"));
     column->dtype = TD_ELEMENT_INT64;
     if (column->buckets < 1) {
         return td_tf_fail(TD_TF_VALUE, "num_buckets %lld < 1, column_name %s",
@@ -323,15 +209,15 @@ static td_status build_identity(builder *to, const json_t *spec, const place *at
                           (long long)column->id_default, (long long)column->buckets,
                           (const char *)column->key.data);
     }
-    return make_name(to, column, "", (td_span){NULL, 0});
+    return td_column_name(to, column, "", (td_span){NULL, 0});
 }
 
 /* Out-of-vocabulary buckets and a default exclude each other. */
-static td_status out_of_vocabulary(const json_t *spec, const place *at, td_column *column,
+static td_status out_of_vocabulary(const json_t *spec, const td_json_place *at, td_column *column,
                                    int64_t *buckets) {
-    TD_TRY(get_int(spec, "num_oov_buckets", at, 0, buckets));
-    TD_TRY(get_int(spec, "default", at, -1, &column->id_default));
-    bool has_default = given(json_object_get(spec, "default")) &&
+    TD_TRY(td_json_int(spec, "num_oov_buckets", at, 0, buckets));
+    TD_TRY(td_json_int(spec, "default", at, -1, &column->id_default));
+    bool has_default = td_json_given(json_object_get(spec, "default")) &&
                        (column->type == TD_COLUMN_VOCAB_FILE || column->id_default != -1);
     if (*buckets != 0 && has_default) {
         return td_tf_fail(TD_TF_VALUE,
@@ -343,37 +229,18 @@ static td_status out_of_vocabulary(const json_t *spec, const place *at, td_colum
                                       (long long)*buckets, (const char *)column->key.data);
 }
 
-static td_status list_tensor(const builder *to, const json_t *list, const place *at,
-                             td_tensor *out) {
-    int64_t n = (int64_t)json_array_size(list);
-    bool numbers = json_is_integer(json_array_get(list, 0));
-    TD_TRY(td_tensor_take(to->pool, numbers ? TD_ELEMENT_INT64 : TD_ELEMENT_BYTES, 1, &n, out));
-    for (size_t i = 0; i < (size_t)n; i++) {
-        const json_t *value = json_array_get(list, i);
-        if (numbers ? !json_is_integer(value) : !json_is_string(value)) {
-            return expected(at, "vocabulary", "strings, or whole numbers, throughout");
-        }
-        if (numbers) {
-            ((int64_t *)out->data)[i] = (int64_t)json_integer_value(value);
-        } else {
-            TD_TRY(copy_json_text(to, value, (td_span *)out->data + i));
-        }
-    }
-    return TD_OK;
-}
-
-static td_status build_vocab_list(builder *to, const json_t *spec, const place *at,
-                                  td_column *column) {
+static td_status build_vocab_list(td_column_builder *to, const json_t *spec,
+                                  const td_json_place *at, td_column *column) {
     const json_t *list = json_object_get(spec, "vocabulary");
     int64_t oov;
     td_tensor keys;
-    TD_TRY(get_key(to, spec, "key", at, &column->key));
+    TD_TRY(td_json_key(to, spec, "key", at, &column->key));
     if (json_array_size(list) == 0) {
         return td_tf_fail(TD_TF_VALUE, "vocabulary_list must be non-empty, column_name: %s",
                           (const char *)column->key.data);
     }
-    TD_TRY(list_tensor(to, list, at, &keys));
-    TD_TRY(get_dtype(spec, at, keys.dtype, &column->dtype));
+    TD_TRY(td_json_words(to, list, at, &keys));
+    TD_TRY(td_json_dtype(spec, at, keys.dtype, &column->dtype));
     TD_TRY(td_vocabulary_from_list(&keys, to->pool, &column->vocabulary));
     TD_TRY(out_of_vocabulary(spec, at, column, &oov));
     TD_TRY(string_or_int(column));
@@ -384,7 +251,7 @@ static td_status build_vocab_list(builder *to, const json_t *spec, const place *
                           (const char *)column->key.data);
     }
     column->buckets = td_vocabulary_size(column->vocabulary) + oov;
-    return make_name(to, column, "", (td_span){NULL, 0});
+    return td_column_name(to, column, "", (td_span){NULL, 0});
 }
 
 static int hex_value(char digit) {
@@ -393,8 +260,8 @@ static int hex_value(char digit) {
                                           : -1;
 }
 
-static td_status file_contents(const builder *to, const json_t *value, const place *at,
-                               td_span *out) {
+static td_status file_contents(const td_column_builder *to, const json_t *value,
+                               const td_json_place *at, td_span *out) {
     const char *text = json_string_value(value);
     if (text == NULL) {
         return td_tf_fail(TD_TF_VALUE, "%s: Missing vocabulary_file.", at->text);
@@ -415,7 +282,7 @@ static td_status file_contents(const builder *to, const json_t *value, const pla
     for (size_t i = 0; bytes != NULL && i < size; i++) {
         int high = hex_value(text[2 * i]), low = hex_value(text[2 * i + 1]);
         if (high < 0 || low < 0) {
-            return expected(at, "file", "hexadecimal digits");
+            return td_json_expected(at, "file", "hexadecimal digits");
         }
         bytes[i] = (uint8_t)(high << 4 | low);
     }
@@ -430,15 +297,15 @@ static td_status empty_vocabulary(const td_column *column) {
 
 /* The file's contents are judged now, but what is wrong with them is reported by their first use,
  * as TensorFlow does. */
-static td_status build_vocab_file(builder *to, const json_t *spec, const place *at,
-                                  td_column *column) {
+static td_status build_vocab_file(td_column_builder *to, const json_t *spec,
+                                  const td_json_place *at, td_column *column) {
     int64_t oov = 0, size = -1;
     td_span contents;
-    TD_TRY(get_key(to, spec, "key", at, &column->key));
+    TD_TRY(td_json_key(to, spec, "key", at, &column->key));
     TD_TRY(file_contents(to, json_object_get(spec, "file"), at, &contents));
-    TD_TRY(get_int(spec, "size", at, -1, &size));
-    TD_TRY(get_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
-    if (given(json_object_get(spec, "size")) && size < 1) {
+    TD_TRY(td_json_int(spec, "size", at, -1, &size));
+    TD_TRY(td_json_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
+    if (td_json_given(json_object_get(spec, "size")) && size < 1) {
         return empty_vocabulary(column);
     }
     TD_TRY(out_of_vocabulary(spec, at, column, &oov));
@@ -446,7 +313,7 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
     const char *format = json_string_value(json_object_get(spec, "file_format"));
     bool text = format == NULL || strcmp(format, "text") == 0;
     if (!text && strcmp(format, "tfrecord_gzip") != 0) {
-        return expected(at, "file_format", "text or tfrecord_gzip");
+        return td_json_expected(at, "file_format", "text or tfrecord_gzip");
     }
     td_status status =
         td_vocabulary_from_file(contents, text ? TD_VOCABULARY_TEXT : TD_VOCABULARY_TFRECORD_GZIP,
@@ -457,34 +324,35 @@ static td_status build_vocab_file(builder *to, const json_t *spec, const place *
     if (status != TD_OK) {
         td_span message = {NULL, 0};
         column->vocabulary_class = (int)td_tf_last();
-        TD_TRY(copy_text(to, td_error(), strlen(td_error()), &message));
+        TD_TRY(td_json_copy(to, td_error(), strlen(td_error()), &message));
         column->vocabulary_message = (const char *)message.data;
     }
     if (status == TD_OK && size < 0 && td_vocabulary_size(column->vocabulary) == 0) {
         return empty_vocabulary(column);
     }
     column->buckets = (size >= 0 ? size : td_vocabulary_size(column->vocabulary)) + oov;
-    return make_name(to, column, "", (td_span){NULL, 0});
+    return td_column_name(to, column, "", (td_span){NULL, 0});
 }
 
-static td_status build_hash(builder *to, const json_t *spec, const place *at, td_column *column) {
-    TD_TRY(get_key(to, spec, "key", at, &column->key));
-    TD_TRY(get_int(spec, "hash_bucket_size", at, 0, &column->buckets));
-    TD_TRY(get_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
+static td_status build_hash(td_column_builder *to, const json_t *spec, const td_json_place *at,
+                            td_column *column) {
+    TD_TRY(td_json_key(to, spec, "key", at, &column->key));
+    TD_TRY(td_json_int(spec, "hash_bucket_size", at, 0, &column->buckets));
+    TD_TRY(td_json_dtype(spec, at, TD_ELEMENT_BYTES, &column->dtype));
     if (column->buckets < 1) {
         return td_tf_fail(TD_TF_VALUE,
                           "hash_bucket_size must be at least 1. hash_bucket_size: %lld, key: %s",
                           (long long)column->buckets, (const char *)column->key.data);
     }
     TD_TRY(string_or_int(column));
-    return make_name(to, column, "", (td_span){NULL, 0});
+    return td_column_name(to, column, "", (td_span){NULL, 0});
 }
 
-static td_status build_weighted(builder *to, const json_t *spec, const place *at,
+static td_status build_weighted(td_column_builder *to, const json_t *spec, const td_json_place *at,
                                 td_column *column) {
     TD_TRY(build_source(to, spec, "categorical", at, column));
-    TD_TRY(get_key(to, spec, "weight_key", at, &column->weight_key));
-    TD_TRY(get_dtype(spec, at, TD_ELEMENT_FLOAT32, &column->dtype));
+    TD_TRY(td_json_key(to, spec, "weight_key", at, &column->weight_key));
+    TD_TRY(td_json_dtype(spec, at, TD_ELEMENT_FLOAT32, &column->dtype));
     if (!td_column_is_categorical(column->source)) {
         return td_tf_fail(TD_TF_VALUE, "%s.categorical: expected a categorical column", at->text);
     }
@@ -493,14 +361,14 @@ static td_status build_weighted(builder *to, const json_t *spec, const place *at
                           td_element_text(column->dtype));
     }
     column->buckets = column->source->buckets;
-    return make_name(to, column, "_weighted_by_", column->weight_key);
+    return td_column_name(to, column, "_weighted_by_", column->weight_key);
 }
 
 static int compare_spans(const void *a, const void *b) {
     return td_span_compare(*(const td_span *)a, *(const td_span *)b);
 }
 
-static td_status cross_name(const builder *to, td_column *column) {
+static td_status cross_name(const td_column_builder *to, td_column *column) {
     td_span *names = td_pool_take(to->pool, (size_t)column->n_leaves * sizeof *names);
     if (names == NULL) {
         return no_memory();
@@ -517,7 +385,7 @@ static td_status cross_name(const builder *to, td_column *column) {
     }
     td_status status = td_text_status(&text);
     if (status == TD_OK) {
-        status = copy_text(to, text.data, text.size, &column->name);
+        status = td_json_copy(to, text.data, text.size, &column->name);
     }
     td_text_destroy(&text);
     return status;
@@ -526,14 +394,14 @@ static td_status cross_name(const builder *to, td_column *column) {
 enum { CROSS_LEAVES_MAX = 64 };
 
 /* A key of a cross: a name, or a column whose own leaves are laid flat when it is a cross. */
-static td_status add_leaf(builder *to, const json_t *key, const place *at, td_cross_leaf *leaves,
-                          int *n) {
+static td_status add_leaf(td_column_builder *to, const json_t *key, const td_json_place *at,
+                          td_cross_leaf *leaves, int *n) {
     td_column *column = NULL;
-    td_cross_leaf leaf = {{NULL, 0}, NULL};
+    td_cross_leaf leaf = {{NULL, 0}, NULL, TD_ELEMENT_BYTES};
     const td_cross_leaf *added = &leaf;
     int n_added = 1;
     if (json_is_string(key)) {
-        TD_TRY(copy_json_text(to, key, &leaf.key));
+        TD_TRY(td_json_copy_string(to, key, &leaf.key));
     } else {
         TD_TRY(build_column(to, key, at, &column));
         leaf.column = column;
@@ -564,10 +432,10 @@ static td_status add_leaf(builder *to, const json_t *key, const place *at, td_cr
     return TD_OK;
 }
 
-static td_status build_crossed(builder *to, const json_t *spec, const place *at,
+static td_status build_crossed(td_column_builder *to, const json_t *spec, const td_json_place *at,
                                td_column *column) {
     const json_t *keys = json_object_get(spec, "keys"), *key = json_object_get(spec, "hash_key");
-    TD_TRY(get_int(spec, "hash_bucket_size", at, 0, &column->buckets));
+    TD_TRY(td_json_int(spec, "hash_bucket_size", at, 0, &column->buckets));
     if (column->buckets < 1) {
         return td_tf_fail(TD_TF_VALUE, "hash_bucket_size must be > 1. hash_bucket_size: %lld",
                           (long long)column->buckets);
@@ -579,9 +447,9 @@ static td_status build_crossed(builder *to, const json_t *spec, const place *at,
     if (leaves == NULL) {
         return no_memory();
     }
-    place list = below(at, "keys");
+    td_json_place list = td_json_below(at, "keys");
     for (size_t i = 0; i < json_array_size(keys); i++) {
-        place inner = item_of(&list, i);
+        td_json_place inner = td_json_item(&list, i);
         TD_TRY(add_leaf(to, json_array_get(keys, i), &inner, leaves, &column->n_leaves));
     }
     column->leaves = leaves;
@@ -591,7 +459,7 @@ static td_status build_crossed(builder *to, const json_t *spec, const place *at,
     return cross_name(to, column);
 }
 
-static td_status build_indicator(builder *to, const json_t *spec, const place *at,
+static td_status build_indicator(td_column_builder *to, const json_t *spec, const td_json_place *at,
                                  td_column *column) {
     TD_TRY(build_source(to, spec, "categorical", at, column));
     if (!td_column_is_categorical(column->source)) {
@@ -601,46 +469,47 @@ static td_status build_indicator(builder *to, const json_t *spec, const place *a
                           at->text);
     }
     column->buckets = column->source->buckets;
-    return make_name(to, column, "_indicator", (td_span){NULL, 0});
+    return td_column_name(to, column, "_indicator", (td_span){NULL, 0});
 }
 
 /* What embedding and shared embedding columns have in common. */
-static td_status embedding_options(builder *to, const json_t *spec, const place *at,
-                                   td_column *column) {
+static td_status embedding_options(td_column_builder *to, const json_t *spec,
+                                   const td_json_place *at, td_column *column) {
     static const char *const combiners[] = {
         [TD_COMBINER_MEAN] = "mean", [TD_COMBINER_SUM] = "sum", [TD_COMBINER_SQRTN] = "sqrtn"};
     const json_t *table = json_object_get(spec, "table"), *safe = json_object_get(spec, "safe");
     const json_t *combiner = json_object_get(spec, "combiner");
-    TD_TRY(get_int(spec, "dimension", at, 0, &column->dimension));
+    TD_TRY(td_json_int(spec, "dimension", at, 0, &column->dimension));
     if (column->dimension < 1) {
         return td_tf_fail(TD_TF_VALUE, "Invalid dimension %lld.", (long long)column->dimension);
     }
-    if (given(combiner)) {
+    if (td_json_given(combiner)) {
         int i = 0;
         while (i < 3 && (!json_is_string(combiner) ||
                          strcmp(combiners[i], json_string_value(combiner)) != 0)) {
             i++;
         }
         if (i == 3) {
-            return expected(at, "combiner", "mean, sum or sqrtn");
+            return td_json_expected(at, "combiner", "mean, sum or sqrtn");
         }
         column->combiner = (td_combiner)i;
     }
     column->max_norm = json_number_value(json_object_get(spec, "max_norm"));
     column->safe = safe == NULL || !json_is_false(safe);
-    if (given(table)) {
+    if (td_json_given(table)) {
         const int64_t shape[2] = {(int64_t)json_array_size(table), column->dimension};
         int64_t filled = 0;
         bool real = false;
         TD_TRY(td_tensor_take(to->pool, TD_ELEMENT_FLOAT32, 2, shape, &column->table));
         if (!fill_nested(&column->table, 0, table, &filled, &real)) {
-            return expected(at, "table", "a list of rows of as many numbers as the dimension");
+            return td_json_expected(at, "table",
+                                    "a list of rows of as many numbers as the dimension");
         }
     }
     return TD_OK;
 }
 
-static td_status build_embedding(builder *to, const json_t *spec, const place *at,
+static td_status build_embedding(td_column_builder *to, const json_t *spec, const td_json_place *at,
                                  td_column *column) {
     TD_TRY(build_source(to, spec, "categorical", at, column));
     TD_TRY(embedding_options(to, spec, at, column));
@@ -648,14 +517,12 @@ static td_status build_embedding(builder *to, const json_t *spec, const place *a
         return td_tf_fail(TD_TF_VALUE, "%s.categorical: expected a categorical column", at->text);
     }
     column->buckets = column->source->buckets;
-    return make_name(to, column, "_embedding", (td_span){NULL, 0});
+    return td_column_name(to, column, "_embedding", (td_span){NULL, 0});
 }
-
-typedef td_status build_fn(builder *to, const json_t *spec, const place *at, td_column *column);
 
 static const struct {
     const char *word;
-    build_fn *build;
+    td_column_build_fn *build;
 } column_types[TD_COLUMN_TYPES] = {
     [TD_COLUMN_NUMERIC] = {"numeric", build_numeric},
     [TD_COLUMN_BUCKETIZED] = {"bucketized", build_bucketized},
@@ -668,9 +535,16 @@ static const struct {
     [TD_COLUMN_INDICATOR] = {"indicator", build_indicator},
     [TD_COLUMN_EMBEDDING] = {"embedding", build_embedding},
     [TD_COLUMN_SHARED_EMBEDDING] = {"shared_embeddings", NULL},
+    [TD_COLUMN_HASHING] = {"hashing", td_build_hashing},
+    [TD_COLUMN_HASHED_CROSSING] = {"hashed_crossing", td_build_hashed_crossing},
+    [TD_COLUMN_STRING_LOOKUP] = {"string_lookup", td_build_string_lookup},
+    [TD_COLUMN_INTEGER_LOOKUP] = {"integer_lookup", td_build_integer_lookup},
+    [TD_COLUMN_DISCRETIZATION] = {"discretization", td_build_discretization},
+    [TD_COLUMN_CATEGORY_ENCODING] = {"category_encoding", td_build_category_encoding},
+    [TD_COLUMN_NORMALIZATION] = {"normalization", td_build_normalization},
 };
 
-static td_status new_column(const builder *to, td_column_type type, const json_t *spec,
+static td_status new_column(const td_column_builder *to, td_column_type type, const json_t *spec,
                             td_column **out) {
     td_column *column = td_pool_take_zero(to->pool, sizeof *column);
     if (column == NULL) {
@@ -682,7 +556,8 @@ static td_status new_column(const builder *to, td_column_type type, const json_t
     return TD_OK;
 }
 
-static td_status build_column(builder *to, const json_t *spec, const place *at, td_column **out) {
+static td_status build_column(td_column_builder *to, const json_t *spec, const td_json_place *at,
+                              td_column **out) {
     const char *word = json_string_value(json_object_get(spec, "type"));
     int type = 0;
     while (word != NULL && type < TD_COLUMN_TYPES && strcmp(column_types[type].word, word) != 0) {
@@ -709,11 +584,12 @@ static const td_column *bare(const td_column *column) {
 }
 
 /* One column for each of those that share the table. */
-static td_status build_shared(builder *to, const json_t *spec, const place *at, td_column **out) {
+static td_status build_shared(td_column_builder *to, const json_t *spec, const td_json_place *at,
+                              td_column **out) {
     const json_t *list = json_object_get(spec, "categoricals");
-    place inner = below(at, "categoricals");
+    td_json_place inner = td_json_below(at, "categoricals");
     for (size_t i = 0; i < json_array_size(list); i++) {
-        place one = item_of(&inner, i);
+        td_json_place one = td_json_item(&inner, i);
         td_column *column = NULL, *source = NULL;
         TD_TRY(new_column(to, TD_COLUMN_SHARED_EMBEDDING, spec, &column));
         TD_TRY(build_column(to, json_array_get(list, i), &one, &source));
@@ -732,7 +608,7 @@ static td_status build_shared(builder *to, const json_t *spec, const place *at, 
                               "the same number of buckets: %s has %lld, the first %lld",
                               one.text, (long long)source->buckets, (long long)out[0]->buckets);
         }
-        TD_TRY(make_name(to, column, "_shared_embedding", (td_span){NULL, 0}));
+        TD_TRY(td_column_name(to, column, "_shared_embedding", (td_span){NULL, 0}));
         out[i] = column;
         column->shared_with = out[0];
     }
@@ -744,8 +620,8 @@ static bool is_shared(const json_t *spec) {
     return word != NULL && strcmp(word, column_types[TD_COLUMN_SHARED_EMBEDDING].word) == 0;
 }
 
-static td_status build_list(builder to, const json_t *list, td_column_list *out) {
-    place root = {""};
+static td_status build_list(td_column_builder to, const json_t *list, td_column_list *out) {
+    td_json_place root = {""};
     snprintf(root.text, sizeof root.text, "%s", to.root);
     size_t most = 0;
     if (!json_is_array(list)) {
@@ -761,7 +637,7 @@ static td_status build_list(builder to, const json_t *list, td_column_list *out)
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *spec = json_array_get(list, i);
-        place at = item_of(&root, i);
+        td_json_place at = td_json_item(&root, i);
         if (is_shared(spec)) {
             TD_TRY(with_place(&to, &at, build_shared(&to, spec, &at, built.columns + built.count)));
             built.count += (int)json_array_size(json_object_get(spec, "categoricals"));
@@ -775,10 +651,10 @@ static td_status build_list(builder to, const json_t *list, td_column_list *out)
 }
 
 td_status td_columns_build(const json_t *list, bool hex_files, td_pool *pool, td_column_list *out) {
-    return build_list((builder){pool, hex_files, "columns", 0}, list, out);
+    return build_list((td_column_builder){pool, hex_files, "columns", 0}, list, out);
 }
 
 td_status td_columns_build_at(const json_t *list, const char *name, td_pool *pool,
                               td_column_list *out) {
-    return build_list((builder){pool, false, name, 0}, list, out);
+    return build_list((td_column_builder){pool, false, name, 0}, list, out);
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/math.h"
-#include "data/column.h"
+#include "data/column_keras.h"
 #include "data/text_number.h"
 #include "data/tf_error.h"
 
@@ -380,7 +380,8 @@ static td_status sequence_tensor(const td_column *column, const td_feature_map *
     if (column->type == TD_COLUMN_NUMERIC && column->sequence) {
         return numeric_sequence(column, features, pool, out, lengths);
     }
-    if (column->type == TD_COLUMN_NUMERIC || td_column_is_categorical(column)) {
+    if (column->type == TD_COLUMN_NUMERIC || column->layer != NULL ||
+        td_column_is_categorical(column)) {
         return td_tf_fail(TD_TF_VALUE,
                           "All feature_columns must be of type SequenceDenseColumn: %s",
                           (const char *)column->name.data);
@@ -398,6 +399,9 @@ td_status td_column_dense(const td_column *column, const td_feature_map *feature
     td_ids ids;
     if (sequence) {
         return sequence_tensor(column, features, pool, out, lengths);
+    }
+    if (column->layer != NULL && !td_column_is_categorical(column)) {
+        return td_keras_column_dense(column, features, pool, out);
     }
     switch (column->type) {
     case TD_COLUMN_NUMERIC:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "data/column.h"
+#include "data/column_keras.h"
 #include "data/hash.h"
 #include "data/tf_error.h"
 
@@ -286,6 +286,8 @@ td_status td_column_ids(const td_column *column, const td_feature_map *features,
         TD_TRY(bucketized_ids(column, features, pool, &ids.ids));
     } else if (column->type == TD_COLUMN_CROSSED) {
         TD_TRY(crossed_ids(column, features, pool, &ids.ids));
+    } else if (column->layer != NULL) {
+        TD_TRY(td_keras_column_ids(column, features, pool, &ids.ids));
     } else {
         td_array value;
         TD_TRY(td_feature_get(features, column->key, pool, &value));

@@ -3,10 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/column.h"
+#include "data/column_keras.h"
 #include "data/tf_error.h"
 
 bool td_column_is_categorical(const td_column *column) {
+    if (column->layer != NULL) {
+        return column->type != TD_COLUMN_NORMALIZATION && column->layer->encoding == TD_ENCODE_INT;
+    }
     switch (column->type) {
     case TD_COLUMN_NUMERIC:
     case TD_COLUMN_INDICATOR:
@@ -24,6 +27,10 @@ bool td_column_is_dense(const td_column *column) {
 
 int td_column_variable_shape(const td_column *column, int64_t shape[TD_RANK_MAX]) {
     int rank = 0;
+    if (column->layer != NULL) {
+        memcpy(shape, column->layer->shape, sizeof column->layer->shape);
+        return column->layer->rank;
+    }
     switch (column->type) {
     case TD_COLUMN_NUMERIC:
     case TD_COLUMN_BUCKETIZED:
@@ -118,7 +125,30 @@ static td_status add_spec(spec_list *list, td_feature_spec spec) {
     return TD_OK;
 }
 
+/* A layer's features: lists of any length, or values of its shape. */
+static td_status add_layer(spec_list *list, const td_column *column) {
+    td_feature_spec spec = {
+        .key = column->key,
+        .kind = column->layer->lists ? TD_SPEC_VAR_LEN : TD_SPEC_FIXED_LEN,
+        .dtype = column->dtype,
+        .rank = column->layer->lists ? 0 : column->rank,
+    };
+    memcpy(spec.shape, column->shape, sizeof spec.shape);
+    if (column->n_leaves == 0) {
+        return add_spec(list, spec);
+    }
+    for (int i = 0; i < column->n_leaves; i++) {
+        spec.key = column->leaves[i].key;
+        spec.dtype = column->leaves[i].dtype;
+        TD_TRY(add_spec(list, spec));
+    }
+    return TD_OK;
+}
+
 static td_status add_column(spec_list *list, const td_column *column) {
+    if (column->layer != NULL) {
+        return add_layer(list, column);
+    }
     td_feature_spec spec = {.key = column->key, .kind = TD_SPEC_VAR_LEN, .dtype = column->dtype};
     switch (column->type) {
     case TD_COLUMN_NUMERIC:
@@ -132,8 +162,8 @@ static td_status add_column(spec_list *list, const td_column *column) {
     case TD_COLUMN_CROSSED:
         for (int i = 0; i < column->n_leaves; i++) {
             const td_cross_leaf *leaf = &column->leaves[i];
-            spec = (td_feature_spec){
-                .key = leaf->key, .kind = TD_SPEC_VAR_LEN, .dtype = TD_ELEMENT_BYTES};
+            spec =
+                (td_feature_spec){.key = leaf->key, .kind = TD_SPEC_VAR_LEN, .dtype = leaf->dtype};
             TD_TRY(leaf->column != NULL ? add_column(list, leaf->column) : add_spec(list, spec));
         }
         return TD_OK;

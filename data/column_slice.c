@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/column_keras.h"
 #include "data/hash.h"
 
 /* Ids of some rows: those of row k are ids[starts[k] - starts[0] ..), weights beside them. */
@@ -258,7 +259,54 @@ static td_status weighted_ids(const td_column_node *node, const td_slice_rows *r
     return TD_OK;
 }
 
+/* What a layer reads of these rows: the values of their lists, or tensors. */
+static td_status layer_inputs(const td_column_node *node, const td_slice_rows *rows,
+                              td_tensor **out) {
+    int n = node->column->n_leaves;
+    td_tensor *inputs = td_pool_take(rows->memory, (size_t)(n + 1) * sizeof *inputs);
+    if (inputs == NULL) {
+        return no_memory();
+    }
+    if (node->column->layer->lists) {
+        const td_array *value = input_of(node, rows);
+        int64_t from;
+        inputs[0] = value->ragged.values;
+        inputs[0].count = inputs[0].shape[0] = values_of(value, rows, &from);
+        inputs[0].data = (char *)inputs[0].data + (size_t)from * td_element_bytes(inputs[0].dtype);
+    } else if (n == 0) {
+        inputs[0] = view_of(&input_of(node, rows)->tensor, rows);
+    }
+    for (int i = 0; i < n; i++) {
+        inputs[i] = view_of(&input_of(&node->leaves[i], rows)->tensor, rows);
+    }
+    *out = inputs;
+    return TD_OK;
+}
+
+static td_status layer_ids(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    td_tensor *inputs, ids;
+    int64_t n = rows_of(rows);
+    TD_TRY(layer_inputs(node, rows, &inputs));
+    TD_TRY(td_keras_ids(node->column, inputs, rows->memory, &ids));
+    if (node->column->layer->lists) {
+        *out = (id_run){ids.data, starts_of(input_of(node, rows), rows), NULL};
+        return TD_OK;
+    }
+    int64_t *starts = td_pool_take(rows->memory, (size_t)(n + 1) * sizeof *starts);
+    if (starts == NULL) {
+        return no_memory();
+    }
+    for (int64_t k = 0; k <= n; k++) {
+        starts[k] = k * (ids.count / n);
+    }
+    *out = (id_run){ids.data, starts, NULL};
+    return TD_OK;
+}
+
 static td_status run_of(const td_column_node *node, const td_slice_rows *rows, id_run *out) {
+    if (node->column->layer != NULL) {
+        return layer_ids(node, rows, out);
+    }
     switch (node->column->type) {
     case TD_COLUMN_WEIGHTED:
         return weighted_ids(node, rows, out);
@@ -382,6 +430,22 @@ static bool number_rows_fast(const td_column_node *node, const td_slice_rows *ro
     return true;
 }
 
+/* Numbers of the rows to their places. */
+static void put_rows(const td_tensor *numbers, const td_slice_rows *rows, int64_t at) {
+    int64_t n = rows_of(rows), width = n == 0 ? 0 : numbers->count / n;
+    float *to = rows->dense + rows->first * rows->ld + at;
+    const float *from = numbers->data;
+    if (width == 1) {
+        for (int64_t k = 0; k < n; k++) {
+            to[k * rows->ld] = from[k];
+        }
+        return;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        memcpy(to + k * rows->ld, from + k * width, (size_t)width * sizeof *to);
+    }
+}
+
 /* Numbers and buckets: what the column makes of its input, row by row to its place. */
 static td_status number_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
     if (number_rows_fast(node, rows, at)) {
@@ -394,17 +458,24 @@ static td_status number_rows(const td_column_node *node, const td_slice_rows *ro
     td_feature_map map = {&reads->key, &view, 1};
     td_tensor numbers;
     TD_TRY(td_column_dense(column, &map, false, rows->memory, &numbers, NULL));
-    int64_t n = rows_of(rows), width = n == 0 ? 0 : numbers.count / n;
-    float *to = rows->dense + rows->first * rows->ld + at;
-    const float *from = numbers.data;
-    if (width == 1) {
-        for (int64_t k = 0; k < n; k++) {
-            to[k * rows->ld] = from[k];
-        }
+    put_rows(&numbers, rows, at);
+    return TD_OK;
+}
+
+/* Encodings of lists, a record after the other, or whatever the layer makes of tensors. */
+static td_status layer_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    if (!node->column->layer->lists) {
+        td_tensor *inputs, numbers;
+        TD_TRY(layer_inputs(node, rows, &inputs));
+        TD_TRY(td_keras_dense(node->column, inputs, rows->memory, &numbers));
+        put_rows(&numbers, rows, at);
         return TD_OK;
     }
-    for (int64_t k = 0; k < n; k++) {
-        memcpy(to + k * rows->ld, from + k * width, (size_t)width * sizeof *to);
+    id_run run;
+    TD_TRY(layer_ids(node, rows, &run));
+    for (int64_t k = 0; k < rows_of(rows); k++) {
+        td_keras_row(node->column, run.ids + (run.starts[k] - run.starts[0]), size_of(&run, k),
+                     rows->dense + (rows->first + k) * rows->ld + at);
     }
     return TD_OK;
 }
@@ -440,6 +511,9 @@ static td_status embedding_rows(const td_column_node *node, const td_slice_rows 
 }
 
 td_status td_slice_dense(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    if (node->column->layer != NULL) {
+        return layer_rows(node, rows, at);
+    }
     switch (node->column->type) {
     case TD_COLUMN_INDICATOR:
         return indicator_rows(node, rows, at);

@@ -8,6 +8,15 @@
 #include "data/text_number.h"
 #include "data/tf_error.h"
 
+const char *td_encoding_text(td_encoding encoding) {
+    static const char *const names[] = {[TD_ENCODE_INT] = "int",
+                                        [TD_ENCODE_ONE_HOT] = "one_hot",
+                                        [TD_ENCODE_MULTI_HOT] = "multi_hot",
+                                        [TD_ENCODE_COUNT] = "count",
+                                        [TD_ENCODE_TF_IDF] = "tf_idf"};
+    return names[encoding];
+}
+
 static void add_to(td_tensor *out, int64_t at, double value, bool once) {
     if (out->dtype == TD_ELEMENT_INT64) {
         int64_t *cell = (int64_t *)out->data + at;
@@ -42,6 +51,12 @@ static int encoded_shape(const td_tensor *ids, td_encoding encoding, int64_t dep
         shape[rank] = depth;
     }
     return rank + 1;
+}
+
+int td_encoded_shape(const td_tensor *ids, td_encoding encoding, int64_t depth,
+                     int64_t shape[TD_RANK_MAX]) {
+    int64_t group, inner;
+    return encoded_shape(ids, encoding, depth, shape, &group, &inner);
 }
 
 td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t depth,
@@ -90,22 +105,31 @@ td_status td_hashing_apply(const td_hashing *layer, const td_tensor *input, td_p
     if (layer->encoding == TD_ENCODE_ONE_HOT && input->rank == 0) {
         return td_tf_fail(TD_TF_INDEX, "one-hot `Hashing` of a scalar");
     }
-    td_tensor given = *input, text, ids;
+    td_tensor given = *input, text = {0}, ids;
     if (input->dtype == TD_ELEMENT_FLOAT32 || input->dtype == TD_ELEMENT_FLOAT64) {
         TD_TRY(td_cast(input, TD_ELEMENT_INT64, pool, &given));
     }
-    TD_TRY(td_as_string(&given, pool, &text));
     TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, input->rank, input->shape, &ids));
+    if (given.dtype == TD_ELEMENT_INT64 && !layer->salted) {
+        td_fingerprints_int(given.data, given.count, ids.data);
+    } else {
+        TD_TRY(td_as_string(&given, pool, &text));
+    }
     bool shifted = layer->masked && layer->bins > 1;
-    uint64_t bins = (uint64_t)(shifted ? layer->bins - 1 : layer->bins);
+    td_divisor bins = td_divisor_of((uint64_t)(shifted ? layer->bins - 1 : layer->bins));
+    int64_t *to = ids.data;
     for (int64_t i = 0; i < input->count; i++) {
-        td_span word = td_tensor_spans(&text)[i];
-        uint64_t hash = layer->salted ? td_siphash(layer->salt, word.data, word.size)
-                                      : td_fingerprint64(word.data, word.size);
-        bool is_mask = layer->masked && (given.dtype == TD_ELEMENT_BYTES
-                                             ? td_span_equal(word, layer->mask_text)
-                                             : td_tensor_int(&given, i) == layer->mask_int);
-        ((int64_t *)ids.data)[i] = is_mask ? 0 : (int64_t)(hash % bins) + (shifted ? 1 : 0);
+        uint64_t hash = (uint64_t)to[i];
+        if (text.data != NULL) {
+            td_span word = td_tensor_spans(&text)[i];
+            hash = layer->salted ? td_siphash(layer->salt, word.data, word.size)
+                                 : td_fingerprint64(word.data, word.size);
+        }
+        bool is_mask =
+            layer->masked && (given.dtype == TD_ELEMENT_BYTES
+                                  ? td_span_equal(td_tensor_spans(&text)[i], layer->mask_text)
+                                  : td_tensor_int(&given, i) == layer->mask_int);
+        to[i] = is_mask ? 0 : (int64_t)td_remainder(hash, bins) + (shifted ? 1 : 0);
     }
     return finish(&ids, layer->encoding, layer->bins, TD_ELEMENT_FLOAT32, pool, out);
 }

@@ -16,6 +16,13 @@ typedef enum td_encoding {
     TD_ENCODE_TF_IDF
 } td_encoding;
 
+/* As Keras' output_mode has it: "int", "one_hot", ... */
+const char *td_encoding_text(td_encoding encoding);
+
+/* The shape that td_encode_ids gives ids of a shape; rank, which may be above TD_RANK_MAX. */
+int td_encoded_shape(const td_tensor *ids, td_encoding encoding, int64_t depth,
+                     int64_t shape[TD_RANK_MAX]);
+
 /* ids of any shape to one-hot rows, or to one row for the last dimension; ids outside [0, depth)
  * count nowhere. weights: as many numbers as ids, or NULL. dtype: float32 or int64. */
 td_status td_encode_ids(const td_tensor *ids, td_encoding encoding, int64_t depth,
@@ -59,6 +66,16 @@ typedef struct td_token_lookup {
     const double *idf; /* TD_ENCODE_TF_IDF: one for each of the vocabulary */
     int64_t n_idf;
 } td_token_lookup;
+/* A vocabulary looked through, for many inputs; the layer, not inverted, is borrowed. Ids are
+ * numbered as the encoding has it, -1 is the mask's where it counts nowhere. depth: how many there
+ * are, or how wide encodings are. weigh: n counts, rows of depth, times the weight of each word;
+ * special words that the vocabulary does not hold have the mean of all, padding nothing. */
+typedef struct td_token_table td_token_table;
+td_status td_token_table_create(const td_token_lookup *layer, td_pool *pool, td_token_table **out);
+int64_t td_token_table_depth(const td_token_table *made);
+td_status td_token_table_ids(const td_token_table *made, const td_tensor *input, td_pool *pool,
+                             td_tensor *ids);
+void td_token_table_weigh(const td_token_table *made, int64_t depth, float *counts, int64_t n);
 td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
                                 td_tensor *out);
 

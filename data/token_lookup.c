@@ -5,15 +5,15 @@
 #include "data/preprocess.h"
 #include "data/tf_error.h"
 
-/* A layer with its vocabulary looked through. */
-typedef struct lookup {
+struct td_token_table {
     const td_token_lookup *layer;
     td_tensor words;    /* without special ones at the start */
     bool special;       /* there were such */
     int64_t oov_start;  /* ids of unknown words: behind the mask's, when it has one */
     int64_t word_start; /* of words */
     td_vocabulary *rows;
-} lookup;
+    float mean_idf;
+};
 
 static bool is_word(const td_tensor *words, int64_t i, td_span text, int64_t number) {
     return words->dtype == TD_ELEMENT_BYTES ? td_span_equal(td_tensor_spans(words)[i], text)
@@ -29,7 +29,7 @@ static bool is_unknown(const td_token_lookup *layer, const td_tensor *words, int
 }
 
 /* True when the vocabulary starts with the mask and all unknown words. */
-static bool starts_special(const lookup *made, const td_tensor *words) {
+static bool starts_special(const td_token_table *made, const td_tensor *words) {
     bool all = words->count >= made->word_start;
     for (int64_t i = 0; all && i < made->word_start; i++) {
         all = i < made->oov_start ? is_mask(made->layer, words, i)
@@ -75,7 +75,7 @@ static td_status check_options(const td_token_lookup *layer) {
 }
 
 /* Special words have their places at the start, or none. */
-static td_status check_words(const lookup *made) {
+static td_status check_words(const td_token_table *made) {
     for (int64_t i = 0; i < made->words.count; i++) {
         bool mask = is_mask(made->layer, &made->words, i);
         if (mask || (made->layer->invert && is_unknown(made->layer, &made->words, i))) {
@@ -95,9 +95,9 @@ static td_status check_words(const lookup *made) {
     return TD_OK;
 }
 
-static td_status prepare(const td_token_lookup *layer, td_pool *pool, lookup *out) {
+td_status td_token_table_create(const td_token_lookup *layer, td_pool *pool, td_token_table **out) {
     TD_TRY(check_options(layer));
-    lookup made = {.layer = layer, .words = layer->vocabulary};
+    td_token_table made = {.layer = layer, .words = layer->vocabulary};
     made.oov_start = layer->masked && layer->encoding == TD_ENCODE_INT ? 1 : 0;
     made.word_start = made.oov_start + layer->oov;
     if (starts_special(&made, &layer->vocabulary)) {
@@ -109,8 +109,18 @@ static td_status prepare(const td_token_lookup *layer, td_pool *pool, lookup *ou
     }
     TD_TRY(td_vocabulary_from_list(&made.words, pool, &made.rows));
     TD_TRY(check_words(&made));
-    *out = made;
-    return TD_OK;
+    double sum = 0;
+    for (int64_t i = 0; i < layer->n_idf; i++) {
+        sum += layer->idf[i];
+    }
+    made.mean_idf = layer->n_idf > 0 ? (float)(sum / (double)layer->n_idf) : 0;
+    *out = td_pool_copy(pool, &made, sizeof made);
+    return *out == NULL ? td_tf_no_memory("a vocabulary") : TD_OK;
+}
+
+int64_t td_token_table_depth(const td_token_table *made) {
+    bool padded = made->layer->padded && made->layer->encoding != TD_ENCODE_INT;
+    return padded ? made->layer->max_tokens : made->word_start + made->words.count;
 }
 
 static uint64_t hash_of(const td_token_lookup *layer, td_span word) {
@@ -136,9 +146,13 @@ static int64_t oov_id(const td_token_lookup *layer, const td_tensor *input, int6
     return left < 0 ? left + layer->oov : left;
 }
 
-static td_status look_up(const lookup *made, const td_tensor *input, td_pool *pool,
-                         td_tensor *ids) {
+td_status td_token_table_ids(const td_token_table *made, const td_tensor *input, td_pool *pool,
+                             td_tensor *ids) {
     const td_token_lookup *layer = made->layer;
+    if ((input->dtype == TD_ELEMENT_BYTES) != (layer->vocabulary.dtype == TD_ELEMENT_BYTES)) {
+        return td_tf_fail(TD_TF_VALUE, "a vocabulary of %s, input of %s",
+                          td_element_tf(layer->vocabulary.dtype), td_element_tf(input->dtype));
+    }
     TD_TRY(td_tensor_take(pool, TD_ELEMENT_INT64, input->rank, input->shape, ids));
     for (int64_t i = 0; i < input->count; i++) {
         int64_t *to = (int64_t *)ids->data + i;
@@ -162,7 +176,7 @@ static td_status look_up(const lookup *made, const td_tensor *input, td_pool *po
 }
 
 /* Words of ids; what is no word's id has the unknown word, the mask's the mask. */
-static td_status words_of(const lookup *made, const td_tensor *input, td_pool *pool,
+static td_status words_of(const td_token_table *made, const td_tensor *input, td_pool *pool,
                           td_tensor *out) {
     const td_token_lookup *layer = made->layer;
     if (!td_element_is_int(input->dtype)) {
@@ -186,47 +200,34 @@ static td_status words_of(const lookup *made, const td_tensor *input, td_pool *p
     return TD_OK;
 }
 
-/* Counts times the weight of each word; special words that the vocabulary does not hold have the
- * mean of all, padding nothing. */
-static void weigh(const lookup *made, int64_t depth, td_tensor *counts) {
+void td_token_table_weigh(const td_token_table *made, int64_t depth, float *counts, int64_t n) {
     const td_token_lookup *layer = made->layer;
     int64_t front = made->special ? 0 : made->word_start;
-    double sum = 0;
-    for (int64_t i = 0; i < layer->n_idf; i++) {
-        sum += layer->idf[i];
-    }
-    float mean = (float)(sum / (double)layer->n_idf);
-    for (int64_t i = 0; i < counts->count; i++) {
+    for (int64_t i = 0; i < n; i++) {
         int64_t word = i % depth - front;
-        ((float *)counts->data)[i] *= word < 0               ? mean
-                                      : word >= layer->n_idf ? 0
-                                                             : (float)layer->idf[word];
+        counts[i] *= word < 0 ? made->mean_idf : word >= layer->n_idf ? 0 : (float)layer->idf[word];
     }
 }
 
 td_status td_token_lookup_apply(const td_token_lookup *layer, const td_tensor *input, td_pool *pool,
                                 td_tensor *out) {
-    lookup made;
-    TD_TRY(prepare(layer, pool, &made));
+    td_token_table *made;
+    TD_TRY(td_token_table_create(layer, pool, &made));
     if (layer->invert) {
-        return words_of(&made, input, pool, out);
-    }
-    if ((input->dtype == TD_ELEMENT_BYTES) != (layer->vocabulary.dtype == TD_ELEMENT_BYTES)) {
-        return td_tf_fail(TD_TF_VALUE, "a vocabulary of %s, input of %s",
-                          td_element_tf(layer->vocabulary.dtype), td_element_tf(input->dtype));
+        return words_of(made, input, pool, out);
     }
     td_tensor ids;
-    TD_TRY(look_up(&made, input, pool, &ids));
+    TD_TRY(td_token_table_ids(made, input, pool, &ids));
     if (layer->encoding == TD_ENCODE_INT) {
         *out = ids;
         return TD_OK;
     }
     bool weighed = layer->encoding == TD_ENCODE_TF_IDF;
-    int64_t depth = layer->padded ? layer->max_tokens : made.word_start + made.words.count;
+    int64_t depth = td_token_table_depth(made);
     TD_TRY(td_encode_ids(&ids, layer->encoding, depth, NULL,
                          weighed ? TD_ELEMENT_FLOAT32 : TD_ELEMENT_INT64, pool, out));
     if (weighed) {
-        weigh(&made, depth, out);
+        td_token_table_weigh(made, depth, out->data, out->count);
     }
     return TD_OK;
 }

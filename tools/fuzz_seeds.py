@@ -7,6 +7,7 @@ usage: tools/fuzz_seeds.py DIRECTORY
 import io
 import json
 import pathlib
+import re
 import struct
 import sys
 import tarfile
@@ -34,6 +35,17 @@ def tar(layout, name):
     return out.getvalue()
 
 
+def layer_column(config, inputs):
+    """A recorded layer as a column of a feature that the fuzzer has: x of floats, a of integers, s or w of words."""
+    named = lambda i, given: {"float32": "x", "bytes": "sw"[i % 2]}.get(given["dtype"], "a")
+    kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", config["layer"]).lower()
+    column = {"type": kind, "key": named(0, inputs[0]), "dtype": inputs[0]["dtype"], **config["args"]}
+    if len(inputs) > 1:
+        del column["key"], column["dtype"]
+        column["keys"] = [{"key": named(1, one), "dtype": one["dtype"]} for one in inputs]
+    return {name: value for name, value in column.items() if value is not None}
+
+
 def seeds(cases):
     """(fuzzer, bytes) of every case that has bytes or columns."""
     yield "image", png()
@@ -57,6 +69,8 @@ def seeds(cases):
                 yield "records", bytes.fromhex(text)
         if "columns" in config:
             yield "columns", json.dumps(config["columns"]).encode()
+        if case["op"] == "keras_layer":
+            yield "columns", json.dumps([layer_column(config, given["inputs"])]).encode()
 
 
 def main():

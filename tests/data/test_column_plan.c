@@ -40,7 +40,24 @@ static const char columns_text[] =
     "'key':'x','shape':[3]}}],'hash_bucket_size':50}},"
     "{'type':'shared_embeddings','dimension':3,'categoricals':["
     "{'type':'hash_bucket','key':'words','hash_bucket_size':20},"
-    "{'type':'hash_bucket','key':'tags','hash_bucket_size':20}]}]";
+    "{'type':'hash_bucket','key':'tags','hash_bucket_size':20}]},"
+    "{'type':'hashing','key':'ids','dtype':'int64','num_bins':7,'mask_value':5,"
+    "'output_mode':'count'},"
+    "{'type':'hashing','key':'y','dtype':'float32','num_bins':4,'salt':9,'output_mode':'one_hot'},"
+    "{'type':'string_lookup','key':'tags','vocabulary':['word-1','word-2','word-5'],"
+    "'num_oov_indices':2,'mask_token':'','output_mode':'tf_idf','idf_weights':[0.5,0.25,3]},"
+    "{'type':'embedding','dimension':6,'categorical':{'type':'string_lookup','key':'words',"
+    "'vocabulary':['word-1','word-2','word-5']}},"
+    "{'type':'indicator','categorical':{'type':'integer_lookup','key':'ids',"
+    "'vocabulary':[3,4,5,40],'num_oov_indices':3}},"
+    "{'type':'category_encoding','key':'ids','num_tokens':20},"
+    "{'type':'discretization','key':'x','shape':[3],'bin_boundaries':[-1,0,1],"
+    "'output_mode':'one_hot'},"
+    "{'type':'indicator','categorical':{'type':'discretization','key':'x','shape':[3],"
+    "'bin_boundaries':[0,0.5],'name':'bins'}},"
+    "{'type':'normalization','key':'x','shape':[3],'mean':[1,2,3],'variance':[4,5,0]},"
+    "{'type':'hashed_crossing','keys':['kind',{'key':'m','dtype':'int64'}],'num_bins':8,"
+    "'output_mode':'one_hot'}]";
 
 typedef struct fixture {
     td_pool pool;
@@ -100,6 +117,8 @@ static void append_record(uint64_t id, td_text *out) {
          NULL},
         {td_span_text("tags"), TD_FEATURE_BYTES, tags, spans[1], NULL, NULL},
         {td_span_text("weights"), TD_FEATURE_FLOAT, tags, NULL, weights, NULL},
+        {td_span_text("kind"), TD_FEATURE_BYTES, 1, spans[0], NULL, NULL},
+        {td_span_text("m"), TD_FEATURE_INT64, 1, NULL, NULL, ids},
         {td_span_text("n"), TD_FEATURE_INT64, 1, NULL, NULL, &n},
     };
     int64_t count = sizeof features / sizeof features[0];
@@ -245,7 +264,7 @@ Test(column_plan, bags_stand_for_embeddings_whose_tables_are_elsewhere) {
             check_bag(&f, column, td_column_plan_at(outside, i), width, &bags[seen++], dense, MOST);
         }
     }
-    cr_expect_eq(seen, 5);
+    cr_expect_eq(seen, 6);
     td_free(dense);
     td_free(rest);
     td_column_plan_destroy(inside);
@@ -260,12 +279,15 @@ Test(column_plan, names_the_same_record_for_any_number_of_workers) {
     td_text bad = {0};
     td_span word = td_span_text("word-3");
     float x[3] = {0}, y = 1;
+    int64_t m = 2;
     const td_feature features[] = {
         {td_span_text("x"), TD_FEATURE_FLOAT, 3, NULL, x, NULL},
         {td_span_text("y"), TD_FEATURE_FLOAT, 1, NULL, &y, NULL},
         {td_span_text("tags"), TD_FEATURE_BYTES, 1, &word, NULL, NULL},
+        {td_span_text("kind"), TD_FEATURE_BYTES, 1, &word, NULL, NULL},
+        {td_span_text("m"), TD_FEATURE_INT64, 1, NULL, NULL, &m},
     };
-    cr_assert_eq(td_example_encode(features, 3, &bad), TD_OK);
+    cr_assert_eq(td_example_encode(features, 5, &bad), TD_OK);
     f.records[200] = f.records[290] = f.records[130] =
         (td_span){(const uint8_t *)bad.data, bad.size};
     for (int workers = 1; workers <= 3; workers++) {

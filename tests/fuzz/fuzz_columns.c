@@ -12,15 +12,23 @@ static void evaluate(const td_column_list *list, td_pool *pool) {
                                      {(const uint8_t *)"", 0},
                                      {(const uint8_t *)"a", 1},
                                      {(const uint8_t *)"zz", 2}};
-    const td_span keys[3] = {td_span_text("x"), td_span_text("a"), td_span_text("w")};
-    td_array values[3] = {
+    static const int64_t places[8] = {0, 0, 0, 1, 1, 0, 1, 2};
+    const td_span keys[4] = {td_span_text("x"), td_span_text("a"), td_span_text("w"),
+                             td_span_text("s")};
+    td_array values[4] = {
         {.kind = TD_ARRAY_TENSOR, .tensor = {TD_ELEMENT_FLOAT32, 2, {2, 2}, 4, NULL}},
         {.kind = TD_ARRAY_TENSOR, .tensor = {TD_ELEMENT_INT64, 2, {2, 2}, 4, NULL}},
         {.kind = TD_ARRAY_TENSOR, .tensor = {TD_ELEMENT_BYTES, 2, {2, 2}, 4, NULL}}};
     values[0].tensor.data = (void *)(uintptr_t)numbers;
     values[1].tensor.data = (void *)(uintptr_t)ids;
     values[2].tensor.data = (void *)(uintptr_t)words;
-    td_feature_map map = {keys, values, 3};
+    values[3] = (td_array){.kind = TD_ARRAY_SPARSE,
+                           .sparse = {.rank = 2,
+                                      .indices = (void *)(uintptr_t)places,
+                                      .values = {TD_ELEMENT_BYTES, 1, {4}, 4, NULL},
+                                      .dense_shape = {2, 3}}};
+    values[3].sparse.values.data = (void *)(uintptr_t)words;
+    td_feature_map map = {keys, values, 4};
     td_column_list sorted;
     td_tensor out, lengths;
     if (td_columns_sort(list, pool, &sorted) == TD_OK) {

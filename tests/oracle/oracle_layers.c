@@ -132,14 +132,9 @@ json_t *oracle_batch(const oracle_case *item) {
 }
 
 static td_encoding encoding_of(const json_t *args, td_encoding missing) {
-    static const char *const names[] = {[TD_ENCODE_INT] = "int",
-                                        [TD_ENCODE_ONE_HOT] = "one_hot",
-                                        [TD_ENCODE_MULTI_HOT] = "multi_hot",
-                                        [TD_ENCODE_COUNT] = "count",
-                                        [TD_ENCODE_TF_IDF] = "tf_idf"};
     const char *word = json_string_value(json_object_get(args, "output_mode"));
     for (int i = TD_ENCODE_INT; word != NULL && i <= TD_ENCODE_TF_IDF; i++) {
-        if (strcmp(word, names[i]) == 0) {
+        if (strcmp(word, td_encoding_text((td_encoding)i)) == 0) {
             return (td_encoding)i;
         }
     }

@@ -115,7 +115,7 @@ ParameterizedTest(int *number, comm_faults, a_rank_dies_or_stops_inside) {
     cr_assert_neq(plan, MAP_FAILED);
     plan->number = stops ? SIGSTOP : SIGKILL;
     plan->delay_ns = delay * 7 * MS / 3;
-    td_group_options options = options_for(TD_RANK_PROCESS, ranks, (stops ? 1500 : 20000) * MS);
+    td_group_options options = options_for(TD_RANK_PROCESS, ranks, (stops ? 1500 : 100000) * MS);
     session s = {.region = repeat_for_ever,
                  .row = td_collective_find(row_names[row][0], row_names[row][1]),
                  .shared = plan};
@@ -128,8 +128,9 @@ ParameterizedTest(int *number, comm_faults, a_rank_dies_or_stops_inside) {
         cr_expect_eq(status, TD_EPEER);
         cr_expect_str_eq(td_error(), "rank 1 was killed by signal 9 (SIGKILL)");
     }
-    /* A watchdog, not a measurement: 2 s at most are expected, 20 s if nobody notices. */
-    cr_expect_lt(td_now_ns() - start_ns, 10000 * MS);
+    /* A watchdog, not a measurement: 2 s at most are expected, 100 s if nobody notices, and on a
+     * machine with more urgent work whatever that takes. */
+    cr_expect_lt(td_now_ns() - start_ns, 60000 * MS);
     for (int i = 0; i < ranks; i++) {
         /* 0: the rank was ended before it began. */
         cr_expect(plan->pids[i] == 0 || (kill(plan->pids[i], 0) != 0 && errno == ESRCH),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/direct.h"
 
+#include <emmintrin.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -10,6 +11,9 @@
  * follows, and partial sums of all levels (at most 7 for 64 ranks) stay in a 32 KiB first-level
  * cache. */
 enum { BLOCK_BYTES = 4096, MAX_LEVELS = 7 };
+/* Of a result that goes past the caches, so little that loads of the next block start before these
+ * stores end: two threads that did nothing else took 9.0 ms for 64 MiB, and 10.2 with 4 KiB. */
+enum { STREAMED_BYTES = 1024 };
 _Static_assert(1 << (MAX_LEVELS - 1) >= TD_MAX_RANKS, "one partial sum for each level of the tree");
 
 typedef struct inputs {
@@ -101,6 +105,27 @@ static void sum_block(const td_comm *comm, inputs *in, void *out, int to, int n_
     }
 }
 
+/* The same past the caches: lines of a result far larger than they are would be fetched only to be
+ * overwritten, and thrown out again. */
+static void stream_block(const td_comm *comm, inputs *in, void *out, int to, int n_to) {
+    int p = td_comm_size(comm);
+    int64_t bytes = td_dtype_bytes(in->dtype), at = in->first * bytes;
+    _Alignas(64) unsigned char finished[STREAMED_BYTES];
+    void *room = in->partial[0];
+    const void *sum = sum_subtree(in, 0, p, 0, (targets){room, room});
+    if (in->reduce == TD_AVG || in->dtype != in->partial_type) {
+        td_elements_finish(finished, in->dtype, sum, in->partial_type, in->n,
+                           in->reduce == TD_AVG ? p : 0);
+        sum = finished;
+    }
+    for (int peer = to; peer < to + n_to; peer += 2) {
+        int second = peer + 1 < to + n_to ? peer + 1 : peer;
+        td_elements()->stream((unsigned char *)td_comm_peer(comm, peer, out) + at,
+                              (unsigned char *)td_comm_peer(comm, second, out) + at, sum,
+                              in->n * bytes);
+    }
+}
+
 /* Two ranks need no partial sums, unless these are wider. */
 static void sum_two(const td_comm *comm, const td_call *call, const void *mine, int64_t first,
                     int64_t last, int to, int n_to) {
@@ -113,23 +138,37 @@ static void sum_two(const td_comm *comm, const td_call *call, const void *mine, 
 }
 
 static void sum_many(const td_comm *comm, const td_call *call, const void *mine, int64_t first,
-                     int64_t last, int to, int n_to) {
+                     int64_t last, int to, int n_to, bool streams) {
     inputs in; /* 29 KiB: not cleared, every part is written before it is read */
     describe_inputs(comm, call, mine, &in);
-    int64_t block = BLOCK_BYTES / td_dtype_bytes(in.partial_type);
+    int64_t block = (streams ? STREAMED_BYTES : BLOCK_BYTES) / td_dtype_bytes(in.partial_type);
     for (in.first = first; in.first < last; in.first += in.n) {
         in.n = last - in.first < block ? last - in.first : block;
-        sum_block(comm, &in, call->out, to, n_to);
+        (streams ? stream_block : sum_block)(comm, &in, call->out, to, n_to);
     }
+    if (streams) {
+        _mm_sfence(); /* the signal that follows says that all is there */
+    }
+}
+
+/* In place a line that has been read is written where it is. Apart, lines of out are worth fetching
+ * while in and out of all ranks stay in the caches, and taken to be gone beyond three quarters of
+ * what these hold, as C libraries take it for copies: on two processes an allreduce of 64 MiB took
+ * 17.3 ms, and 10.5 past the caches; one of 16 MiB 1.82, and 1.66 to 2.29. */
+static bool goes_past_caches(const td_comm *comm, const td_call *call, const void *mine, int n_to) {
+    int64_t bytes = call->count * td_dtype_bytes(call->dtype);
+    int64_t touched = bytes * (td_comm_size(comm) + n_to);
+    return mine != call->out && touched > comm->rank->cache_bytes / 4 * 3;
 }
 
 void td_direct_sum(const td_comm *comm, const td_call *call, const void *mine, int64_t first,
                    int64_t last, int to, int n_to) {
     bool rounds = call->reduce == TD_AVG || call->dtype == TD_BF16;
-    if (td_comm_size(comm) == 2 && !rounds) {
+    bool streams = goes_past_caches(comm, call, mine, n_to);
+    if (td_comm_size(comm) == 2 && !rounds && !streams) {
         sum_two(comm, call, mine, first, last, to, n_to);
     } else {
-        sum_many(comm, call, mine, first, last, to, n_to);
+        sum_many(comm, call, mine, first, last, to, n_to, streams);
     }
 }
 

@@ -20,6 +20,10 @@ typedef void td_widen_fn(float *restrict out, const uint16_t *restrict in, int64
 typedef void td_narrow_fn(uint16_t *restrict out, const float *restrict in, int64_t n);
 /* buffer = buffer / ranks. Not for bf16. */
 typedef void td_divide_fn(void *buffer, int64_t n, td_dtype dtype, int ranks);
+/* to = also = from, by stores that fetch no line and leave none in the caches, where to and also
+ * are at the same place of a line. No order to other stores before _mm_sfence. from is neither; to
+ * and also may be each other. */
+typedef void td_stream_fn(void *to, void *also, const void *from, int64_t bytes);
 
 /* The loops for the instruction set in use. */
 typedef struct td_element_loops {
@@ -27,6 +31,7 @@ typedef struct td_element_loops {
     td_widen_fn *widen;
     td_narrow_fn *narrow;
     td_divide_fn *divide;
+    td_stream_fn *stream;
 } td_element_loops;
 const td_element_loops *td_elements(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/loops.h"
 
+#include <immintrin.h>
 #include <string.h>
 
 #include "base/status.h"
@@ -150,6 +151,44 @@ static void divide(void *buffer, int64_t n, td_dtype dtype, int ranks) {
     }
 }
 
+#if defined(__AVX512F__)
+#define TD_STREAM(to, from) _mm512_stream_si512((void *)(to), _mm512_loadu_si512(from))
+#elif defined(__AVX2__)
+#define TD_STREAM(to, from)                                                                        \
+    for (int at = 0; at < 64; at += 32) {                                                          \
+        _mm256_stream_si256((void *)((to) + at), _mm256_loadu_si256((const void *)((from) + at))); \
+    }
+#else
+#define TD_STREAM(to, from)                                                                        \
+    for (int at = 0; at < 64; at += 16) {                                                          \
+        _mm_stream_si128((void *)((to) + at), _mm_loadu_si128((const void *)((from) + at)));       \
+    }
+#endif
+
+/* Whole lines past the caches; what is left before and after them as usual. */
+static void stream(void *to, void *also, const void *from, int64_t bytes) {
+    unsigned char *out = to, *second = also;
+    const unsigned char *source = from;
+    int64_t i = (int64_t)(-(uintptr_t)out % 64);
+    if (i > bytes || ((uintptr_t)out - (uintptr_t)second) % 64 != 0) {
+        i = bytes;
+    }
+    if (i > 0) {
+        memcpy(out, source, (size_t)i);
+        memcpy(second, source, (size_t)i);
+    }
+    for (; i + 64 <= bytes; i += 64) {
+        TD_STREAM(out + i, source + i);
+        if (second != out) {
+            TD_STREAM(second + i, source + i);
+        }
+    }
+    if (i < bytes) {
+        memcpy(out + i, source + i, (size_t)(bytes - i));
+        memcpy(second + i, source + i, (size_t)(bytes - i));
+    }
+}
+
 #define TD_PASTE(a, b)   a##b
 #define TD_LOOPS_OF(isa) TD_PASTE(td_element_loops__, isa)
-const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, widen, narrow, divide};
+const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, widen, narrow, divide, stream};

@@ -332,6 +332,7 @@ static td_status place(td_group *group, const td_group_options *options) {
     const td_layout *layout = &options->layout;
     td_status status = td_layout_resolve(layout, topology, group->pu);
     int effective = td_topology_get_info(topology)->effective_cpus;
+    int64_t caches = td_topology_cache_bytes(topology);
     td_topology_destroy(own);
     TD_TRY(status);
     int total = layout->ranks * layout->workers;
@@ -350,6 +351,7 @@ static td_status place(td_group *group, const td_group_options *options) {
             .workers = layout->workers,
             .pu = group->pu + (size_t)i * (size_t)layout->workers,
             .shares_cpus = shares,
+            .cache_bytes = caches,
         };
     }
     return TD_OK;

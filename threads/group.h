@@ -30,6 +30,7 @@ typedef struct td_rank {
     int workers;
     const int *pu;          /* PU of each of my workers */
     bool shares_cpus;       /* the group has more workers than effective CPUs */
+    int64_t cache_bytes;    /* of all data caches that this rank sees, as reported */
     unsigned char *segment; /* my segment of the heap: 2 MiB aligned, zero at start */
     size_t segment_bytes;
 } td_rank;

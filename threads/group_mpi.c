@@ -36,7 +36,8 @@ td_status td_group_check_mpi(const td_layout *layout) {
 
 /* The PUs of this rank: of those it was bound to, or, when the ranks of its machine were bound to
  * the same ones, its share by the layout. */
-static td_status find_pus(const td_layout *layout, const introduction *all, int *pu, bool *shares) {
+static td_status find_pus(const td_layout *layout, const introduction *all, int *pu, bool *shares,
+                          int64_t *caches) {
     const introduction *mine = &all[td_mpi_rank()];
     td_layout here = *layout;
     int local = 0, locals = 0;
@@ -59,6 +60,7 @@ static td_status find_pus(const td_layout *layout, const introduction *all, int 
     int slots[TD_MAX_WORKERS];
     status = td_layout_resolve(&here, topology, slots);
     *shares = here.ranks * here.workers > td_topology_get_info(topology)->effective_cpus;
+    *caches = td_topology_cache_bytes(topology);
     td_topology_destroy(topology);
     if (status == TD_OK) {
         memcpy(pu, slots + (alike ? local * layout->workers : 0),
@@ -86,6 +88,7 @@ td_status td_group_place_mpi(td_group *group, const td_layout *layout) {
     const int bits = 8 * (int)sizeof used.bits[0];
     int *pu = group->pu + (size_t)td_mpi_rank() * (size_t)layout->workers;
     bool shares = false;
+    int64_t caches = 0;
     introduce(&mine, -1);
     TD_TRY(td_mpi_exchange(&mine, all, sizeof mine));
     for (int i = 0; i < layout->ranks; i++) {
@@ -94,7 +97,7 @@ td_status td_group_place_mpi(td_group *group, const td_layout *layout) {
                            all[0].host, all[i].host);
         }
     }
-    TD_TRY(td_mpi_agree(find_pus(layout, all, pu, &shares)));
+    TD_TRY(td_mpi_agree(find_pus(layout, all, pu, &shares, &caches)));
     for (int w = 0; w < layout->workers; w++) {
         unsigned long bit = 1UL << (pu[w] % bits), *word = &used.bits[pu[w] / bits];
         shares = shares || (*word & bit) != 0;
@@ -109,7 +112,8 @@ td_status td_group_place_mpi(td_group *group, const td_layout *layout) {
                                     .group = group,
                                     .workers = layout->workers,
                                     .pu = group->pu + (size_t)i * (size_t)layout->workers,
-                                    .shares_cpus = shares};
+                                    .shares_cpus = shares,
+                                    .cache_bytes = caches};
     }
     return TD_OK;
 }

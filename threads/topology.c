@@ -283,6 +283,15 @@ struct hwloc_topology *td_topology_tree(const td_topology *topology) {
     return topology->tree;
 }
 
+int64_t td_topology_cache_bytes(const td_topology *topology) {
+    int64_t bytes = 0;
+    for (int i = 0; i < topology->info.n_caches; i++) {
+        const td_cache_info *cache = &topology->info.caches[i];
+        bytes += cache->instruction ? 0 : cache->bytes * cache->count;
+    }
+    return bytes;
+}
+
 void td_topology_summary(const td_topology *topology, char *text, size_t bytes) {
     const td_topology_info *info = &topology->info;
     hwloc_obj_t package = hwloc_get_obj_by_type(topology->tree, HWLOC_OBJ_PACKAGE, 0);

@@ -66,6 +66,9 @@ td_status td_cgroup_cpus(const char *root, td_cpu_mask *out);
 struct hwloc_topology;
 struct hwloc_topology *td_topology_tree(const td_topology *topology);
 
+/* Of all data caches, as reported: the most that may still be in one. */
+int64_t td_topology_cache_bytes(const td_topology *topology);
+
 /* One line: "AMD EPYC: 1 package, 2 cores, 2 PUs, 1 NUMA node, 5.6 GiB". */
 void td_topology_summary(const td_topology *topology, char *text, size_t bytes);
 

@@ -257,6 +257,7 @@ static void direct_play(int order) {
         actor *a = &stage.actor[i];
         a->ended = false;
         a->status = TD_OK;
+        a->rank.cache_bytes = order % 2 == 0 ? INT64_MAX : 0; /* results past the caches */
         getcontext(&a->context);
         a->context.uc_stack.ss_sp = a->stack;
         a->context.uc_stack.ss_size = STACK;

@@ -125,3 +125,32 @@ Test(elements, integers_wrap_and_divide_towards_zero) {
     td_elements()->combine(product, product, c, d, 1, TD_I64, TD_PROD);
     cr_assert_eq(product[0], -2);
 }
+
+/* At every place of a line, of every length, to one place or two, and to nothing beside them. */
+Test(elements, what_goes_past_the_caches_arrives) {
+    const td_element_loops *loops[] = {&td_element_loops__portable, &td_element_loops__avx2,
+                                       &td_element_loops__avx512};
+    enum { ROOM = 512, MOST = 260 };
+    _Alignas(64) unsigned char from[ROOM], one[ROOM], two[ROOM], none[ROOM];
+    memset(none, 0xEE, sizeof none);
+    for (int i = 0; i < ROOM; i++) {
+        from[i] = (unsigned char)(i * 7 + 1);
+    }
+    for (int isa = 0; isa < 3 && isa <= (int)td_isa_native(); isa++) {
+        for (int at = 64; at < 128; at += 2) {
+            for (int bytes = 0; bytes <= MOST; bytes += 2) {
+                int beside = bytes % 3 == 0 ? at : at + bytes % 3 * 32; /* as one, or half a line */
+                memcpy(one, none, ROOM);
+                memcpy(two, none, ROOM);
+                loops[isa]->stream(one + at, two + beside, from + at % 5, bytes);
+                loops[isa]->stream(one + at, one + at, from + at % 5, bytes);
+                cr_assert_arr_eq(one + at, from + at % 5, (size_t)bytes);
+                cr_assert_arr_eq(two + beside, from + at % 5, (size_t)bytes);
+                cr_assert_arr_eq(one, none, (size_t)at);
+                cr_assert_arr_eq(one + at + bytes, none, (size_t)(ROOM - at - bytes));
+                cr_assert_arr_eq(two, none, (size_t)beside);
+                cr_assert_arr_eq(two + beside + bytes, none, (size_t)(ROOM - beside - bytes));
+            }
+        }
+    }
+}

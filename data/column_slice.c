@@ -462,8 +462,19 @@ static td_status number_rows(const td_column_node *node, const td_slice_rows *ro
     return TD_OK;
 }
 
+/* One-hot rows of few boundaries, which bucketized columns have too. */
+static bool has_bucket_rows(const td_column *column) {
+    return column->type == TD_COLUMN_DISCRETIZATION &&
+           column->layer->encoding == TD_ENCODE_ONE_HOT && column->rank == 1 &&
+           column->shape[0] <= CHUNK && column->n_boundaries <= FEW_BOUNDARIES;
+}
+
 /* Encodings of lists, a record after the other, or whatever the layer makes of tensors. */
 static td_status layer_rows(const td_column_node *node, const td_slice_rows *rows, int64_t at) {
+    if (has_bucket_rows(node->column)) {
+        bucket_rows(node, rows, at);
+        return TD_OK;
+    }
     if (!node->column->layer->lists) {
         td_tensor *inputs, numbers;
         TD_TRY(layer_inputs(node, rows, &inputs));

@@ -187,11 +187,16 @@ td_status td_normalization_apply(const float *mean, const float *variance, int64
                           (long long)n);
     }
     TD_TRY(td_tensor_take(pool, TD_ELEMENT_FLOAT32, numbers.rank, numbers.shape, out));
-    for (int64_t i = 0; i < numbers.count; i++) {
-        float x = td_flush_float(((const float *)numbers.data)[i]), m = td_flush_float(mean[i % n]);
-        float deviation = fmaxf(sqrtf(td_flush_float(variance[i % n])), 1e-7f);
-        ((float *)out->data)[i] =
-            td_flush_float(invert ? m + td_flush_float(x * deviation) : (x - m) / deviation);
+    const float *x = numbers.data;
+    float *y = out->data;
+    for (int64_t k = 0; k < n; k++) {
+        float m = td_flush_float(mean[k]);
+        float deviation = fmaxf(sqrtf(td_flush_float(variance[k])), 1e-7f);
+        for (int64_t i = k; i < numbers.count; i += n) {
+            float given = td_flush_float(x[i]);
+            y[i] = td_flush_float(invert ? m + td_flush_float(given * deviation)
+                                         : (given - m) / deviation);
+        }
     }
     return TD_OK;
 }

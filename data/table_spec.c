@@ -52,7 +52,8 @@ static td_status build_label(td_table_spec *spec, const json_t *file, const char
         return td_fail(status, "%s: %s", name, message);
     }
     const td_column *column = spec->label.columns[0];
-    if (!td_column_is_categorical(column) || column->type == TD_COLUMN_WEIGHTED) {
+    if (!td_column_is_categorical(column) || column->type == TD_COLUMN_WEIGHTED ||
+        column->layer != NULL) { /* a layer's ids do not start with its vocabulary's */
         return wrong(name, "label", "a categorical column: identity or vocab_list");
     }
     spec->shape.classes = column->buckets;

@@ -359,6 +359,9 @@ Test(table_spec, messages_name_the_place) {
         {"{'label':{'type':'identity','key':'y','num_buckets':3},'deep':[],'hidden':[4]}",
          "deep: expected at least one column"},
         {"{'label':{'type':'numeric','key':'y'},'deep':[],'hidden':[4]}", "label: expected"},
+        {"{'label':{'type':'string_lookup','key':'y','vocabulary':['a','b']},'deep':[],"
+         "'hidden':[4]}",
+         "label: expected"},
         {"{'label':{'type':'identity','key':'y','num_buckets':3},'deep':[{'type':'numeric',"
          "'key':'x'},{'type':'embedding','dimension':0,'categorical':{'type':'hash_bucket',"
          "'key':'w','hash_bucket_size':5}}],'hidden':[4]}",

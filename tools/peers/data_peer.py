@@ -229,6 +229,44 @@ def layer_rows(directory, seconds):
                        lambda s=step: rates(s, BATCH, seconds))
 
 
+def keras_layers():
+    """Keras' layers as tandem's cases data/columns/keras_* have them: functions of the parsed features."""
+    layers, table = tf.keras.layers, tf.random.normal((1001, 8))
+    words = [f"word_{i:06}" for i in range(1, 11)]
+    hashing, crossing = layers.Hashing(1000), layers.HashedCrossing(1000)
+    strings = layers.StringLookup(vocabulary=words, output_mode="multi_hot")
+    integers = layers.IntegerLookup(vocabulary=[1, 2, 3, 5, 8, 13])
+    bins = [layers.Discretization(at, output_mode="one_hot") for at in ([-1., -.5, 0., .5, 1.], [-1., 0., 1.])]
+    encoding, normal = layers.CategoryEncoding(16), layers.Normalization(mean=.5, variance=2.)
+
+    def embedded(ids):
+        return tf.nn.safe_embedding_lookup_sparse(table, ids.to_sparse(), combiner="mean")
+    return {
+        "hashing": lambda x: embedded(x["b_words"].with_flat_values(hashing(x["b_words"].flat_values))),
+        "hashed_crossing": lambda x: tf.gather(table, crossing((x["i_one"], x["i_two"]))),
+        "string_lookup": lambda x: strings(x["b_tags"]),
+        "integer_lookup": lambda x: tf.reduce_mean(tf.gather(table, integers(x["i_four"])), 1),
+        "discretization": lambda x: tf.concat([bins[0](x["f_one"]), bins[1](x["f_two"])], 1),
+        "category_encoding": lambda x: encoding(x["i_four"] % 16),
+        "normalization": lambda x: tf.concat([normal(x["f_one"]), normal(x["f_two"])], 1),
+    }
+
+
+def keras_rows(directory, seconds):
+    spec = {key: tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64) for key in ("b_words", "b_tags")}
+    for key in ("f_one", "f_two", "i_one", "i_two", "i_four"):
+        spec[key] = tf.io.FixedLenFeature([FIXED[key]], tf.float32 if key[0] == "f" else tf.int64)
+    parsed = [tf.io.parse_example(batch, spec) for batch in batches_of(examples())]
+    for name, layer in keras_layers().items():
+        function = tf.function(layer)
+
+        def step(function=function):
+            for features in parsed:
+                function(features)
+        yield ("keras", tf.keras.version(), f"data/columns/keras_{name}/300B-b1024",
+               lambda s=step: rates(s, BATCH * BATCHES, seconds))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.3, help="of each timing")
@@ -241,7 +279,7 @@ def main():
     tf.config.threading.set_inter_op_parallelism_threads(1)
     header, written = None, {}
     with tempfile.TemporaryDirectory() as directory:
-        for rows in (crc_rows, read_rows, parse_rows, layer_rows):
+        for rows in (crc_rows, read_rows, parse_rows, layer_rows, keras_rows):
             for peer, version, case, measure in rows(directory, args.seconds):
                 if args.only not in case:
                     continue

@@ -77,6 +77,9 @@ static td_status copy_good(td_record_file *file, td_tfrecord_writer *writer) {
         if (end) {
             return TD_OK;
         }
+        if (td_interrupted()) {
+            return td_fail(TD_EINTERRUPTED, "interrupted; nothing was written");
+        }
         TD_TRY(td_tfrecord_append(writer, record.data, record.size));
     }
 }
@@ -128,6 +131,7 @@ td_status td_verb_data_repair(int argc, char **argv) {
     if (n_words != 2 || strcmp(words[0], words[1]) == 0) {
         return td_fail(TD_EUSAGE, "%s: expected two different files", verb.usage);
     }
+    td_interrupt_install();
     return repair(words[0], words[1], td_compression_of_option(compression));
 }
 
@@ -147,8 +151,7 @@ static td_status add_files(td_tfrecord_writer *writer, const char *word) {
     TD_TRY(td_file_list_find(word, &files));
     td_status status = TD_OK;
     for (int64_t i = 0; i < files.count && status == TD_OK; i++) {
-        status = td_interrupted() ? td_fail(TD_EINTERRUPTED, "interrupted; nothing was added")
-                                  : add_file(writer, files.paths[i]);
+        status = add_file(writer, files.paths[i]);
     }
     td_file_list_destroy(&files);
     return status;

@@ -187,3 +187,22 @@ Test(verb_data, an_interrupted_make_leaves_no_file) {
     cr_expect_eq(DATA("make", "--out", directory, "--count", "1000000"), TD_EINTERRUPTED);
     cr_expect_eq(folder_files(directory, false), 0);
 }
+
+/* Within a file too: neither the new file nor a longer one is there afterwards. */
+Test(verb_data, an_interrupted_copy_changes_no_file) {
+    char repaired[160];
+    char *before, *after;
+    size_t n_before, n_after;
+    make();
+    snprintf(repaired, sizeof repaired, "%s/repaired", directory);
+    cr_assert_eq(td_file_read(first_shard, &before, &n_before), TD_OK, "%s", td_error());
+    td_interrupt_install();
+    raise(SIGINT);
+    cr_expect_eq(DATA("repair", first_shard, repaired), TD_EINTERRUPTED);
+    cr_expect_eq(DATA("append", first_shard, first_shard), TD_EINTERRUPTED);
+    cr_expect_eq(folder_files(directory, false), 2);
+    cr_assert_eq(td_file_read(first_shard, &after, &n_after), TD_OK, "%s", td_error());
+    cr_expect(n_after == n_before && memcmp(after, before, n_after) == 0);
+    td_free(before);
+    td_free(after);
+}

@@ -7,18 +7,7 @@
 #define TD_BENCH_MPI_LINK_H
 
 #include "bench/coll_round.h"
-
-/* Names as in operations.inc. */
-#define TD_MPI_OPERATION_MAP(X)                                                                    \
-    X(barrier)                                                                                     \
-    X(broadcast) X(reduce) X(allreduce) X(reduce_scatter) X(allgather) X(gather) X(scatter)        \
-        X(alltoall) X(scan) X(exscan) X(shift)
-
-#define TD_MPI_ENUM(name) TD_MPI_##name,
-typedef enum td_mpi_operation {
-    TD_MPI_OPERATION_MAP(TD_MPI_ENUM) TD_MPI_OPERATIONS
-} td_mpi_operation;
-#undef TD_MPI_ENUM
+#include "threads/mpi_module.h"
 
 enum { TD_MPI_TEXT = 128 };
 

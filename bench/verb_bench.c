@@ -44,7 +44,7 @@ static const td_option options_table[] = {
      "which cases: quick (about 6 minutes on 2 cores) or full"},
     {"layouts", TD_OPTION_TEXT, offsetof(bench_options, layouts), 0, 0, NULL, "LIST",
      "comma-separated; default: one worker, all workers, as many ranks (threads, processes); under "
-     "mpirun -n P: pPxt1:mpi"},
+     "mpirun -n P: pPxt1:mpi, the library's own collectives beside ours"},
     {"out", TD_OPTION_TEXT, offsetof(bench_options, out), 0, 0, NULL, "DIR",
      "where records.jsonl and report.html go; default out/<date>-<time>"},
     {"data", TD_OPTION_TEXT, offsetof(bench_options, data), 0, 0, NULL, "DIR",

@@ -14,6 +14,7 @@
 #include "bench/selection_file.h"
 #include "bench/stats.h"
 #include "collectives/comm.h"
+#include "threads/mpi_ranks.h"
 
 enum { PARAM_ROW, PARAM_BYTES, PARAM_DTYPE, PARAM_HOW };
 enum {
@@ -58,6 +59,9 @@ typedef struct coll_state {
     _Atomic int status;   /* of the first call that failed */
     td_bench *bench;
     td_mpi_peer *peers[TD_MPI_PEERS]; /* by companion */
+    int library; /* the companion that is the collective of the MPI that started us; -1: none */
+    int64_t rounds;
+    double library_ns[TD_ROUND_CALLS]; /* rank 0: of its last round */
 } coll_state;
 
 /* A row of the table, or, behind its end, an operation whose row is chosen (selection.h). */
@@ -262,6 +266,35 @@ static void call_region(void *arg, td_worker *worker) {
 
 /* ---- set-up ---- */
 
+static const char NO_SUCH_CALL[] = "MPI has no such call of these numbers in even blocks";
+
+/* MPI has it, for these numbers in even blocks. */
+static bool mpi_has_it(const coll_state *s) {
+    bool even = td_operation_of(s->row->id)->blocks == TD_BLOCKS_WHOLE ||
+                s->elements % s->bench->rank->count == 0;
+    return td_mpi_operation_find(s->row->operation) != TD_MPI_OPERATIONS && s->dtype == TD_F32 &&
+           even;
+}
+
+/* In every rank: beside ranks that MPI has started stands its own collective, called by them. */
+static void add_library(td_bench *bench, coll_state *s) {
+    td_outcome *out = bench->outcome;
+    s->library = -1;
+    if (bench->rank->kind != TD_RANK_MPI || out->n_companions == TD_COMPANIONS) {
+        return;
+    }
+    s->library = out->n_companions++;
+    td_companion *peer = &out->companions[s->library];
+    snprintf(peer->name, sizeof peer->name, "mpi");
+    snprintf(peer->version, sizeof peer->version, "%.63s", td_mpi_library());
+    snprintf(peer->method, sizeof peer->method, "exact sums, every element");
+    peer->library = true;
+    peer->state = mpi_has_it(s) ? TD_OUTCOME_OK : TD_OUTCOME_SKIPPED;
+    if (peer->state == TD_OUTCOME_SKIPPED) {
+        snprintf(peer->reason, sizeof peer->reason, "%s", NO_SUCH_CALL);
+    }
+}
+
 static td_status start_peers(td_bench *bench, coll_state *s) {
     td_outcome *out = bench->outcome;
     char names[TD_MPI_PEERS][TD_MPI_NAME];
@@ -271,16 +304,13 @@ static td_status start_peers(td_bench *bench, coll_state *s) {
         return TD_OK;
     }
     TD_TRY(td_mpi_peers(directory, names, &count));
-    bool known = td_mpi_operation_find(s->row->operation) != TD_MPI_OPERATIONS;
-    bool even = td_operation_of(s->row->id)->blocks == TD_BLOCKS_WHOLE ||
-                s->elements % bench->rank->count == 0;
     for (int i = 0; i < count; i++) {
         td_companion *peer = &out->companions[out->n_companions++];
         snprintf(peer->name, sizeof peer->name, "mpi-%.19s", names[i]);
         peer->library = true;
         td_status status = TD_OK;
-        if (!known || s->dtype != TD_F32 || !even) {
-            status = td_fail(TD_ESKIP, "MPI has no such call of these numbers in even blocks");
+        if (!mpi_has_it(s)) {
+            status = td_fail(TD_ESKIP, "%s", NO_SUCH_CALL);
         } else {
             status = td_mpi_peer_start(directory, names[i], bench->rank, &s->peers[i]);
         }
@@ -328,6 +358,7 @@ static td_status setup_coll(td_bench *bench) {
                                .meet = meet_coll,
                                .given_up = given_up};
     TD_TRY(start_peers(bench, s));
+    add_library(bench, s);
     int64_t staging = staging_at(subject);
     return td_comm_create(rank, rank->segment + staging, (int64_t)rank->segment_bytes - staging,
                           &s->comm);
@@ -520,7 +551,7 @@ static void verify_peers(td_bench *bench) {
         td_companion *peer = &bench->outcome->companions[i];
         td_mpi_command command = command_of(s);
         command.check = true;
-        if (peer->state != TD_OUTCOME_OK) {
+        if (peer->state != TD_OUTCOME_OK || i == s->library) {
             continue;
         }
         snprintf(peer->method, sizeof peer->method, "exact sums, every element");
@@ -529,6 +560,41 @@ static void verify_peers(td_bench *bench) {
             set_aside(peer, status);
         }
     }
+}
+
+static void call_library(void *arg, int worker, void *in, void *out) {
+    coll_state *s = arg;
+    const td_mpi_call call = {td_mpi_operation_find(s->row->operation), in, out, s->elements};
+    if (worker == 0) {
+        int error = td_mpi_messages()->collective(&call);
+        keep(s, error == 0 ? TD_OK : td_mpi_failed(error, s->row->operation));
+    }
+}
+
+static bool has_library(const coll_state *s) {
+    return s->library >= 0 && s->bench->outcome->companions[s->library].state == TD_OUTCOME_OK;
+}
+
+/* One call of the library's, compared in all ranks. */
+static td_status verify_library(td_bench *bench) {
+    coll_state *s = bench->state;
+    const td_rank *rank = bench->rank;
+    if (!has_library(s)) {
+        return TD_OK;
+    }
+    td_coll_write(s->round.in, rank->rank, 0, s->elements, s->round.element_bytes);
+    call_library(s, 0, s->round.in, s->round.out);
+    if (s->row->id == TD_COLL_reduce_scatter && !s->how.apart) {
+        size_t block = (size_t)(s->bytes / rank->count);
+        memmove(s->round.out + block * (size_t)rank->rank, s->round.out, block);
+    }
+    td_status status = status_of(s);
+    status = status == TD_OK ? check_result(s, s->round.out, s->elements) : status;
+    status = td_mpi_agree(status);
+    if (status == TD_ECHECK) {
+        set_aside(&bench->outcome->companions[s->library], status);
+    }
+    return status == TD_ECHECK ? TD_OK : status;
 }
 
 static td_status verify_coll(td_bench *bench) {
@@ -547,6 +613,9 @@ static td_status verify_coll(td_bench *bench) {
     if (bench->rank->rank == 0) {
         verify_peers(bench);
     }
+    if (status == TD_OK) {
+        TD_TRY(verify_library(bench));
+    }
     /* All zero from here on: sums of sums would overflow after some hundred calls. */
     memset(s->round.in, 0, (size_t)buffer_bytes(bench->subject));
     return status;
@@ -554,7 +623,27 @@ static td_status verify_coll(td_bench *bench) {
 
 /* ---- measuring ---- */
 
-static td_status rounds_coll(td_bench *bench, int64_t calls, double *ns) {
+static void library_region(void *arg, td_worker *worker) {
+    coll_state *s = arg;
+    td_coll_round round = s->round;
+    round.call = call_library;
+    here = worker;
+    td_coll_round_run(&round, s->board, worker->id);
+}
+
+/* The library's round, as ours, by the same ranks on the same buffers. */
+static td_status time_library(td_bench *bench, int64_t calls) {
+    coll_state *s = bench->state;
+    s->round.calls = calls;
+    td_team_run(bench->team, library_region, s);
+    TD_TRY(status_of(s));
+    if (bench->rank->rank == 0) {
+        td_coll_round_times(&s->round, s->board, s->library_ns);
+    }
+    return TD_OK;
+}
+
+static td_status time_own(td_bench *bench, int64_t calls, double *ns) {
     coll_state *s = bench->state;
     s->round.calls = calls;
     td_team_run(bench->team, round_region, s);
@@ -569,8 +658,23 @@ static td_status rounds_coll(td_bench *bench, int64_t calls, double *ns) {
     return s->how.state == TD_COLL_WRITTEN ? check_result(s, s->round.out, COMPARED) : TD_OK;
 }
 
+/* Now the one first, now the other. */
+static td_status rounds_coll(td_bench *bench, int64_t calls, double *ns) {
+    coll_state *s = bench->state;
+    bool first = s->rounds++ % 2 != 0;
+    if (first && has_library(s)) {
+        TD_TRY(time_library(bench, calls));
+    }
+    TD_TRY(time_own(bench, calls, ns));
+    return !first && has_library(s) ? time_library(bench, calls) : TD_OK;
+}
+
 static td_status beside_coll(td_bench *bench, int companion, int64_t calls, double *ns) {
     coll_state *s = bench->state;
+    if (companion == s->library) {
+        memcpy(ns, s->library_ns, (size_t)calls * sizeof *ns); /* timed by all ranks just now */
+        return TD_OK;
+    }
     td_mpi_command command = command_of(s);
     command.calls = calls;
     td_status status = td_mpi_peer_run(s->peers[companion], &command, ns);

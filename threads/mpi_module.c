@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The one file that includes mpi.h: a shared object for each MPI library, loaded by mpi_ranks.c.
+ * What is compiled against mpi.h: a shared object for each MPI library, loaded by mpi_ranks.c.
  */
 #include "threads/mpi_module.h"
 
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "threads/mpi_calls.h"
 
 /* A message has an int count: longer ones go in pieces, equally cut on both sides. */
 static const int64_t PIECE = INT64_C(1) << 30;
@@ -114,6 +116,13 @@ static int arrived(int from, int tag, int *yes) {
     return MPI_Iprobe(from < 0 ? MPI_ANY_SOURCE : from, tag, all, yes, MPI_STATUS_IGNORE);
 }
 
+static int collective(const td_mpi_call *call) {
+    int rank, ranks;
+    MPI_Comm_rank(all, &rank);
+    MPI_Comm_size(all, &ranks);
+    return td_mpi_carry_out(call, all, rank, ranks);
+}
+
 static void explain(int error, char *text, size_t text_bytes) {
     char said[MPI_MAX_ERROR_STRING] = "";
     int length;
@@ -132,5 +141,6 @@ const td_mpi_module td_mpi_module_table = {
     .late = late,
     .drop = drop,
     .arrived = arrived,
+    .collective = collective,
     .explain = explain,
 };

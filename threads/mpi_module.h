@@ -6,10 +6,34 @@
 #ifndef TD_THREADS_MPI_MODULE_H
 #define TD_THREADS_MPI_MODULE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TD_MPI_MODULE_VERSION = 1, TD_MPI_LISTS = 2 };
+enum { TD_MPI_MODULE_VERSION = 2, TD_MPI_LISTS = 2 };
+
+/* Collectives of the library; names as in collectives/operations.inc. */
+#define TD_MPI_OPERATION_MAP(X)                                                                    \
+    X(barrier)                                                                                     \
+    X(broadcast)                                                                                   \
+    X(reduce) X(allreduce) X(reduce_scatter) X(allgather) X(gather) X(scatter) X(alltoall) X(scan) \
+        X(exscan) X(shift)
+
+#define TD_MPI_ENUM(name) TD_MPI_##name,
+typedef enum td_mpi_operation {
+    TD_MPI_OPERATION_MAP(TD_MPI_ENUM) TD_MPI_OPERATIONS
+} td_mpi_operation;
+#undef TD_MPI_ENUM
+
+/* One of them, on our layout of blocks: count f32 numbers in the buffer of each rank, a multiple of
+ * the ranks where the operation deals in blocks; sums, root 0. in == out: in place; the library
+ * then leaves the block of a reduce_scatter at the start of the buffer. */
+typedef struct td_mpi_call {
+    td_mpi_operation operation;
+    const void *in;
+    void *out;
+    int64_t count;
+} td_mpi_call;
 
 typedef struct td_mpi_module {
     int version;
@@ -25,6 +49,7 @@ typedef struct td_mpi_module {
     int (*late)(int list); /* the peer of one that is not done, -1: there is none */
     void (*drop)(void);    /* forgets all that is not done */
     int (*arrived)(int from, int tag, int *yes); /* something to receive; from -1: of anybody */
+    int (*collective)(const td_mpi_call *call);
     void (*explain)(int error, char *text, size_t text_bytes);
 } td_mpi_module;
 

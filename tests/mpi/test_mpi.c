@@ -141,6 +141,44 @@ ParameterizedTest(setting *s, mpi, a_rank_that_errs_stops_or_dies, .timeout = 90
     cr_expect(all_gone(), "%d ranks are still there", left_behind());
 }
 
+static int lines_with(const char *path, const char *what, const char *also) {
+    int n = 0;
+    static char line[1 << 20];
+    FILE *file = fopen(path, "re");
+    cr_assert_not_null(file, "%s", path);
+    while (fgets(line, sizeof line, file) != NULL) {
+        n += strstr(line, what) != NULL && strstr(line, also) != NULL;
+    }
+    fclose(file);
+    return n;
+}
+
+ParameterizedTestParameters(mpi, its_own_collectives_stand_beside_ours) {
+    static setting settings[] = {{0, 2, 1}, {1, 2, 1}};
+    return cr_make_param_array(setting, settings, LIBRARIES);
+}
+
+/* In place and apart, every result compared: what differs has the status failed. */
+ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeout = 900) {
+    char output[OUTPUT], command[512], records[256], remove[256];
+    char folder[] = "/tmp/tandem-mpi-XXXXXX";
+    skip_without(s);
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(records, sizeof records, "%s/records.jsonl", folder);
+    snprintf(command, sizeof command,
+             "%s/tandem bench 'coll/*/f32-1KiB-written-isolated*' --suite full --layouts p2xt1:mpi "
+             "--min-time-ms 1 --out %s",
+             TD_BUILD_DIRECTORY, folder);
+    int code = start(libraries[s->library], s->ranks, command, output);
+    cr_expect_eq(code, 0, "exit %d: %s", code, output);
+    int ours = lines_with(records, "\"case\":\"coll/", "\"provider\":\"tandem\"");
+    cr_expect_geq(ours, 12);
+    cr_expect_eq(lines_with(records, "\"provider\":\"mpi\"", "\"status\":\"ok\""), ours);
+    cr_expect_eq(lines_with(records, "\"times_mpi\"", "\"provider\":\"tandem\""), ours);
+    snprintf(remove, sizeof remove, "rm -r %s", folder);
+    cr_expect_eq(system(remove), 0);
+}
+
 /* Without mpirun, and with a module that is none. */
 Test(mpi, what_is_missing_is_said) {
     unsetenv("OMPI_COMM_WORLD_RANK");

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "bench/mpi_link.h"
+#include "threads/mpi_calls.h"
 
 enum { KEPT_BYTES = 8 << 20 };
 
@@ -48,67 +49,10 @@ static int64_t block_of(void) {
     return mine->what.count / ranks;
 }
 
-/* One call of the library's own collective, on our layout of blocks. */
 static void call(void *arg, int worker, void *in, void *out) {
     (void)arg, (void)worker;
-    const td_mpi_command *what = &mine->what;
-    int n = (int)what->count, block = (int)block_of(), error = MPI_SUCCESS;
-    bool here = what->in_place;
-    MPI_Comm all = MPI_COMM_WORLD;
-    float *from = in, *to = out, *own_in = from + rank * block, *own_out = to + rank * block;
-    switch (what->operation) {
-    case TD_MPI_barrier:
-        error = MPI_Barrier(all);
-        break;
-    case TD_MPI_broadcast:
-        if (!here && rank == 0) {
-            memcpy(to, from, (size_t)n * sizeof *to);
-        }
-        error = MPI_Bcast(to, n, MPI_FLOAT, 0, all);
-        break;
-    case TD_MPI_reduce:
-        error =
-            MPI_Reduce(here && rank == 0 ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, 0, all);
-        break;
-    case TD_MPI_allreduce:
-        error = MPI_Allreduce(here ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, all);
-        break;
-    case TD_MPI_reduce_scatter:
-        /* In place, MPI leaves the block at the start of the buffer. */
-        error = here ? MPI_Reduce_scatter_block(MPI_IN_PLACE, to, block, MPI_FLOAT, MPI_SUM, all)
-                     : MPI_Reduce_scatter_block(from, own_out, block, MPI_FLOAT, MPI_SUM, all);
-        break;
-    case TD_MPI_allgather:
-        error = MPI_Allgather(here ? MPI_IN_PLACE : own_in, block, MPI_FLOAT, to, block, MPI_FLOAT,
-                              all);
-        break;
-    case TD_MPI_gather:
-        error = MPI_Gather(here && rank == 0 ? MPI_IN_PLACE : own_in, block, MPI_FLOAT, to, block,
-                           MPI_FLOAT, 0, all);
-        break;
-    case TD_MPI_scatter:
-        error = MPI_Scatter(from, block, MPI_FLOAT, here && rank == 0 ? MPI_IN_PLACE : own_out,
-                            block, MPI_FLOAT, 0, all);
-        break;
-    case TD_MPI_alltoall:
-        error =
-            MPI_Alltoall(here ? MPI_IN_PLACE : from, block, MPI_FLOAT, to, block, MPI_FLOAT, all);
-        break;
-    case TD_MPI_scan:
-        error = MPI_Scan(here ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, all);
-        break;
-    case TD_MPI_exscan:
-        error = MPI_Exscan(here ? MPI_IN_PLACE : from, to, n, MPI_FLOAT, MPI_SUM, all);
-        break;
-    case TD_MPI_shift:
-        error = here ? MPI_Sendrecv_replace(to, n, MPI_FLOAT, (rank + 1) % ranks, 0,
-                                            (rank + ranks - 1) % ranks, 0, all, MPI_STATUS_IGNORE)
-                     : MPI_Sendrecv(from, n, MPI_FLOAT, (rank + 1) % ranks, 0, to, n, MPI_FLOAT,
-                                    (rank + ranks - 1) % ranks, 0, all, MPI_STATUS_IGNORE);
-        break;
-    case TD_MPI_OPERATIONS:
-        break;
-    }
+    const td_mpi_call what = {mine->what.operation, in, out, mine->what.count};
+    int error = td_mpi_carry_out(&what, MPI_COMM_WORLD, rank, ranks);
     if (error != MPI_SUCCESS) {
         fail("the call returns", error);
     }

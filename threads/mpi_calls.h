@@ -6,6 +6,7 @@
 #define TD_THREADS_MPI_CALLS_H
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "threads/mpi_module.h"

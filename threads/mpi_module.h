@@ -6,7 +6,6 @@
 #ifndef TD_THREADS_MPI_MODULE_H
 #define TD_THREADS_MPI_MODULE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -157,6 +157,9 @@ typedef struct td_feature_map {
     int count;
 } td_feature_map;
 
+/* Where cell i of a tensor is: an index for each dimension. */
+void td_tensor_place(const td_tensor *tensor, int64_t i, int64_t *index);
+
 /* An input by name, with a second dimension when it has only one. */
 td_status td_feature_get(const td_feature_map *features, td_span key, td_pool *pool, td_array *out);
 /* What is not sparse becomes it; '', -1 or 0.0 cells are left out. */

@@ -65,17 +65,20 @@ static td_status sparse_of_dense(const td_tensor *dense, bool zero, td_pool *poo
         if (zero ? !(td_tensor_real(dense, i) != 0) : is_ignored(dense, i)) {
             continue;
         }
-        int64_t rest = i;
-        for (int d = dense->rank; d-- > 0;) {
-            sparse.indices[at * dense->rank + d] = rest % dense->shape[d];
-            rest /= dense->shape[d];
-        }
+        td_tensor_place(dense, i, sparse.indices + at * dense->rank);
         memcpy((char *)sparse.values.data + (size_t)at * bytes,
                (const char *)dense->data + (size_t)i * bytes, bytes);
         at++;
     }
     *out = sparse;
     return TD_OK;
+}
+
+void td_tensor_place(const td_tensor *tensor, int64_t i, int64_t *index) {
+    for (int d = tensor->rank; d-- > 0;) {
+        index[d] = i % tensor->shape[d];
+        i /= tensor->shape[d];
+    }
 }
 
 td_status td_to_sparse(const td_array *value, td_pool *pool, td_sparse *out) {

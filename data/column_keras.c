@@ -107,11 +107,7 @@ static td_status sparse_of_all(const td_tensor *ids, td_pool *pool, td_sparse *o
     memcpy(out->dense_shape, ids->shape, sizeof out->dense_shape);
     out->values.data = ids->data;
     for (int64_t i = 0; i < ids->count; i++) {
-        int64_t rest = i;
-        for (int d = ids->rank; d-- > 0;) {
-            out->indices[i * ids->rank + d] = rest % ids->shape[d];
-            rest /= ids->shape[d];
-        }
+        td_tensor_place(ids, i, out->indices + i * ids->rank);
     }
     return TD_OK;
 }

@@ -122,7 +122,7 @@ static void nothing(void *arg, td_worker *worker) {
  * workers that spin. */
 static double measure_empty(td_team *team, bool asleep) {
     enum { ROUNDS = 7, SETTLE_NS = 50000, LIMIT_NS = 2000000 };
-    double sorted[ROUNDS];
+    int64_t took[ROUNDS];
     for (int round = 0; round < ROUNDS; round++) {
         int64_t limit = td_now_ns() + LIMIT_NS;
         while (asleep &&
@@ -136,17 +136,12 @@ static double measure_empty(td_team *team, bool asleep) {
         }
         int64_t start = td_now_ns();
         td_team_run(team, nothing, NULL);
-        double took = (double)(td_now_ns() - start);
-        int at = round;
-        for (; at > 0 && sorted[at - 1] > took; at--) {
-            sorted[at] = sorted[at - 1];
-        }
-        sorted[at] = took;
+        took[round] = td_now_ns() - start;
     }
     for (int i = 0; i < team->count; i++) {
         team->members[i].regions -= ROUNDS; /* nobody asked for these */
     }
-    return sorted[ROUNDS / 2];
+    return (double)td_wait_median(took, ROUNDS);
 }
 
 /* How to run a region, decided by what its call site took the last times. */

@@ -90,6 +90,9 @@ uint32_t td_event_advance_quietly(td_event *event);
 bool td_event_wait(td_event *event, uint32_t target, const td_wait_rule *rule, int64_t sleep_ns,
                    td_wait_counts *counts);
 
+/* The middle of n measured times, which it sorts. */
+int64_t td_wait_median(int64_t *values, int n);
+
 /* A turn of a wait that no futex ends; turns: 0 at first. It yields at first, and naps for 50 us
  * each time once a wait has become long: threads that yield to each other without end starve the
  * rest of the machine. */

@@ -72,7 +72,7 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int64_t median(int64_t *values, int n) {
+int64_t td_wait_median(int64_t *values, int n) {
     qsort(values, (size_t)n, sizeof *values, ascending);
     return values[n / 2];
 }
@@ -109,8 +109,8 @@ static void measure_wakes(helper *h, td_wait_costs *out) {
         call[round] = (int64_t)((double)(after - begin) * ns);
         wake[round] = ran > begin ? (int64_t)((double)(ran - begin) * ns) : 0;
     }
-    out->wake_call_ns = median(call, ROUNDS);
-    out->wake_ns = median(wake, ROUNDS);
+    out->wake_call_ns = td_wait_median(call, ROUNDS);
+    out->wake_ns = td_wait_median(wake, ROUNDS);
 }
 
 static int64_t measure_yield(void) {

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "threads/bind.h"
+#include "threads/create.h"
 #include "threads/wait.h"
 
 enum { LOOKS = 20000 };
@@ -47,7 +48,7 @@ td_status td_wake_floor_start(int pu, td_wake_floor **out) {
     int error = pthread_create(&f->thread, NULL, sleeper_main, f);
     if (error != 0) {
         td_free(f);
-        return td_fail(TD_ESYS, "a sleeper: error %d", error);
+        return td_fail(TD_ESYS, "create a sleeper: %s", td_create_error(error));
     }
     *out = f;
     return TD_OK;

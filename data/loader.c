@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "data/pairs.h"
 #include "data/pairs_pixels.h"
+#include "threads/create.h"
 
 enum { MESSAGE_BYTES = 1024, DEPTH_FIRST = 2, DEPTH_MOST = 8 };
 
@@ -310,8 +311,9 @@ static td_status start_hand(td_loader *loader) {
     pthread_attr_destroy(&attributes);
     if (code != 0) {
         return pu >= 0
-                   ? td_fail(TD_ESYS, "start the loader's worker on PU %d: %s", pu, strerror(code))
-                   : td_fail(TD_ESYS, "start the loader's worker: %s", strerror(code));
+                   ? td_fail(TD_ESYS, "start the loader's worker on PU %d: %s", pu,
+                             td_create_error(code))
+                   : td_fail(TD_ESYS, "start the loader's worker: %s", td_create_error(code));
     }
     pthread_setname_np(by->thread, "td-loader");
     loader->n_started++;

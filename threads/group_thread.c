@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "threads/create.h"
 #include "threads/group_state.h"
 
 static void *rank_main(void *arg) {
@@ -25,7 +26,7 @@ static int start_threads(td_group *group) {
         if (error != 0) {
             td_group_fail(group, TD_CLAIM_SUPERVISOR, TD_ESYS,
                           "create the thread of rank %d of %d: %s", started, group->count,
-                          strerror(error));
+                          td_create_error(error));
             break;
         }
         char name[24];

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "threads/create.h"
 #include "threads/lock.h"
 #include "threads/procfs.h"
 #include "threads/stack_module.h"
@@ -160,7 +161,7 @@ static td_status read_other(still *s) {
     int error = pthread_create(&tracer, NULL, trace_main, &t);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
-        return td_fail(TD_ESYS, "create a tracer: %s", strerror(error));
+        return td_fail(TD_ESYS, "create a tracer: %s", td_create_error(error));
     }
     pthread_join(tracer, NULL);
     return t.failed == NULL ? TD_OK : fail_to_read(s, t.failed, t.error);

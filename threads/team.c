@@ -11,6 +11,7 @@
 #include "base/aligned.h"
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "threads/create.h"
 #include "threads/layout.h"
 #include "threads/numa.h"
 #include "threads/stack.h"
@@ -202,7 +203,7 @@ td_status td_team_create(const td_team_options *options, td_team **out) {
     if (error != 0) {
         end_team(team, created);
         return td_fail(TD_ESYS, "create thread %d of %d: %s", created + 1, count - 1,
-                       strerror(error));
+                       td_create_error(error));
     }
     set_up_member(&team->members[0]);
     join_region(team, false);

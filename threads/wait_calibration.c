@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "threads/bind.h"
+#include "threads/create.h"
 #include "threads/wait.h"
 
 enum { ROUNDS = 24, SETTLE_NS = 100000, GIVE_UP_NS = 20000000 };
@@ -131,7 +132,8 @@ td_status td_wait_measure(td_wait_costs *out) {
     pthread_t thread;
     int error = pthread_create(&thread, NULL, helper_main, &h);
     if (error != 0) {
-        return td_fail(TD_ESYS, "a thread to measure wake-ups with: error %d", error);
+        return td_fail(TD_ESYS, "create a thread to measure wake-ups with: %s",
+                       td_create_error(error));
     }
     td_bind_pu(own);
     td_wait_costs costs = {.measured = true};

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,15 +15,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/text.h"
+#include "tests/bench/run_program.h"
 #include "threads/bind.h"
 #include "threads/team.h"
 
 /* What else this process and its children ask for is granted. */
-static void refuse(long call) {
+static void refuse(const void *arg) {
+    long call = *(const long *)arg;
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 1),
@@ -37,52 +36,27 @@ static void refuse(long call) {
     }
 }
 
-/* Runs a program with its words; call -1: nothing is refused. Returns its wait status; out: all
- * that it printed. With still_running it returns at its first line, and the program goes on. */
-static int run(long call, const char *words, td_text *out, pid_t *still_running) {
-    char copy[256], *rest = copy, *argv[16] = {NULL};
-    int ends[2], n = 0, status = 0;
-    snprintf(copy, sizeof copy, "%s", words);
-    for (char *word; (word = strsep(&rest, " ")) != NULL && n < 15;) {
-        argv[n++] = word;
+/* Runs `tandem` with words that blanks part; call -1: nothing is refused. */
+static int run(long call, const char *text, td_text *out) {
+    char copy[256], *rest = copy;
+    const char *words[16] = {TD_TANDEM};
+    snprintf(copy, sizeof copy, "%s", text);
+    for (int n = 1; (words[n] = strsep(&rest, " ")) != NULL; n++) {
+        cr_assert_lt(n, 15);
     }
-    cr_assert_eq(pipe(ends), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(ends[1], STDOUT_FILENO);
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        if (call >= 0) {
-            /* The leak sanitizer stops threads by calls of its own, which are refused it too. */
-            setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
-            refuse(call);
-        }
-        execv(argv[0], argv);
-        _exit(127);
+    if (call >= 0) {
+        /* The leak sanitizer stops threads by calls of its own, which are refused it too. */
+        setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
     }
-    close(ends[1]);
-    char part[4096];
-    ssize_t got;
-    *out = (td_text){0};
-    while ((got = read(ends[0], part, sizeof part)) > 0) {
-        td_text_append(out, part, (size_t)got);
-        if (still_running != NULL) {
-            *still_running = pid;
-            close(ends[0]);
-            return 0;
-        }
-    }
-    close(ends[0]);
-    waitpid(pid, &status, 0);
-    return status;
+    int code = run_program(words, call >= 0 ? refuse : NULL, &call, out);
+    unsetenv("ASAN_OPTIONS");
+    return code;
 }
 
 typedef struct refusal {
     long call;
     int code; /* the exit code */
-    char words[96];
+    char words[112];
     char says[96]; /* "": nothing in particular */
 } refusal;
 
@@ -107,38 +81,49 @@ ParameterizedTestParameters(refused_calls, are_named_or_done_without) {
         {SYS_process_vm_readv, 1, "threads dump PID", "waiting to lock <0x"},
         {SYS_ptrace, 1, "threads watch PID --count 20000", "Found a deadlock"},
         {SYS_ptrace, 3, "threads dump PID --stacks", "may not be traced: Operation not permitted"},
+        {SYS_clone3, 0, "threads run --brief", " 0 FAIL, "},
+        {SYS_clone3, 3, "threads run once", "threads may not be created here"},
+        {SYS_clone3, 3, "bench threads/region/open-bound/hot --layouts p1xt2 --out /tmp/td-refused",
+         "clone3 refused with EPERM instead of ENOSYS"},
         {SYS_pidfd_open, 1, "threads deadlocks PID", ""},
         {SYS_perf_event_open, 1, "threads dump PID", ""}};
     return cr_make_param_array(refusal, rows, sizeof rows / sizeof rows[0]);
 }
 
-ParameterizedTest(refusal *row, refused_calls, are_named_or_done_without, .timeout = 60) {
+static pid_t plant_deadlock(void) {
+    char words[64];
+    td_text out;
+    pid_t pid = plant_program((const char *const[]){TD_PLANTED_DEADLOCK, "normal", "2", NULL});
+    snprintf(words, sizeof words, "threads watch %d --count 20000", pid);
+    cr_expect_eq(run(-1, words, &out), 1, "%s", out.data);
+    td_text_destroy(&out);
+    return pid;
+}
+
+/* Whether `says` is what there was to say, or cannot be said on this machine: the module of stacks
+ * was not built, or what takes two CPUs is not begun on one. */
+static bool has_said(const td_text *out, const char *says) {
+    td_cpu_mask mask;
+    td_bind_get(&mask);
+    return strstr(out->data, says) != NULL || strstr(out->data, "libdw-dev") != NULL ||
+           (td_cpu_mask_count(&mask) == 1 && strstr(out->data, "needs two CPUs") != NULL);
+}
+
+ParameterizedTest(refusal *row, refused_calls, are_named_or_done_without, .timeout = 120) {
     char words[256];
-    td_text out = {0}, planted;
-    pid_t pid = 0;
+    td_text out;
     const char *at = strstr(row->words, "PID");
+    pid_t pid = at != NULL ? plant_deadlock() : 0;
     if (at != NULL) {
-        run(-1, TD_PLANTED_DEADLOCK " normal 2", &planted, &pid);
-        td_text_destroy(&planted);
-        snprintf(words, sizeof words, TD_TANDEM " threads watch %d --count 20000", pid);
-        run(-1, words, &out, NULL);
-        td_text_destroy(&out);
-        snprintf(words, sizeof words, TD_TANDEM " %.*s%d%s", (int)(at - row->words), row->words,
-                 pid, at + 3);
+        snprintf(words, sizeof words, "%.*s%d%s", (int)(at - row->words), row->words, pid, at + 3);
     } else {
-        snprintf(words, sizeof words, TD_TANDEM " %s", row->words);
+        snprintf(words, sizeof words, "%s", row->words);
     }
-    int status = run(row->call, words, &out, NULL);
-    bool no_module = strstr(out.data, "libdw-dev") != NULL; /* built without stacks */
-    cr_expect(WIFEXITED(status), "it died of signal %d: %s", WTERMSIG(status), out.data);
-    cr_expect_eq(WEXITSTATUS(status), row->code, "%s ended with %d: %s", words, WEXITSTATUS(status),
-                 out.data);
-    cr_expect(no_module || strstr(out.data, row->says) != NULL, "no \"%s\" in: %s", row->says,
-              out.data);
+    cr_expect_eq(run(row->call, words, &out), row->code, "%s: %s", words, out.data);
+    cr_expect(has_said(&out, row->says), "no \"%s\" in: %s", row->says, out.data);
     td_text_destroy(&out);
     if (pid > 0) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        uproot_program(pid);
     }
 }
 
@@ -163,7 +148,8 @@ Test(refused_calls, a_team_says_that_it_is_not_bound) {
     cr_expect_eq(td_team_bound(team), 2);
     cr_expect_null(td_team_note(team));
     td_team_destroy(team);
-    refuse(SYS_sched_setaffinity);
+    const long call = SYS_sched_setaffinity;
+    refuse(&call);
     cr_assert_eq(td_team_create(&options, &team), TD_OK, "%s", td_error());
     cr_expect_eq(td_team_bound(team), 0);
     cr_expect_not_null(strstr(td_team_note(team), "Operation not permitted"));

@@ -9,70 +9,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
-#include "base/text.h"
+#include "tests/bench/run_program.h"
 
-/* Starts a program; *output: a descriptor of what it prints on standard output and, with both, on
- * standard error. */
-static pid_t start(const char *const *words, bool both, int *output) {
-    int ends[2];
-    cr_assert_eq(pipe(ends), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(ends[1], STDOUT_FILENO);
-        if (both) {
-            dup2(ends[1], STDERR_FILENO);
-        }
-        close(ends[0]);
-        execv(words[0], (char *const *)(uintptr_t)words);
-        _exit(127);
-    }
-    close(ends[1]);
-    *output = ends[0];
-    return pid;
-}
-
-/* Runs `tandem threads ...` and returns its exit code; out has all it printed. */
-static int run(td_text *out, const char *const *words) {
-    int output, status;
-    pid_t pid = start(words, true, &output);
-    char part[4096];
-    *out = (td_text){0};
-    for (ssize_t got; (got = read(output, part, sizeof part)) > 0;) {
-        td_text_append(out, part, (size_t)got);
-    }
-    close(output);
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    cr_assert(WIFEXITED(status), "it died: %s", out->data);
-    return WEXITSTATUS(status);
-}
-#define THREADS(out, ...) run(out, (const char *const[]){TD_TANDEM, "threads", __VA_ARGS__, NULL})
+#define THREADS(out, ...)                                                                          \
+    run_program((const char *const[]){TD_TANDEM, "threads", __VA_ARGS__, NULL}, NULL, NULL, out)
 
 /* A program with a planted deadlock that is about to close, or has; pid as a word. */
 static pid_t plant(const char *kind, const char *members, char *pid_word) {
-    int output;
-    char line[16];
-    pid_t pid =
-        start((const char *const[]){TD_PLANTED_DEADLOCK, kind, members, NULL}, false, &output);
-    cr_assert_gt(read(output, line, sizeof line), 0);
-    close(output);
+    pid_t pid = plant_program((const char *const[]){TD_PLANTED_DEADLOCK, kind, members, NULL});
     sprintf(pid_word, "%d", pid);
     return pid;
 }
-
-static void uproot(pid_t pid) {
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-}
-
-#define EXPECT_SAYS(out, what)                                                                     \
-    cr_expect_not_null(strstr((out)->data, what), "no \"%s\" in: %s", what, (out)->data)
 
 typedef struct plot {
     char kind[16], members[4];
@@ -105,7 +56,7 @@ ParameterizedTest(plot *p, verb_threads, watch_finds_what_is_planted) {
     cr_expect_eq(lines, p->members[0] - '0', "%s", out.data);
     cr_expect_eq(strstr(out.data, "the kernel refused") != NULL, p->kind[0] == 'i');
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
 }
 
 /* Processes that share locks, named together. */
@@ -128,7 +79,7 @@ Test(verb_threads, deadlocks_are_found_across_processes) {
     cr_expect_eq(THREADS(&out, "deadlocks", pids), 1);
     EXPECT_SAYS(&out, "Found a deadlock");
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
 }
 
 static json_t *parse(const td_text *out) {
@@ -180,7 +131,7 @@ Test(verb_threads, dump_locks_and_tree_tell_the_same) {
     cr_expect_eq(json_integer_value(json_object_get(process, "pid")), pid);
     json_decref(root);
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
 }
 
 Test(verb_threads, stacks_name_the_functions) {
@@ -192,7 +143,7 @@ Test(verb_threads, stacks_name_the_functions) {
     int code = THREADS(&out, "dump", word, "--stacks", "--depth", "8");
     if (code == 3 && strstr(out.data, "libdw") != NULL) {
         td_text_destroy(&out);
-        uproot(pid);
+        uproot_program(pid);
         cr_skip_test("built without libdw");
     }
     cr_expect_eq(code, 1);
@@ -202,7 +153,7 @@ Test(verb_threads, stacks_name_the_functions) {
     cr_expect_eq(THREADS(&out, "dump", word, "--stacks", "--depth", "1"), 1);
     cr_expect_null(strstr(out.data, "at member+0x"), "one frame is not that deep: %s", out.data);
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
 }
 
 Test(verb_threads, top_prints_as_many_tables_as_asked_for) {
@@ -217,21 +168,17 @@ Test(verb_threads, top_prints_as_many_tables_as_asked_for) {
     }
     cr_expect_eq(tables, 3, "%s", out.data);
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
     cr_expect_eq(THREADS(&out, "top", word, "--count", "1"), 3);
     td_text_destroy(&out);
 }
 
 /* A program that keeps a census answers; another is said not to. */
 Test(verb_threads, exec_counts_and_contention_asks) {
-    char word[16], line[16];
+    char word[16];
     td_text out;
-    int output;
-    pid_t pid = start((const char *const[]){TD_TANDEM, "threads", "exec", TD_PLANTED_DEADLOCK,
-                                            "normal", "3", NULL},
-                      false, &output);
-    cr_assert_gt(read(output, line, sizeof line), 0);
-    close(output);
+    pid_t pid = plant_program((const char *const[]){TD_TANDEM, "threads", "exec",
+                                                    TD_PLANTED_DEADLOCK, "normal", "3", NULL});
     snprintf(word, sizeof word, "%d", pid);
     cr_expect_eq(THREADS(&out, "contention", word), 0, "%s", out.data);
     EXPECT_SAYS(&out, "monitoring off, threads: 3 live, 3 peak, 3 started");
@@ -242,13 +189,13 @@ Test(verb_threads, exec_counts_and_contention_asks) {
     cr_expect_eq(THREADS(&out, "contention", word, "maybe"), 2);
     EXPECT_SAYS(&out, "expected on, off or reset-peak");
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
     cr_expect_eq(THREADS(&out, "contention", word), 3);
     td_text_destroy(&out);
     pid = plant("normal", "2", word);
     cr_expect_eq(THREADS(&out, "contention", word), 3, "%s", out.data);
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
 }
 
 /* No deadlock: watch ends by count, or with the process, and says which. */
@@ -256,20 +203,21 @@ Test(verb_threads, watch_ends_without_a_deadlock) {
     char word[16];
     int output;
     td_text out;
-    pid_t pid = start((const char *const[]){"/bin/cat", NULL}, false, &output);
+    pid_t pid = start_program((const char *const[]){"/bin/cat", NULL}, NULL, NULL, false, &output);
     snprintf(word, sizeof word, "%d", pid);
     cr_expect_eq(THREADS(&out, "watch", word, "--count", "3"), 0, "%s", out.data);
     EXPECT_SAYS(&out, "3 looks in ");
     EXPECT_SAYS(&out, "0 deadlocks");
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
     close(output);
-    pid = start((const char *const[]){"/bin/sleep", "0.2", NULL}, false, &output);
+    pid =
+        start_program((const char *const[]){"/bin/sleep", "0.2", NULL}, NULL, NULL, false, &output);
     snprintf(word, sizeof word, "%d", pid);
     cr_expect_eq(THREADS(&out, "watch", word), 0, "%s", out.data);
     EXPECT_SAYS(&out, " has ended");
     td_text_destroy(&out);
-    uproot(pid);
+    uproot_program(pid);
     close(output);
 }
 
@@ -302,7 +250,7 @@ ParameterizedTest(mistake *m, verb_threads, mistakes_are_told) {
     for (int i = 0; i < 4 && m->words[i][0] != '\0'; i++) {
         words[2 + i] = m->words[i];
     }
-    cr_expect_eq(run(&out, words), m->code, "%s", out.data);
+    cr_expect_eq(run_program(words, NULL, NULL, &out), m->code, "%s", out.data);
     EXPECT_SAYS(&out, m->says);
     td_text_destroy(&out);
 }

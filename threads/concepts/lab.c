@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "threads/bind.h"
+#include "threads/create.h"
 #include "threads/numa.h"
 #include "threads/procfs.h"
 
@@ -307,6 +308,10 @@ static void probe_needs(td_lab *lab, int needs) {
     }
     if (needs & TD_NEED_RT && !may_use_real_time()) {
         td_lab_skip(lab, "real-time priorities are not allowed here");
+    }
+    int error = needs & TD_NEED_THREADS ? td_create_probe() : 0;
+    if (error == EPERM || error == ENOSYS) {
+        td_lab_skip(lab, "threads may not be created here: %s", td_create_error(error));
     }
 #ifndef __x86_64__
     if (needs & TD_NEED_X86) {

@@ -31,7 +31,8 @@ typedef enum td_verdict {
     X(PLAIN, 4)  /* no sanitizer: it faults, or runs without a thread library, on purpose */       \
     X(NUMA2, 8)  /* two NUMA nodes */                                                              \
     X(RT, 16)    /* may use real-time priorities */                                                \
-    X(X86, 32)
+    X(X86, 32)                                                                                     \
+    X(THREADS, 64) /* may create threads */
 typedef enum td_need {
 #define TD_NEED_ENUM(name, bit) TD_NEED_##name = (bit),
     TD_NEED_MAP(TD_NEED_ENUM)

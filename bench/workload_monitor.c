@@ -5,7 +5,6 @@
  * costs.
  */
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -19,6 +18,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/case.h"
+#include "bench/plain_lock.h"
+#include "bench/step_count.h"
 #include "bench/ways.h"
 #include "threads/lock.h"
 #include "threads/monitor.h"
@@ -32,15 +33,10 @@ enum { PAIRS = 1000, THREADS = 64, FRAMES = 64, LOOKS = 64 };
 
 static const char *const names[KINDS] = {"lock", "list", "stacks", "watch"};
 
-/* What td_mutex would be without being watched. */
-typedef struct plain_mutex {
-    _Atomic uint32_t word, asleep;
-} plain_mutex;
-
 /* Each lock in a line of its own: which other words lie beside it is not to matter. */
 typedef struct monitor_state {
     _Alignas(128) td_mutex mutex;
-    _Alignas(128) plain_mutex plain;
+    _Alignas(128) td_plain_lock plain;
     _Alignas(128) pthread_t thread[THREADS];
     _Atomic int tid[THREADS], started;
     int created;
@@ -171,26 +167,6 @@ static void lock_often(td_mutex *mutex) {
     }
 }
 
-/* td_mutex without a thought of being watched; never contended here. */
-__attribute__((noinline)) static void plain_lock(plain_mutex *mutex) {
-    uint32_t free = 0;
-    while (!atomic_compare_exchange_strong_explicit(&mutex->word, &free, 1, memory_order_acquire,
-                                                    memory_order_relaxed)) {
-        free = 0;
-    }
-}
-
-__attribute__((noinline)) static void plain_unlock(plain_mutex *mutex) {
-    if (atomic_load_explicit(&mutex->word, memory_order_relaxed) != 1) {
-        syscall(SYS_futex, &mutex->word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
-    }
-    atomic_store_explicit(&mutex->word, 0, memory_order_release);
-    atomic_signal_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&mutex->asleep, memory_order_relaxed) != 0) {
-        syscall(SYS_futex, &mutex->asleep, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
-    }
-}
-
 static td_status step_monitor(td_bench *bench) {
     monitor_state *s = bench->state;
     switch (bench->subject->param[0]) {
@@ -244,8 +220,8 @@ static void run_beside(monitor_state *s, bool lock, int companion) {
         td_mutex_monitor(false);
     } else {
         for (int i = 0; i < PAIRS; i++) {
-            plain_lock(&s->plain);
-            plain_unlock(&s->plain);
+            td_plain_take(&s->plain);
+            td_plain_give(&s->plain);
         }
     }
 }
@@ -260,11 +236,36 @@ static td_status beside_monitor(td_bench *bench, int companion, int64_t repeat, 
     return TD_OK;
 }
 
+static void watched_turn(void *mutex) {
+    td_mutex_lock(mutex);
+    td_mutex_unlock(mutex);
+}
+
+static void plain_turn(void *lock) {
+    td_plain_take(lock);
+    td_plain_give(lock);
+}
+
+/* What times cannot show: two copies of one code differ by more. */
+static void count_instructions(monitor_state *s, td_outcome *out) {
+    int64_t off = td_step_count(watched_turn, &s->mutex);
+    int64_t plain = td_step_count(plain_turn, &s->plain);
+    td_mutex_monitor(true);
+    int64_t on = td_step_count(watched_turn, &s->mutex);
+    td_mutex_monitor(false);
+    if (off > 0 && plain > 0 && on > 0) {
+        td_outcome_number(out, "instructions", (double)off);
+        td_outcome_number(out, "instructions_plain", (double)plain);
+        td_outcome_number(out, "instructions_monitored", (double)on);
+    }
+}
+
 static void finish_monitor(td_bench *bench) {
-    const monitor_state *s = bench->state;
+    monitor_state *s = bench->state;
     if (bench->subject->param[0] == LOCK) {
         td_way_compare(bench->outcome, PLAIN, true, "over_plain");
         td_way_compare(bench->outcome, MONITORED, false, "times_monitored");
+        count_instructions(s, bench->outcome);
     } else if (bench->subject->param[0] == STACKS) {
         td_way_compare(bench->outcome, 0, true, "over_signal");
         td_outcome_number(bench->outcome, "stood_still_ns",

@@ -48,7 +48,8 @@ static int owner_of_mutex(const waiter *w, const uint32_t *word, bool inherits, 
         return word[LOCK] & FUTEX_OWNER_DIED || is_task(w, holder) ? holder : 0;
     }
     int owner = (int)word[OWNER];
-    bool plausible = word[LOCK] >= 1 && word[LOCK] <= 3 && word[COUNT] < 1U << 16 &&
+    uint32_t most = word[KIND] == TD_MUTEX_KIND ? 4 : 3; /* how a held one may look */
+    bool plausible = word[LOCK] >= 1 && word[LOCK] <= most && word[COUNT] < 1U << 16 &&
                      word[USERS] <= 1 && word[KIND] < 1024; /* kinds and flags up to 512 */
     if (!plausible || !is_task(w, owner)) {
         return 0;

@@ -12,12 +12,7 @@
 
 #include "base/clock.h"
 
-static _Atomic bool monitoring;
 static _Thread_local int own_tid;
-
-bool td_mutex_monitor(bool on) {
-    return atomic_exchange(&monitoring, on);
-}
 
 static int task_id(void) {
     if (own_tid == 0) {
@@ -43,11 +38,17 @@ static void futex_wake(_Atomic uint32_t *word) {
  * for a while: unlocked by an exchange, because membarrier interrupts the other CPUs.
  *
  * Who found it QUIET sleeps on `asleep`, which is 1 while somebody may; who found it BUSY on
- * `word`. */
-enum { FREE = 0, QUIET = 1, WAITED_FOR = 2, BUSY = 3 };
+ * `word`.
+ *
+ * NOTED is QUIET with the owner noted. It is a state of its own so that contention monitoring costs
+ * nothing while it is off: what is looked at anyway, how a mutex is taken and in which state it is,
+ * leads to all that monitoring does. */
+enum { FREE = 0, QUIET = 1, WAITED_FOR = 2, BUSY = 3, NOTED = 4 };
 enum { BUSY_TURNS = 4096 };
 
 static bool may_be_quiet; /* written once, before main */
+static _Atomic bool monitoring;
+static _Atomic uint32_t untroubled; /* how a mutex is taken that nobody has slept for lately */
 
 static bool fence_all_threads(void) {
     if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) {
@@ -61,6 +62,16 @@ static bool fence_all_threads(void) {
 /* While there is one thread it costs 1 us, later a thousand times that. */
 __attribute__((constructor)) static void ask_for_fences(void) {
     may_be_quiet = fence_all_threads();
+    atomic_store(&untroubled, may_be_quiet ? QUIET : BUSY);
+}
+
+bool td_mutex_monitor(bool on) {
+    atomic_store(&untroubled, !may_be_quiet ? BUSY : on ? NOTED : QUIET);
+    return atomic_exchange(&monitoring, on);
+}
+
+static bool is_quiet(uint32_t state) {
+    return state == QUIET || state == NOTED;
 }
 
 /* By the holder. acquired is nobody else's to write, so it needs no locked addition. */
@@ -78,15 +89,26 @@ static bool take(td_mutex *mutex, uint32_t how) {
                                                    memory_order_relaxed);
 }
 
-bool td_mutex_try(td_mutex *mutex) {
+/* Monitored, or after somebody has slept, or without fences. */
+static bool try_troubled(td_mutex *mutex) {
+    bool watched = atomic_load_explicit(&monitoring, memory_order_relaxed);
     bool quiet = may_be_quiet && atomic_load_explicit(&mutex->busy, memory_order_relaxed) == 0;
-    if (!take(mutex, quiet ? QUIET : BUSY)) {
+    if (!take(mutex, !quiet ? BUSY : watched ? NOTED : QUIET)) {
         return false;
     }
-    if (atomic_load_explicit(&monitoring, memory_order_relaxed)) {
+    if (watched) {
         note_owner(mutex);
     }
     return true;
+}
+
+static bool is_untroubled(const td_mutex *mutex) {
+    return atomic_load_explicit(&untroubled, memory_order_relaxed) == QUIET &&
+           atomic_load_explicit(&mutex->busy, memory_order_relaxed) == 0;
+}
+
+bool td_mutex_try(td_mutex *mutex) {
+    return is_untroubled(mutex) ? take(mutex, QUIET) : try_troubled(mutex);
 }
 
 /* The holder's store of FREE and its load of `asleep` are on one side of this fence: either the
@@ -96,7 +118,7 @@ static void sleep_quietly(td_mutex *mutex) {
     atomic_store_explicit(&mutex->busy, BUSY_TURNS, memory_order_relaxed);
     atomic_store_explicit(&mutex->asleep, 1, memory_order_seq_cst);
     bool fenced = fence_all_threads();
-    if (atomic_load_explicit(&mutex->word, memory_order_seq_cst) == QUIET) {
+    if (is_quiet(atomic_load_explicit(&mutex->word, memory_order_seq_cst))) {
         futex_wait(&mutex->asleep, 1, fenced ? NULL : &unsure);
         /* One is woken at a time, who cannot know whether it was the last. */
         atomic_store_explicit(&mutex->asleep, 1, memory_order_seq_cst);
@@ -107,7 +129,7 @@ static void sleep_quietly(td_mutex *mutex) {
 static void sleep_until_taken(td_mutex *mutex) {
     while (!take(mutex, WAITED_FOR)) {
         uint32_t seen = atomic_load_explicit(&mutex->word, memory_order_relaxed);
-        if (seen == QUIET) {
+        if (is_quiet(seen)) {
             sleep_quietly(mutex);
         } else if (seen == WAITED_FOR ||
                    (seen == BUSY && atomic_compare_exchange_strong_explicit(
@@ -124,7 +146,7 @@ static void sleep_until_taken(td_mutex *mutex) {
  * up. */
 enum { MOST_PAUSES = 64, PAUSES_IN_ALL = 192, PAUSES_AT_LEAST = 10 };
 
-static void lock_slowly(td_mutex *mutex) {
+__attribute__((noinline)) static void lock_slowly(td_mutex *mutex) {
     bool counted = atomic_load_explicit(&monitoring, memory_order_relaxed);
     int64_t start = counted ? td_now_ns() : 0;
     bool held = false;
@@ -152,8 +174,17 @@ static void lock_slowly(td_mutex *mutex) {
     }
 }
 
+__attribute__((noinline)) static void lock_troubled(td_mutex *mutex) {
+    if (!try_troubled(mutex)) {
+        lock_slowly(mutex);
+    }
+}
+
+/* Calls come last, so that a lock nobody else wants takes no frame and nine instructions. */
 void td_mutex_lock(td_mutex *mutex) {
-    if (!td_mutex_try(mutex)) {
+    if (!is_untroubled(mutex)) {
+        lock_troubled(mutex);
+    } else if (!take(mutex, QUIET)) {
         lock_slowly(mutex);
     }
 }
@@ -162,9 +193,19 @@ static bool asleep_quietly(td_mutex *mutex) {
     return atomic_load_explicit(&mutex->asleep, memory_order_relaxed) != 0;
 }
 
-static void wake_quiet_sleeper(td_mutex *mutex) {
+__attribute__((noinline)) static void wake_quiet_sleeper(td_mutex *mutex) {
     if (atomic_exchange_explicit(&mutex->asleep, 0, memory_order_seq_cst) != 0) {
         futex_wake(&mutex->asleep);
+    }
+}
+
+static void unlock_quiet(td_mutex *mutex) {
+    /* release pairs with the acquire in take(). That `asleep` is loaded after is left to the fence
+     * in sleep_quietly; the compiler keeps the order here. */
+    atomic_store_explicit(&mutex->word, FREE, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (asleep_quietly(mutex)) {
+        wake_quiet_sleeper(mutex);
     }
 }
 
@@ -184,20 +225,23 @@ static void unlock_busy(td_mutex *mutex) {
     }
 }
 
-void td_mutex_unlock(td_mutex *mutex) {
+/* Whoever noted himself did not take it QUIET. */
+__attribute__((noinline)) static void unlock_troubled(td_mutex *mutex) {
     if (atomic_load_explicit(&mutex->owner, memory_order_relaxed) != 0) {
         atomic_store_explicit(&mutex->owner, 0, memory_order_relaxed);
     }
-    if (atomic_load_explicit(&mutex->word, memory_order_relaxed) != QUIET) {
+    if (atomic_load_explicit(&mutex->word, memory_order_relaxed) == NOTED) {
+        unlock_quiet(mutex);
+    } else {
         unlock_busy(mutex);
-        return;
     }
-    /* release pairs with the acquire in take(). That `asleep` is loaded after is left to the fence
-     * in sleep_quietly; the compiler keeps the order here. */
-    atomic_store_explicit(&mutex->word, FREE, memory_order_release);
-    atomic_signal_fence(memory_order_seq_cst);
-    if (asleep_quietly(mutex)) {
-        wake_quiet_sleeper(mutex);
+}
+
+void td_mutex_unlock(td_mutex *mutex) {
+    if (atomic_load_explicit(&mutex->word, memory_order_relaxed) == QUIET) {
+        unlock_quiet(mutex);
+    } else {
+        unlock_troubled(mutex);
     }
 }
 

@@ -14,7 +14,7 @@
  * first five words lie as in glibc's mutex, so a tool that finds the owner of one finds the owner
  * of the other. */
 typedef struct td_mutex {
-    _Atomic uint32_t word;   /* 0 free; 1, 2, 3 held, see lock.c */
+    _Atomic uint32_t word;   /* 0 free; 1 to 4 held, see lock.c */
     _Atomic uint32_t asleep; /* somebody may sleep on this word */
     _Atomic int owner;       /* task id; kept only while contention is monitored */
     uint32_t users, kind;    /* kind: TD_MUTEX_KIND once it was taken while monitored */

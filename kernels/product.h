@@ -106,42 +106,53 @@ TD_SIMD void td_product_step(const td_product *p, const td_triangle triangle, co
     }
 }
 
+#define TD_PRODUCT_EACH(r, v)                                                                      \
+    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)                                         \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)
+
+TD_SIMD td_v16 td_product_old(const float *c, int64_t ldc, const int vectors, const bool whole,
+                              int64_t part, const int r, const int v) {
+    const float *at = c + r * ldc + v * TD_LANES;
+    return whole || v + 1 < vectors ? td_v16_load(at) : td_v16_load_part(at, part, 0);
+}
+
 TD_SIMD void td_product_load(const td_product *p, const int rows, const int vectors,
                              const bool whole, int64_t part, const float *c, td_product_sums *sum) {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const float *at = c + r * p->ldc + v * TD_LANES;
-            sum->at[r][v] = !p->accumulate             ? td_v16_zero()
-                            : whole || v + 1 < vectors ? td_v16_load(at)
-                                                       : td_v16_load_part(at, part, 0);
+    const int64_t ldc = p->ldc;
+    TD_PRODUCT_EACH(r, v) {
+        sum->at[r][v] = td_v16_zero();
+    }
+    if (p->accumulate) {
+        TD_PRODUCT_EACH(r, v) {
+            sum->at[r][v] = td_product_old(c, ldc, vectors, whole, part, r, v);
         }
     }
 }
 
+/* What is asked of p is asked once, before the first store: compilers must take a store of floats
+ * for a store into p, and 24 vectors that each asked again took 80 cycles of a tile's 850. */
 TD_SIMD void td_product_store(const td_product *p, const int rows, const int vectors,
                               const bool whole, int64_t part, int64_t i, float *c,
-                              const td_product_sums *sum) {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            float *at = c + r * p->ldc + v * TD_LANES;
-            bool full = whole || v + 1 < vectors;
-            td_v16 c_new = sum->at[r][v];
-            if (p->row_factor != NULL) {
-                c_new = td_v16_mul(c_new, td_v16_set1(p->row_factor[i + r]));
-            }
-            if (p->add) {
-                td_v16 c_old = full ? td_v16_load(at) : td_v16_load_part(at, part, 0);
-                c_new = td_v16_add(c_old, c_new);
-            }
-            if (full) {
-                td_v16_store(at, c_new);
-            } else {
-                td_v16_store_part(at, c_new, part);
-            }
+                              td_product_sums *sum) {
+    const int64_t ldc = p->ldc;
+    if (p->row_factor != NULL) {
+        const float *factor = p->row_factor + i;
+        TD_PRODUCT_EACH(r, v) {
+            sum->at[r][v] = td_v16_mul(sum->at[r][v], td_v16_set1(factor[r]));
+        }
+    }
+    if (p->add) {
+        TD_PRODUCT_EACH(r, v) {
+            td_v16 old = td_product_old(c, ldc, vectors, whole, part, r, v);
+            sum->at[r][v] = td_v16_add(old, sum->at[r][v]);
+        }
+    }
+    TD_PRODUCT_EACH(r, v) {
+        float *at = c + r * ldc + v * TD_LANES;
+        if (whole || v + 1 < vectors) {
+            td_v16_store(at, sum->at[r][v]);
+        } else {
+            td_v16_store_part(at, sum->at[r][v], part);
         }
     }
 }

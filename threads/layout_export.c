@@ -9,6 +9,7 @@ enum { LIST_BYTES = 6 * TD_MAX_WORKERS };
 typedef struct exporter {
     const td_layout *layout;
     const int *pu;
+    int n_pus; /* of the machine */
     td_text *out;
 } exporter;
 
@@ -88,14 +89,18 @@ static void export_mpirun(const exporter *e) {
     td_text_puts(e->out, "\n");
 }
 
-/* Slurm binds a task to its mask; threads find their places within it. */
+/* Slurm binds a task to its mask; threads find their places within it. A step that asks for more
+ * CPUs than there are waits for ever, with --overcommit too: such a one asks for none. */
 static void export_srun(const exporter *e) {
     const td_layout *layout = e->layout;
-    td_text_printf(e->out,
-                   "OMP_NUM_THREADS=%d OMP_PROC_BIND=%s srun --nodes=1 --ntasks=%d "
-                   "--cpus-per-task=%d%s --cpu-bind=",
+    td_text_printf(e->out, "OMP_NUM_THREADS=%d OMP_PROC_BIND=%s srun --nodes=1 --ntasks=%d ",
                    layout->workers, layout->unbound ? "false" : "close OMP_PLACES=threads",
-                   layout->ranks, layout->workers, layout->over ? " --overcommit" : "");
+                   layout->ranks);
+    if (layout->over || layout->ranks * layout->workers > e->n_pus) {
+        td_text_puts(e->out, "--overcommit --cpu-bind=");
+    } else {
+        td_text_printf(e->out, "--cpus-per-task=%d --cpu-bind=", layout->workers);
+    }
     td_text_puts(e->out, layout->unbound ? "none" : "mask_cpu:");
     for (int rank = 0; rank < layout->ranks && !layout->unbound; rank++) {
         char hex[TD_MAX_PUS / 4 + 8];
@@ -121,7 +126,10 @@ td_status td_layout_export(const char *form, const td_layout *layout, const td_t
         if (strcmp(forms[i].name, form) == 0) {
             int pu[TD_MAX_WORKERS];
             TD_TRY(td_layout_resolve(layout, topology, pu));
-            forms[i].put(&(exporter){.layout = layout, .pu = pu, .out = out});
+            forms[i].put(&(exporter){.layout = layout,
+                                     .pu = pu,
+                                     .n_pus = td_topology_get_info(topology)->pus,
+                                     .out = out});
             return td_text_status(out);
         }
     }

@@ -364,7 +364,9 @@ Test(wait, ladder_reaches_each_stage) {
     cr_assert(td_event_wait(&event, 0, &rule, 0, &counts));
     cr_assert(counts.yields == 0 && counts.parks == 0, "reached at once");
     cr_assert(!td_event_wait(&event, 1, &rule, 1000000, &counts));
-    cr_assert(counts.yields == rule.yields && counts.parks == 1, "nobody came");
+    /* A yield that takes long is the last: others have work of their own. */
+    cr_assert(counts.yields >= 1 && counts.yields <= rule.yields && counts.parks == 1,
+              "nobody came");
     cr_assert_eq(event.parked, 0);
     pthread_t helper;
     cr_assert_eq(pthread_create(&helper, NULL, advance_later, &event), 0);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/stack_module.h"
 
+#include <dlfcn.h>
 #include <elfutils/libdwfl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -15,8 +17,13 @@ typedef struct named_frame {
     td_frame frame;
 } named_frame;
 
+/* libstdc++'s, where there is one: names of C++ are left as they are without. */
+typedef char *demangle_fn(const char *name, char *buffer, size_t *length, int *status);
+
 typedef struct process {
     Dwfl *dwfl;
+    void *libstdcxx; /* or NULL */
+    demangle_fn *demangle;
     int pid;
     const td_stack_copy *copy; /* that is walked now */
     named_frame named[NAMED];
@@ -71,16 +78,26 @@ static const Dwfl_Thread_Callbacks thread_callbacks = {.next_thread = next_threa
 static const Dwfl_Callbacks callbacks = {.find_elf = dwfl_linux_proc_find_elf,
                                          .find_debuginfo = dwfl_standard_find_debuginfo};
 
+static void find_demangler(process *p) {
+    p->libstdcxx = dlopen("libstdc++.so.6", RTLD_NOW | RTLD_LOCAL);
+    void *function = p->libstdcxx != NULL ? dlsym(p->libstdcxx, "__cxa_demangle") : NULL;
+    memcpy(&p->demangle, &function, sizeof p->demangle);
+}
+
 static void close_process(void *arg) {
     process *p = arg;
     if (p->dwfl != NULL) {
         dwfl_end(p->dwfl);
+    }
+    if (p->libstdcxx != NULL) {
+        dlclose(p->libstdcxx);
     }
 }
 
 static int open_process(void *arg, int pid, char *why, size_t why_bytes) {
     process *p = arg;
     p->pid = pid;
+    find_demangler(p);
     p->dwfl = dwfl_begin(&callbacks);
     int error = p->dwfl == NULL ? -1 : dwfl_linux_proc_report(p->dwfl, pid);
     if (error == 0 && (dwfl_report_end(p->dwfl, NULL, NULL) != 0 ||
@@ -100,12 +117,41 @@ typedef struct walk {
     int most, count;
 } walk;
 
-static void name_frame(Dwfl_Module *module, Dwarf_Addr pc, Dwarf_Addr past, td_frame *frame) {
+/* Where the parameters begin: "JavaThread::run()" is worth its line without them. */
+static size_t length_without_parameters(const char *name) {
+    static const char *const parts[] = {"(anonymous namespace)", "operator()"};
+    int inside = 0;
+    for (size_t i = 0; name[i] != '\0'; i++) {
+        for (int k = 0; k < 2; k++) {
+            i += strncmp(name + i, parts[k], strlen(parts[k])) == 0 ? strlen(parts[k]) : 0;
+        }
+        inside += (name[i] == '<') - (name[i] == '>');
+        if (name[i] == '\0' || (name[i] == '(' && inside == 0)) {
+            return i;
+        }
+    }
+    return strlen(name);
+}
+
+static void write_function(const process *p, const char *symbol, char *to, size_t bytes) {
+    int status;
+    bool mangled = p->demangle != NULL && strncmp(symbol, "_Z", 2) == 0;
+    char *name = mangled ? p->demangle(symbol, NULL, NULL, &status) : NULL;
+    if (name != NULL) {
+        snprintf(to, bytes, "%.*s", (int)length_without_parameters(name), name);
+        free(name);
+    } else {
+        snprintf(to, bytes, "%s", symbol);
+    }
+}
+
+static void name_frame(const process *p, Dwfl_Module *module, Dwarf_Addr pc, Dwarf_Addr past,
+                       td_frame *frame) {
     GElf_Off offset;
     GElf_Sym symbol;
     const char *function = dwfl_module_addrinfo(module, pc, &offset, &symbol, NULL, NULL, NULL);
     if (function != NULL) {
-        snprintf(frame->function, sizeof frame->function, "%s", function);
+        write_function(p, function, frame->function, sizeof frame->function);
         frame->offset = offset + past;
     }
     Dwfl_Line *line = dwfl_module_getsrc(module, pc);
@@ -133,7 +179,7 @@ static int take_frame(Dwfl_Frame *state, void *arg) {
         Dwarf_Addr past = exact ? 0 : 1;
         Dwfl_Module *module = dwfl_addrmodule(w->of->dwfl, pc - past);
         if (module != NULL) {
-            name_frame(module, pc - past, past, &named->frame);
+            name_frame(w->of, module, pc - past, past, &named->frame);
         }
     }
     w->frames[w->count++] = named->frame;

@@ -19,8 +19,10 @@
 
 static planted_board *board;
 
-/* epoll_wait: a call that the kernel never restarts (signal(7)). */
-static int sleep_on(void *arg) {
+/* epoll_wait: a call that the kernel never restarts (signal(7)). Its name is as C++ would have it
+ * for sleepy::sleep_on(void *). */
+int sleep_on(void *arg) __asm__("_ZN6sleepy8sleep_onEPv");
+int sleep_on(void *arg) {
     struct epoll_event event;
     int epoll = epoll_create1(0);
     for (;; board->rounds++) {

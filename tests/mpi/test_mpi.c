@@ -31,6 +31,19 @@ static bool is_here(const char *library) {
     return module && system(path) == 0;
 }
 
+/* Exit code; what the command said. */
+static int run(const char *line, char *output) {
+    FILE *pipe = popen(line, "r");
+    cr_assert_not_null(pipe);
+    size_t used = 0;
+    for (size_t n; (n = fread(output + used, 1, OUTPUT - 1 - used, pipe)) > 0;) {
+        used += n;
+    }
+    output[used] = '\0';
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 /* Runs a command under mpirun and returns its exit code; ranks may outnumber CPUs, and mpirun may
  * be asked by root. What the libraries have not freed at the end is not looked for. */
 static int start(const char *library, int ranks, const char *command, char *output) {
@@ -41,15 +54,7 @@ static int start(const char *library, int ranks, const char *command, char *outp
              "ASAN_OPTIONS=detect_leaks=0 timeout -k 5 400 "
              "mpirun.%s %s -n %d %s 2>&1",
              library, open ? "--oversubscribe --bind-to none" : "-bind-to none", ranks, command);
-    FILE *pipe = popen(line, "r");
-    cr_assert_not_null(pipe);
-    size_t used = 0;
-    for (size_t n; (n = fread(output + used, 1, OUTPUT - 1 - used, pipe)) > 0;) {
-        used += n;
-    }
-    output[used] = '\0';
-    int status = pclose(pipe);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return run(line, output);
 }
 
 typedef struct setting {
@@ -177,6 +182,31 @@ ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeo
     cr_expect_eq(lines_with(records, "\"times_mpi\"", "\"provider\":\"tandem\""), ours);
     snprintf(remove, sizeof remove, "rm -r %s", folder);
     cr_expect_eq(system(remove), 0);
+}
+
+/* The batch script under a Slurm of its own, whose srun starts the ranks by PMIx and by PMI-2. */
+ParameterizedTestParameters(full_slurm, the_batch_script_measures) {
+    static setting settings[] = {{0, 2, 1}, {1, 2, 1}};
+    return cr_make_param_array(setting, settings, LIBRARIES);
+}
+
+ParameterizedTest(setting *s, full_slurm, the_batch_script_measures, .timeout = 600) {
+    char line[1024], output[OUTPUT];
+    skip_without(s);
+    if (geteuid() != 0 || access("/usr/sbin/slurmctld", X_OK) != 0) {
+        cr_skip_test("no slurmctld (Debian: slurmctld slurmd slurm-client), or not root");
+    }
+    char folder[] = "/tmp/tandem-slurm-XXXXXX";
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(line, sizeof line,
+             "cd %s && SRUN_MPI=%s RANKS=2 WORKERS=1 GLOB='coll/allreduce/hierarchical/*' "
+             "TANDEM=%s/tandem OUT=%s tools/slurm_trial.sh 2>&1",
+             TD_SOURCE_DIRECTORY, s->library == 0 ? "pmix" : "pmi2", TD_BUILD_DIRECTORY, folder);
+    int code = run(line, output);
+    cr_expect_eq(code, 0, "exit %d: %s", code, output);
+    cr_expect_not_null(strstr(output, "12 measured, 0 failed"), "%s", output);
+    snprintf(line, sizeof line, "rm -r %s", folder);
+    cr_expect_eq(system(line), 0);
 }
 
 /* Without mpirun, and with a module that is none. */

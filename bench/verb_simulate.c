@@ -18,7 +18,7 @@
 enum { MOST_VALUES = 32, MOST_RESULTS = 4096 };
 
 typedef struct simulate_cli {
-    const char *ranks, *sizes, *machine, *calibrate, *simgrid;
+    const char *ranks, *sizes, *machine, *calibrate, *simgrid, *sharing;
     double S, copy, reduce;
     bool descriptors, json;
 } simulate_cli;
@@ -42,6 +42,8 @@ static const td_option options_table[] = {
      "every move is a message, and before a rank's first one to another go the 64 bytes of its "
      "call, "
      "as over MPI"},
+    {"sharing", TD_OPTION_TEXT, AT(sharing), 0, 0, NULL, "turns|fair",
+     "a link takes messages one after the other, or all at once, each with its share of it"},
     {"simgrid", TD_OPTION_TEXT, AT(simgrid), 0, 0, NULL, "DIR",
      "write the machine for SimGrid's smpirun instead, to run tandem_smpi.so on "
      "(docs/at-scale.md)"},
@@ -178,9 +180,10 @@ static json_t *network_json(const td_network *network) {
                                         "units", l->units, "L", l->L, "o", l->o, "g", l->g, "G",
                                         l->G, "O", l->O, "shared", (int)l->shared));
     }
-    return json_pack("{s:o, s:f, s:f, s:f, s:b}", "levels", levels, "rendezvous_bytes", network->S,
+    return json_pack("{s:o, s:f, s:f, s:f, s:b, s:s}", "levels", levels, "rendezvous_bytes", network->S,
                      "copy_ns_per_byte", network->copy, "reduce_ns_per_byte", network->reduce,
-                     "descriptors", (int)network->descriptors);
+                     "descriptors", (int)network->descriptors, "sharing",
+                     network->fair ? "fair" : "turns");
 }
 
 static td_status print_json(const td_network *network, const simulation_list *list) {
@@ -244,6 +247,10 @@ static td_status run(const char *glob, const simulate_cli *cli) {
     network.copy = cli->copy;
     network.reduce = cli->reduce;
     network.descriptors = cli->descriptors;
+    network.fair = strcmp(cli->sharing, "fair") == 0;
+    if (!network.fair && strcmp(cli->sharing, "turns") != 0) {
+        return td_fail(TD_EUSAGE, "--sharing %s; expected turns or fair", cli->sharing);
+    }
     if (cli->calibrate != NULL) {
         TD_TRY(calibrate(cli->calibrate, &network));
     }
@@ -269,6 +276,7 @@ td_status td_verb_simulate(int argc, char **argv) {
                         .sizes = "8,64Ki,16Mi",
                         .machine = "node:512/L=1500,o=300,g=50,G=0.08,shared "
                                    "package:2/L=300,o=100,G=0.05 core:16/L=100,o=50,G=0.1",
+                        .sharing = "turns",
                         .S = 65536,
                         .copy = 0.1,
                         .reduce = 0.1};

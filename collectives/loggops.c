@@ -9,15 +9,9 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "collectives/comm_state.h"
+#include "collectives/loggops_state.h"
 
-/* What is kept of a move. */
-typedef struct message {
-    int round, rank, peer, chunks;
-    td_move_kind kind;
-    double arrives;
-    double greets; /* when the sender's descriptor arrives; negative: it sends none */
-    bool packed;   /* with the descriptor */
-} message;
+typedef td_sim_message message;
 
 typedef struct message_list {
     message *at;
@@ -39,12 +33,10 @@ typedef struct parcel_list {
 } parcel_list;
 
 typedef struct simulator {
-    const td_network *network;
-    int ranks, round;
-    double chunk_bytes;
-    double *prev;                 /* of each rank: when it was done with the rounds before */
-    double *now;                  /* the same, as this round goes on */
-    int *unit[TD_NETWORK_LEVELS]; /* of each rank, counted over the whole machine */
+    td_sim_run run;
+    int round;
+    double *prev; /* as run.now, with the rounds before */
+    int *unit[TD_NETWORK_LEVELS];
     double *out_free[TD_NETWORK_LEVELS], *in_free[TD_NETWORK_LEVELS]; /* of each link */
     uint64_t *met;       /* a bit for each sender and receiver; NULL: nobody sends descriptors */
     parcel_list parcels; /* of this round */
@@ -130,9 +122,9 @@ int64_t td_network_ranks(const td_network *network) {
 
 /* ---- one round ---- */
 
-static int level_between(const simulator *s, int a, int b) {
+int td_sim_level(const td_sim_run *run, int a, int b) {
     int level = 0;
-    while (level + 1 < s->network->levels && s->unit[level][a] == s->unit[level][b]) {
+    while (level + 1 < run->network->levels && run->unit[level][a] == run->unit[level][b]) {
         level++;
     }
     return level;
@@ -143,15 +135,15 @@ static double later(double a, double b) {
 }
 
 static void pass(simulator *s, parcel what) {
-    int at = level_between(s, what.from, what.to);
-    const td_network_level *l = &s->network->level[at];
-    double start = s->now[what.from];
-    if (s->network->S > 0 && what.bytes > s->network->S) {
+    int at = td_sim_level(&s->run, what.from, what.to);
+    const td_network_level *l = &s->run.network->level[at];
+    double start = s->run.now[what.from];
+    if (s->run.network->S > 0 && what.bytes > s->run.network->S) {
         start = later(start + l->o + l->L, s->prev[what.to]) + l->o + l->L;
     }
-    s->now[what.from] = start + l->o + what.bytes * l->O;
+    s->run.now[what.from] = start + l->o + what.bytes * l->O;
     double *out = &s->out_free[at][l->shared ? s->unit[at][what.from] : what.from];
-    double leaves = later(s->now[what.from], *out);
+    double leaves = later(s->run.now[what.from], *out);
     *out = leaves + later(l->g, what.bytes * l->G);
     s->result.messages++;
     s->result.bytes += what.bytes;
@@ -174,8 +166,8 @@ static void take_in(simulator *s) {
     }
     for (int64_t i = 0; i < s->parcels.n; i++) {
         const parcel *what = &s->parcels.at[i];
-        int at = level_between(s, what->from, what->to);
-        const td_network_level *l = &s->network->level[at];
+        int at = td_sim_level(&s->run, what->from, what->to);
+        const td_network_level *l = &s->run.network->level[at];
         double *in = &s->in_free[at][l->shared ? s->unit[at][what->to] : what->to];
         double begins = later(what->comes, *in);
         *in = begins + later(l->g, what->bytes * l->G);
@@ -184,24 +176,29 @@ static void take_in(simulator *s) {
 }
 
 static bool have_met(simulator *s, int from, int to) {
-    size_t bit = (size_t)from * (size_t)s->ranks + (size_t)to;
+    size_t bit = (size_t)from * (size_t)s->run.ranks + (size_t)to;
     uint64_t *word = &s->met[bit / 64], mask = UINT64_C(1) << bit % 64;
     bool met = (*word & mask) != 0;
     *word |= mask;
     return met;
 }
 
+/* Whether a descriptor goes before this message, and the data with it. */
+static void announce(simulator *s, message *m) {
+    bool first = s->met != NULL && m->peer != m->rank && !have_met(s, m->peer, m->rank);
+    m->greets = first ? 0 : -1;
+    m->packed = first && m->chunks * s->run.chunk_bytes <= TD_MESSAGES_PACKED;
+}
+
 static void send(simulator *s, message *m) {
     parcel data = {.from = m->peer,
                    .to = m->rank,
                    .order = s->parcels.n,
-                   .bytes = m->chunks * s->chunk_bytes,
+                   .bytes = m->chunks * s->run.chunk_bytes,
                    .arrives = &m->arrives};
-    m->greets = -1;
-    m->packed = false;
-    if (s->met != NULL && !have_met(s, m->peer, m->rank)) {
+    announce(s, m);
+    if (m->greets >= 0) {
         parcel first = data;
-        m->packed = data.bytes <= TD_MESSAGES_PACKED;
         first.bytes = (double)sizeof(td_comm_call) + (m->packed ? data.bytes : 0);
         first.arrives = &m->greets;
         pass(s, first);
@@ -212,27 +209,27 @@ static void send(simulator *s, message *m) {
     }
 }
 
-static void take(simulator *s, const message *m, double arrives, double bytes) {
-    const td_network_level *l = &s->network->level[level_between(s, m->peer, m->rank)];
-    s->now[m->rank] = later(s->now[m->rank], arrives) + l->o + bytes * l->O;
+static void take(const td_sim_run *run, const message *m, double arrives, double bytes) {
+    const td_network_level *l = &run->network->level[td_sim_level(run, m->peer, m->rank)];
+    run->now[m->rank] = later(run->now[m->rank], arrives) + l->o + bytes * l->O;
 }
 
-static void greet(simulator *s, const message *m) {
+void td_sim_greet(const td_sim_run *run, const message *m) {
     if (m->peer != m->rank && m->greets >= 0) {
-        double bytes = m->packed ? m->chunks * s->chunk_bytes : 0;
-        take(s, m, m->greets, (double)sizeof(td_comm_call) + bytes);
+        double bytes = m->packed ? m->chunks * run->chunk_bytes : 0;
+        take(run, m, m->greets, (double)sizeof(td_comm_call) + bytes);
     }
 }
 
-static void receive(simulator *s, const message *m) {
-    double bytes = m->chunks * s->chunk_bytes;
+void td_sim_receive(const td_sim_run *run, const message *m) {
+    double bytes = m->chunks * run->chunk_bytes;
     if (m->peer == m->rank && m->kind == TD_MOVE_COPY) {
-        s->now[m->rank] += bytes * s->network->copy;
+        run->now[m->rank] += bytes * run->network->copy;
     } else if (m->peer != m->rank && !m->packed) {
-        take(s, m, m->arrives, bytes);
+        take(run, m, m->arrives, bytes);
     }
     if (m->kind == TD_MOVE_REDUCE) {
-        s->now[m->rank] += bytes * s->network->reduce;
+        run->now[m->rank] += bytes * run->network->reduce;
     }
 }
 
@@ -263,12 +260,12 @@ static void end_round(simulator *s, message *first, int64_t n) {
     }
     take_in(s);
     for (int64_t i = 0; i < n && s->met != NULL; i++) {
-        greet(s, &first[i]);
+        td_sim_greet(&s->run, &first[i]);
     }
     for (int64_t i = 0; i < n; i++) {
-        receive(s, &first[i]);
+        td_sim_receive(&s->run, &first[i]);
     }
-    memcpy(s->prev, s->now, (size_t)s->ranks * sizeof *s->prev);
+    memcpy(s->prev, s->run.now, (size_t)s->run.ranks * sizeof *s->prev);
 }
 
 /* ---- all of them ---- */
@@ -353,22 +350,35 @@ static td_status estimate(const td_collective *row, int ranks, int segments, cou
     return TD_OK;
 }
 
-static td_status check_work(const td_collective *row, int ranks, int segments) {
-    enum { SMALL = 512, MOST_KEPT = 32 << 20 }; /* 1 GiB of them */
+static td_status check_work(const td_collective *row, int ranks, int segments, bool fair) {
+    /* 1 GiB of them; where each changes how fast all others go, as many as take a minute. */
+    enum { SMALL = 512, MOST_KEPT = 32 << 20, MOST_FAIR = 4 << 20 };
     count moves;
     if (ranks <= SMALL) {
         return TD_OK;
     }
     TD_TRY(estimate(row, ranks, segments, &moves));
-    if (moves.moves > (double)(moves.sorted ? TD_SIMULATED_MOST : MOST_KEPT)) {
+    int64_t most = moves.sorted ? TD_SIMULATED_MOST : MOST_KEPT;
+    if (moves.moves > (double)(fair ? MOST_FAIR : most)) {
         return td_fail(TD_ESKIP, "%s/%s on %d ranks has some %.1e moves, too many to go through",
                        row->operation, row->algorithm, ranks, moves.moves);
     }
     return TD_OK;
 }
 
+static void go_through(simulator *s, message *sorted) {
+    for (int64_t i = 0, n; i < s->list.n; i += n) {
+        n = 1;
+        while (i + n < s->list.n && sorted[i + n].round == sorted[i].round) {
+            n++;
+        }
+        end_round(s, sorted + i, n);
+    }
+}
+
 /* A stable counting sort, then round by round. */
 static td_status run_kept(simulator *s, int rounds) {
+    td_status status = TD_OK;
     int64_t *first = td_alloc_zero(((size_t)rounds + 2) * sizeof *first);
     message *sorted = td_alloc(((size_t)s->list.n + 1) * sizeof *sorted);
     if (first == NULL || sorted == NULL) {
@@ -385,85 +395,105 @@ static td_status run_kept(simulator *s, int rounds) {
     for (int64_t i = 0; i < s->list.n; i++) {
         sorted[first[s->list.at[i].round]++] = s->list.at[i];
     }
-    for (int64_t i = 0, n; i < s->list.n; i += n) {
-        n = 1;
-        while (i + n < s->list.n && sorted[i + n].round == sorted[i].round) {
-            n++;
+    if (s->run.network->fair) {
+        for (int64_t i = 0; i < s->list.n; i++) {
+            announce(s, &sorted[i]);
         }
-        end_round(s, sorted + i, n);
+        status = td_sim_fair(&s->run, sorted, s->list.n, &s->result);
+    } else {
+        go_through(s, sorted);
     }
     td_free(first);
     td_free(sorted);
-    return TD_OK;
+    return status;
 }
 
 static td_status generate(simulator *s, const td_collective *row, int segments, bool in_order,
                           int *rounds) {
     td_moves schedule;
-    td_schedule_options options = {.ranks = s->ranks,
-                                   .blocks = row->blocks(s->ranks),
+    td_schedule_options options = {.ranks = s->run.ranks,
+                                   .blocks = row->blocks(s->run.ranks),
                                    .segments = segments,
                                    .sink = in_order ? take_in_order : take_all,
                                    .sink_arg = s};
-    s->chunk_bytes /= (double)options.blocks * segments;
-    TD_TRY(td_schedule_create(&options, s->ranks == 1 ? NULL : row->generate, &schedule));
+    s->run.chunk_bytes /= (double)options.blocks * segments;
+    TD_TRY(td_schedule_create(&options, s->run.ranks == 1 ? NULL : row->generate, &schedule));
     *rounds = schedule.rounds;
     td_schedule_destroy(&schedule);
     return TD_OK;
 }
 
 static size_t met_bytes(const simulator *s) {
-    return ((size_t)s->ranks * (size_t)s->ranks / 64 + 1) * sizeof *s->met;
+    return ((size_t)s->run.ranks * (size_t)s->run.ranks / 64 + 1) * sizeof *s->met;
+}
+
+/* What was gone through in order is forgotten. */
+static void start_again(simulator *s) {
+    size_t size = (size_t)s->run.ranks * sizeof(double);
+    memset(s->prev, 0, size);
+    memset(s->run.now, 0, size);
+    for (int i = 0; i < s->run.network->levels; i++) {
+        memset(s->out_free[i], 0, size);
+        memset(s->in_free[i], 0, size);
+    }
+    if (s->met != NULL) {
+        memset(s->met, 0, met_bytes(s));
+    }
+    s->result = (td_simulation){0};
+    s->list.n = 0;
 }
 
 static td_status run(simulator *s, const td_collective *row, double bytes) {
-    int segments = td_collective_segments(row, (int64_t)bytes / row->blocks(s->ranks));
-    TD_TRY(check_work(row, s->ranks, segments));
-    s->sorted = true;
-    s->chunk_bytes = bytes;
-    TD_TRY(generate(s, row, segments, true, &s->result.rounds));
+    int segments = td_collective_segments(row, (int64_t)bytes / row->blocks(s->run.ranks));
+    bool fair = s->run.network->fair;
+    TD_TRY(check_work(row, s->run.ranks, segments, fair));
+    s->sorted = !fair;
+    s->run.chunk_bytes = bytes;
+    if (s->sorted) {
+        TD_TRY(generate(s, row, segments, true, &s->result.rounds));
+    }
     if (s->sorted) {
         end_round(s, s->list.at, s->list.n);
     } else {
-        size_t size = (size_t)s->ranks * sizeof(double);
-        memset(s->prev, 0, size);
-        memset(s->now, 0, size);
-        for (int i = 0; i < s->network->levels; i++) {
-            memset(s->out_free[i], 0, size);
-            memset(s->in_free[i], 0, size);
-        }
-        if (s->met != NULL) {
-            memset(s->met, 0, met_bytes(s));
-        }
-        s->result = (td_simulation){0};
-        s->list.n = 0;
-        s->chunk_bytes = bytes;
+        start_again(s);
+        s->run.chunk_bytes = bytes;
         TD_TRY(generate(s, row, segments, false, &s->result.rounds));
     }
     if (s->out_of_memory) {
-        return td_fail(TD_ENOMEM, "a simulation of %d ranks", s->ranks);
+        return td_fail(TD_ENOMEM, "a simulation of %d ranks", s->run.ranks);
     }
     return s->sorted ? TD_OK : run_kept(s, s->result.rounds);
 }
 
 static td_status prepare(simulator *s) {
-    const td_network *network = s->network;
-    size_t n = (size_t)s->ranks;
+    const td_network *network = s->run.network;
+    size_t n = (size_t)s->run.ranks;
     s->prev = td_alloc_zero(n * sizeof *s->prev);
-    s->now = td_alloc_zero(n * sizeof *s->now);
+    s->run.now = td_alloc_zero(n * sizeof *s->run.now);
     s->met = network->descriptors ? td_alloc_zero(met_bytes(s)) : NULL;
-    bool good = s->prev != NULL && s->now != NULL && (s->met != NULL || !network->descriptors);
+    bool good = s->prev != NULL && s->run.now != NULL && (s->met != NULL || !network->descriptors);
     for (int i = network->levels - 1, inside = 1; i >= 0; i--) {
         s->unit[i] = td_alloc(n * sizeof **s->unit);
         s->out_free[i] = td_alloc_zero(n * sizeof **s->out_free);
         s->in_free[i] = td_alloc_zero(n * sizeof **s->in_free);
         good = good && s->unit[i] != NULL && s->out_free[i] != NULL && s->in_free[i] != NULL;
-        for (int rank = 0; rank < s->ranks && good; rank++) {
+        for (int rank = 0; rank < s->run.ranks && good; rank++) {
             s->unit[i][rank] = rank / inside;
         }
         inside *= network->level[i].units;
     }
-    return good ? TD_OK : td_fail(TD_ENOMEM, "a simulation of %d ranks", s->ranks);
+    return good ? TD_OK : td_fail(TD_ENOMEM, "a simulation of %d ranks", s->run.ranks);
+}
+
+static td_status check_sharing(const td_network *network) {
+    bool gaps = network->S > 0;
+    for (int i = 0; i < network->levels; i++) {
+        gaps = gaps || network->level[i].g > 0;
+    }
+    return !network->fair || !gaps
+               ? TD_OK
+               : td_fail(TD_EUSAGE, "messages that share links evenly have no g and no rendezvous; "
+                                    "expected --rendezvous 0");
 }
 
 td_status td_simulate(const td_network *network, const td_collective *row, int ranks, double bytes,
@@ -483,13 +513,15 @@ td_status td_simulate(const td_network *network, const td_collective *row, int r
         return td_fail(TD_EUSAGE, "%s/%s is not made for %d ranks", row->operation, row->algorithm,
                        ranks);
     }
-    simulator s = {.network = network, .ranks = ranks};
+    TD_TRY(check_sharing(network));
+    simulator s = {.run = {.network = network, .ranks = ranks}};
+    s.run.unit = s.unit;
     td_status status = prepare(&s);
     if (status == TD_OK) {
         status = run(&s, row, bytes);
     }
     for (int rank = 0; rank < ranks && status == TD_OK; rank++) {
-        s.result.ns = later(s.result.ns, s.now[rank]);
+        s.result.ns = later(s.result.ns, s.run.now[rank]);
     }
     for (int i = 0; i < network->levels; i++) {
         td_free(s.unit[i]);
@@ -498,7 +530,7 @@ td_status td_simulate(const td_network *network, const td_collective *row, int r
     }
     td_free(s.met);
     td_free(s.prev);
-    td_free(s.now);
+    td_free(s.run.now);
     td_free(s.list.at);
     td_free(s.parcels.at);
     if (status == TD_OK) {

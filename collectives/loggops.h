@@ -38,6 +38,9 @@ typedef struct td_network {
     /* As execute_messages.c sends: every move is a message of its own, and before the first one
      * from a rank to another goes its call, with the data behind it where that is short. */
     bool descriptors;
+    /* Not one after the other: all messages on a link have an equal share of it (max-min fairness),
+     * from when they have been L on their way to when all their bytes are there. No g, no S. */
+    bool fair;
 } td_network;
 
 /* "node:64/L=1500,o=300,G=0.08,shared package:2/L=300,G=0.05 core:8/L=100,G=0.1": levels from the

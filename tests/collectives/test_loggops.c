@@ -76,6 +76,32 @@ Test(loggops, one_message_takes_its_parameters) {
 
 /* Two nodes of two: rings within share nothing, and a shared card makes the second message of a
  * node wait. */
+/* The root sends to two at once: in turns one has all of it early and passes it on, shared evenly
+ * both have it late. Where nobody sends two at once nothing is different. */
+Test(loggops, links_can_be_shared_evenly) {
+    td_network turns = {.levels = 1, .level = {{.name = "rank", .units = 64, .L = L, .G = G}}};
+    td_network fair = turns, gap = turns;
+    fair.fair = gap.fair = true;
+    expect_ns(&turns, "broadcast", "binomial", 4, BYTES, 2 * L + 2 * G * BYTES);
+    expect_ns(&fair, "broadcast", "binomial", 4, BYTES, 2 * L + 3 * G * BYTES);
+    expect_ns(&fair, "gather", "linear", 4, 4 * BYTES, L + 3 * G * BYTES);
+    static const char *const alike[][2] = {{"reduce_scatter", "ring"},
+                                           {"allgather", "bruck"},
+                                           {"allreduce", "recursive_doubling"},
+                                           {"alltoall", "bruck"}};
+    for (int i = 0; i < 4; i++) {
+        double ns = simulate(&turns, alike[i][0], alike[i][1], 64, BYTES).ns;
+        expect_ns(&fair, alike[i][0], alike[i][1], 64, BYTES, ns);
+    }
+    td_simulation none;
+    gap.S = 1;
+    cr_expect_eq(td_simulate(&gap, td_collective_find("barrier", "tree"), 4, 0, &none), TD_EUSAGE);
+    gap.S = 0;
+    gap.level[0].g = 1;
+    cr_expect_eq(td_simulate(&gap, td_collective_find("barrier", "tree"), 4, 0, &none), TD_EUSAGE);
+    cr_expect_not_null(strstr(td_error(), "expected --rendezvous 0"), "%s", td_error());
+}
+
 Test(loggops, levels_have_their_own_parameters) {
     td_network network;
     cr_assert_eq(td_network_parse("node:2/L=5000,G=2 core:2/L=100,G=0.5", &network), TD_OK);

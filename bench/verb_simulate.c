@@ -40,8 +40,7 @@ static const td_option options_table[] = {
      "coll/shift/direct/* and coll/allreduce/recursive_doubling/* on two ranks (docs/at-scale.md)"},
     {"descriptors", TD_OPTION_FLAG, AT(descriptors), 0, 0, NULL, NULL,
      "every move is a message, and before a rank's first one to another go the 64 bytes of its "
-     "call, "
-     "as over MPI"},
+     "call, as over MPI"},
     {"sharing", TD_OPTION_TEXT, AT(sharing), 0, 0, NULL, "turns|fair",
      "a link takes messages one after the other, or all at once, each with its share of it"},
     {"simgrid", TD_OPTION_TEXT, AT(simgrid), 0, 0, NULL, "DIR",
@@ -180,9 +179,9 @@ static json_t *network_json(const td_network *network) {
                                         "units", l->units, "L", l->L, "o", l->o, "g", l->g, "G",
                                         l->G, "O", l->O, "shared", (int)l->shared));
     }
-    return json_pack("{s:o, s:f, s:f, s:f, s:b, s:s}", "levels", levels, "rendezvous_bytes", network->S,
-                     "copy_ns_per_byte", network->copy, "reduce_ns_per_byte", network->reduce,
-                     "descriptors", (int)network->descriptors, "sharing",
+    return json_pack("{s:o, s:f, s:f, s:f, s:b, s:s}", "levels", levels, "rendezvous_bytes",
+                     network->S, "copy_ns_per_byte", network->copy, "reduce_ns_per_byte",
+                     network->reduce, "descriptors", (int)network->descriptors, "sharing",
                      network->fair ? "fair" : "turns");
 }
 

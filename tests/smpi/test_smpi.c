@@ -24,9 +24,9 @@ static const td_network machines[MACHINES] = {
               .descriptors = true,
               .fair = true},
     [NODES] = {.levels = 3,
-               .level = {{.name = "node", .units = 4, .L = 1500, .o = 300, .G = 0.08, .shared = 1},
-                         {.name = "package", .units = 2, .L = 600, .o = 300, .G = 0.05, .shared = 1},
-                         {.name = "core", .units = 4, .L = 200, .o = 300, .G = 0.02}},
+               .level = {{"node", .units = 4, .L = 1500, .o = 300, .G = 0.08, .shared = true},
+                         {"package", .units = 2, .L = 600, .o = 300, .G = 0.05, .shared = true},
+                         {"core", .units = 4, .L = 200, .o = 300, .G = 0.02}},
                .descriptors = true,
                .fair = true},
 };

@@ -28,7 +28,9 @@ td_status td_hogs_start(const td_rank *rank, td_hogs *out) {
         pid_t pid = fork();
         if (pid == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            td_bind_pu(rank->pu[i]);
+            if (rank->pu[i] >= 0) {
+                td_bind_pu(rank->pu[i]);
+            }
             for (;;) {
                 __asm__ __volatile__("");
             }

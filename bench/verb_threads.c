@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/load.h"
 #include "bench/verbs.h"
 
 static const td_verb_help verb_help = {
@@ -29,6 +30,7 @@ static const td_verb_help verb_help = {
     "usage, 3 nothing could run or the process is not there.",
     "  tandem threads run 'kcmp'\n"
     "  tandem threads run 'identity/*' --mutants\n"
+    "  tandem threads run --mutants --repeat 50 --hogs 4\n"
     "  tandem threads dump 8412 --stacks\n"};
 
 static const td_option options_table[] = {
@@ -47,7 +49,9 @@ static const td_option options_table[] = {
     {"count", TD_OPTION_INT, offsetof(td_threads_options, count), 0, 1000000, NULL, "N",
      "top, watch: end after N tables or looks; 0: never"},
     {"repeat", TD_OPTION_INT, offsetof(td_threads_options, repeat), 1, 10000, NULL, "N",
-     "run: everything N times"},
+     "run: everything N times, with a table of how often each passed in place of the accounts"},
+    {"hogs", TD_OPTION_INT, offsetof(td_threads_options, hogs), 0, TD_MOST_HOGS, NULL, "N",
+     "run: as --repeat, beside N processes that never wait"},
 };
 enum { N_OPTIONS = sizeof(options_table) / sizeof(options_table[0]) };
 

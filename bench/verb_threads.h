@@ -11,17 +11,35 @@
 
 #include "base/options.h"
 #include "base/status.h"
+#include "threads/concepts/lab.h"
 #include "threads/monitor.h"
 
 typedef struct td_threads_options {
     bool mutants, brief, json, stacks;
-    int64_t repeat, interval_ms, count, depth; /* interval_ms 0: each action has its own */
+    int64_t repeat, hogs, interval_ms, count, depth; /* interval_ms 0: each action has its own */
     const char *setting; /* the third word of the command line, or NULL */
 } td_threads_options;
 
 /* word: the second word of the command line, or NULL. */
 td_status td_threads_list(const td_threads_options *options, const char *word);
 td_status td_threads_run(const td_threads_options *options, const char *word);
+
+/* By id, name, or group/name; NULL: every one. */
+bool td_threads_chosen(const td_concept *concept, const char *glob);
+
+/* The experiments options->repeat times, counted and not told, beside options->hogs processes. */
+td_status td_threads_repeat(const td_threads_options *options, const char *word);
+
+typedef struct td_threads_tally {
+    int passed, failed, skipped; /* claims */
+    int caught, missed;          /* mutants */
+} td_threads_tally;
+void td_threads_count(td_threads_tally *sum, const td_lab_report *report);
+bool td_threads_count_mutant(td_threads_tally *sum, const td_lab_report *report); /* caught? */
+
+/* Prints the sum and turns it into a status. */
+td_status td_threads_conclude(const td_threads_options *options, const char *word,
+                              const td_threads_tally *sum);
 
 /* "8412" or "8412,8413". pid has room for TD_MOST_PIDS. */
 enum { TD_MOST_PIDS = 64 };

@@ -9,7 +9,7 @@
 #include "threads/concepts/lab.h"
 
 /* By id, name, or group/name. */
-static bool chosen(const td_concept *concept, const char *glob) {
+bool td_threads_chosen(const td_concept *concept, const char *glob) {
     char path[96];
     snprintf(path, sizeof path, "%s/%s", concept->group, concept->name);
     return glob == NULL || td_case_matches(glob, concept->id) ||
@@ -28,7 +28,7 @@ td_status td_threads_list(const td_threads_options *options, const char *word) {
     const td_concept *rows = td_concepts(&count);
     const char *group = "";
     for (int i = 0; i < count; i++) {
-        if (!chosen(&rows[i], word)) {
+        if (!td_threads_chosen(&rows[i], word)) {
             continue;
         }
         if (strcmp(group, rows[i].group) != 0) {
@@ -60,9 +60,26 @@ static void print_samples(const td_lab_report *report) {
     static double sorted[TD_LAB_SAMPLES];
     memcpy(sorted, report->samples_ns, (size_t)report->n_samples * sizeof sorted[0]);
     double median = td_lab_median(sorted, report->n_samples);
+    if (report->n_samples == 1) {
+        printf("    time of %s: %.3g us\n", report->sampled, sorted[0] * 1e-3);
+        return;
+    }
     printf("    time of %s: median %.3g us, fastest %.3g us, slowest %.3g us (%d samples)\n",
            report->sampled, median * 1e-3, sorted[0] * 1e-3, sorted[report->n_samples - 1] * 1e-3,
            report->n_samples);
+}
+
+/* As they stand in records, for those who look them up there. */
+static void print_numbers(const td_lab_report *report) {
+    char text[TD_LAB_NUMBERS * 48];
+    size_t used = 0;
+    for (int i = 0; i < report->n_numbers; i++) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4g", i > 0 ? ", " : "",
+                                 report->numbers[i].name, report->numbers[i].value);
+    }
+    if (used > 0) {
+        print_labelled("record", text);
+    }
 }
 
 static void print_account(const td_concept *concept, const td_lab_report *report) {
@@ -78,27 +95,32 @@ static void print_account(const td_concept *concept, const td_lab_report *report
                              : "        ",
                report->lines[i].text);
     }
-    for (int i = 0; i < report->n_numbers; i++) {
-        printf("    %s %.4g\n", report->numbers[i].name, report->numbers[i].value);
-    }
+    print_numbers(report);
     print_samples(report);
 }
 
-typedef struct tally {
-    int passed, failed, skipped, caught, missed;
-} tally;
+void td_threads_count(td_threads_tally *sum, const td_lab_report *report) {
+    sum->passed += report->verdict == TD_VERDICT_PASS;
+    sum->failed += report->verdict == TD_VERDICT_FAIL;
+    sum->skipped += report->verdict == TD_VERDICT_NOT_APPLICABLE;
+}
+
+bool td_threads_count_mutant(td_threads_tally *sum, const td_lab_report *report) {
+    bool caught = td_lab_caught(report);
+    sum->caught += caught;
+    sum->missed += !caught;
+    return caught;
+}
 
 static td_status run_mutant(const td_concept *concept, const td_threads_options *options,
-                            tally *sum) {
+                            td_threads_tally *sum) {
     static td_lab_report report;
     TD_TRY(td_concept_run(concept, true, &report));
     if (report.verdict == TD_VERDICT_NOT_APPLICABLE) {
         printf("%s mutant not tried: %s\n", options->brief ? concept->id : " ", report.reason);
         return TD_OK;
     }
-    bool caught = report.verdict == TD_VERDICT_FAIL && report.broken > 0;
-    sum->caught += caught;
-    sum->missed += !caught;
+    bool caught = td_threads_count_mutant(sum, &report);
     if (!options->brief || !caught) {
         printf("%s mutant %s: %s\n         %s: %s\n", options->brief ? concept->id : " ",
                caught ? "caught" : "NOT CAUGHT", concept->mutant, verdict_text(report.verdict),
@@ -107,13 +129,12 @@ static td_status run_mutant(const td_concept *concept, const td_threads_options 
     return TD_OK;
 }
 
-static td_status run_one(const td_concept *concept, const td_threads_options *options, tally *sum) {
+static td_status run_one(const td_concept *concept, const td_threads_options *options,
+                         td_threads_tally *sum) {
     static td_lab_report report;
     int64_t start = td_now_ns();
     TD_TRY(td_concept_run(concept, false, &report));
-    sum->passed += report.verdict == TD_VERDICT_PASS;
-    sum->failed += report.verdict == TD_VERDICT_FAIL;
-    sum->skipped += report.verdict == TD_VERDICT_NOT_APPLICABLE;
+    td_threads_count(sum, &report);
     if (options->brief) {
         printf("%-4s %-24s %6.0f ms  %s%s%s\n", concept->id, concept->name,
                (double)(td_now_ns() - start) * 1e-6, verdict_text(report.verdict),
@@ -134,34 +155,39 @@ static td_status run_one(const td_concept *concept, const td_threads_options *op
     return TD_OK;
 }
 
-td_status td_threads_run(const td_threads_options *options, const char *word) {
-    int count, matched = 0;
-    const td_concept *rows = td_concepts(&count);
-    tally sum = {0};
-    td_interrupt_install();
-    for (int64_t round = 0; round < options->repeat; round++) {
-        for (int i = 0; i < count && !td_interrupted(); i++) {
-            if (chosen(&rows[i], word)) {
-                matched++;
-                TD_TRY(run_one(&rows[i], options, &sum));
-            }
-        }
-    }
-    if (matched == 0) {
+td_status td_threads_conclude(const td_threads_options *options, const char *word,
+                              const td_threads_tally *sum) {
+    if (sum->passed + sum->failed + sum->skipped == 0) {
         return td_interrupted()
                    ? td_fail(TD_EINTERRUPTED, "interrupted")
                    : td_fail(TD_EUSAGE,
                              "no experiment matches \"%s\"; `tandem threads list` shows them",
                              word);
     }
-    printf("%d PASS, %d FAIL, %d not applicable", sum.passed, sum.failed, sum.skipped);
+    printf("%d PASS, %d FAIL, %d not applicable", sum->passed, sum->failed, sum->skipped);
     if (options->mutants) {
-        printf("; %d of %d mutants caught", sum.caught, sum.caught + sum.missed);
+        printf("; %d of %d mutants caught", sum->caught, sum->caught + sum->missed);
     }
     printf("\n");
-    if (sum.failed + sum.missed > 0) {
-        return td_fail(TD_ECHECK, "%d claims failed, %d mutants were not caught", sum.failed,
-                       sum.missed);
+    if (sum->failed + sum->missed > 0) {
+        return td_fail(TD_ECHECK, "%d claims failed, %d mutants were not caught", sum->failed,
+                       sum->missed);
     }
-    return sum.passed > 0 ? TD_OK : td_fail(TD_ESKIP, "no experiment is applicable here");
+    return sum->passed > 0 ? TD_OK : td_fail(TD_ESKIP, "no experiment is applicable here");
+}
+
+td_status td_threads_run(const td_threads_options *options, const char *word) {
+    int count;
+    const td_concept *rows = td_concepts(&count);
+    td_threads_tally sum = {0};
+    td_interrupt_install();
+    if (options->repeat > 1 || options->hogs > 0) {
+        return td_threads_repeat(options, word);
+    }
+    for (int i = 0; i < count && !td_interrupted(); i++) {
+        if (td_threads_chosen(&rows[i], word)) {
+            TD_TRY(run_one(&rows[i], options, &sum));
+        }
+    }
+    return td_threads_conclude(options, word, &sum);
 }

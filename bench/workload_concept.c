@@ -62,8 +62,7 @@ static td_status verify_concept(td_bench *bench) {
         return td_fail(TD_ESYS, "give the experiment all CPUs of the program");
     }
     TD_TRY(td_concept_run(concept, true, report));
-    if (report->verdict != TD_VERDICT_NOT_APPLICABLE &&
-        !(report->verdict == TD_VERDICT_FAIL && report->broken > 0)) {
+    if (report->verdict != TD_VERDICT_NOT_APPLICABLE && !td_lab_caught(report)) {
         return td_fail(TD_ECHECK, "not told from its mutant: %s", concept->mutant);
     }
     TD_TRY(td_concept_run(concept, false, report));

@@ -54,7 +54,6 @@ ParameterizedTestParameters(concepts, the_mutant_is_caught) {
     return each_concept();
 }
 
-/* By a check that did not hold: one that dies or hangs has shown nothing. */
 ParameterizedTest(int *row, concepts, the_mutant_is_caught) {
     int count;
     const td_concept *concept = &td_concepts(&count)[*row];
@@ -63,7 +62,7 @@ ParameterizedTest(int *row, concepts, the_mutant_is_caught) {
     if (report.verdict == TD_VERDICT_NOT_APPLICABLE) {
         cr_skip("%s: %s", concept->name, report.reason);
     }
-    cr_assert(report.verdict == TD_VERDICT_FAIL && report.broken > 0,
+    cr_assert(td_lab_caught(&report),
               "%s with %s is not told from the truth: %s%s", concept->name, concept->mutant,
               report.reason, account(&report));
 }
@@ -86,6 +85,15 @@ Test(concepts, ids_and_names_are_unique) {
 static void die(td_lab *lab) {
     td_lab_check(lab, true, "alive");
     raise(SIGKILL);
+}
+
+static void break_and_die(td_lab *lab) {
+    td_lab_check(lab, false, "broken");
+    raise(SIGKILL);
+}
+
+static void break_a_check(td_lab *lab) {
+    td_lab_check(lab, false, "broken");
 }
 
 static void check_nothing(td_lab *lab) {
@@ -111,6 +119,16 @@ Test(concepts, a_dead_or_idle_experiment_fails) {
     cr_assert_eq(verdict_of(check_nothing, reason), TD_VERDICT_FAIL);
     cr_assert_eq(verdict_of(skip, reason), TD_VERDICT_NOT_APPLICABLE);
     cr_assert_str_eq(reason, "no unicorn here");
+}
+
+Test(concepts, a_mutant_that_dies_is_not_caught) {
+    td_concept concept = {.id = "Z", .name = "z", .run = break_a_check};
+    td_lab_report report;
+    cr_assert_eq(td_concept_run(&concept, true, &report), TD_OK);
+    cr_assert(td_lab_caught(&report));
+    concept.run = break_and_die;
+    cr_assert_eq(td_concept_run(&concept, true, &report), TD_OK);
+    cr_assert(report.verdict == TD_VERDICT_FAIL && !td_lab_caught(&report));
 }
 
 Test(procfs, a_status_file_is_read_by_key) {

@@ -47,10 +47,12 @@ static int lock_after_death(td_lab *lab, vault *v, bool lasting) {
 void td_concept_dead_owner(td_lab *lab) {
     vault *v = td_lab_shared(lab, 3 * sizeof *v);
     int plain = lock_after_death(lab, &v[0], false);
-    td_lab_check(lab, plain == ETIMEDOUT, "a plain mutex of a killed process is never free: %s",
+    td_lab_check(lab, plain == ETIMEDOUT,
+                 "whoever wants a plain mutex of a killed process waits in vain: %s",
                  strerror(plain));
     int told = lock_after_death(lab, &v[1], !lab->mutant);
-    td_lab_check(lab, told == EOWNERDEAD, "one that survives its owner tells the next: %s",
+    td_lab_check(lab, told == EOWNERDEAD,
+                 "one made to survive its owner tells who locks it next: %s",
                  strerror(told));
     if (told == EOWNERDEAD) {
         pthread_mutex_consistent(&v[1].mutex);

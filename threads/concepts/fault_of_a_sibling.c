@@ -39,7 +39,9 @@ void td_concept_fault_of_a_sibling(td_lab *lab) {
     td_lab_check(lab, o->alive == 1, "a process whose sibling in the same memory faulted %s",
                  o->alive ? "lives" : "died");
     if (o->alive) {
-        td_lab_check(lab, o->signal == SIGSEGV, "the sibling died of signal %d", o->signal);
+        td_lab_check(lab, o->signal == SIGSEGV,
+                     "the sibling died of signal %d (segmentation fault: %d)", o->signal,
+                     SIGSEGV);
         td_lab_check(lab, o->wrote == 1, "they did share memory: its last write is there");
     }
 }

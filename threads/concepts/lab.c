@@ -40,6 +40,10 @@ const td_concept *td_concepts(int *count) {
     return rows;
 }
 
+bool td_lab_caught(const td_lab_report *report) {
+    return report->verdict == TD_VERDICT_FAIL && report->broken > 0;
+}
+
 /* ---- the account ---- */
 
 static void add_line(td_lab_report *report, char mark, const char *format, va_list list) {
@@ -147,6 +151,14 @@ void td_lab_pin(td_lab *lab, int cpu) {
         errno = td_bind_pu(cpu);
         td_lab_may_bind(lab, errno);
         td_lab_must(lab, errno == 0, "bind to a CPU");
+    }
+}
+
+void td_lab_be_ordinary(td_lab *lab) {
+    struct sched_param none = {.sched_priority = 0};
+    if (sched_getscheduler(0) != SCHED_OTHER && sched_setscheduler(0, SCHED_OTHER, &none) != 0) {
+        td_lab_skip(lab, "the program runs under another policy and may not leave it: %s",
+                    strerror(errno));
     }
 }
 
@@ -338,6 +350,7 @@ static void run_in_cell(const td_concept *concept, bool mutant, td_lab_report *r
     lab.start_ns = td_now_ns();
     concept->run(&lab);
     if (report->n_samples == 0) {
+        report->sampled[0] = '\0';
         td_lab_sample(&lab, (double)(td_now_ns() - lab.start_ns));
     }
     if (report->checks > 0 && report->broken == 0) {
@@ -401,5 +414,6 @@ td_status td_concept_run(const td_concept *concept, bool mutant, td_lab_report *
         snprintf(out->reason, sizeof out->reason, "its process died of %s",
                  strsignal(WTERMSIG(how)));
     }
+    out->broken = ended && WIFEXITED(how) ? out->broken : 0;
     return TD_OK;
 }

@@ -57,7 +57,7 @@ enum { TD_LAB_LINES = 28, TD_LAB_LINE = 200, TD_LAB_NUMBERS = 16, TD_LAB_SAMPLES
 typedef struct td_lab_report {
     td_verdict verdict;
     char reason[TD_LAB_LINE]; /* of FAIL and NOT_APPLICABLE */
-    int checks, broken, n_lines;
+    int checks, broken, n_lines; /* broken: 0 of one that died or hung, which shows nothing */
     struct {
         char mark; /* '+' a check that held, '-' one that did not, ' ' seen, '|' a map of memory */
         char text[TD_LAB_LINE];
@@ -75,6 +75,9 @@ typedef struct td_lab_report {
 /* Runs one experiment, or its mutant, in a process of its own that may use the CPUs of the calling
  * thread. Fails only when that process cannot be started: everything else is a verdict. */
 td_status td_concept_run(const td_concept *concept, bool mutant, td_lab_report *out);
+
+/* Whether this report of a mutant tells it from the truth: by a check that did not hold. */
+bool td_lab_caught(const td_lab_report *report);
 
 /* ---- for experiments ---- */
 
@@ -108,6 +111,10 @@ void td_lab_may_bind(td_lab *lab, int error);
 /* The same asked beforehand, where others than the experiment's own thread are bound: their answer
  * comes too late. */
 void td_lab_needs_binding(td_lab *lab);
+
+/* Gives up a real-time or idle policy that the program was started with: for claims about how
+ * ordinary threads share a CPU. Those started later are ordinary too. */
+void td_lab_be_ordinary(td_lab *lab);
 
 /* Threads and processes; failure to create one ends the experiment. A CPU below 0: anywhere. */
 pthread_t td_lab_thread(td_lab *lab, void *(*main)(void *), void *arg);

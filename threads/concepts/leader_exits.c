@@ -47,7 +47,8 @@ void td_concept_leader_exits(td_lab *lab) {
     the_lab = lab;
     int how = td_lab_wait(lab, td_lab_fork(lab, leave, v));
     td_lab_check(lab, v->state == 'Z',
-                 "the first thread has ended; /proc calls the process state %c", v->state);
+                 "the first thread has ended; by its line in /proc the process is '%c' (Z: dead)",
+                 v->state);
     td_lab_check(lab, v->tasks == 2, "yet %d tasks are there and one of them runs", v->tasks);
     td_lab_check(lab, how >> 8 == 3, "the process ended with that thread's status %d", how >> 8);
 }

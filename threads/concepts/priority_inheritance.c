@@ -32,6 +32,7 @@ static int priority_of_self(void) {
 
 void td_concept_priority_inheritance(td_lab *lab) {
     pthread_mutexattr_t attributes;
+    td_lab_be_ordinary(lab);
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_setprotocol(&attributes,
                                   lab->mutant ? PTHREAD_PRIO_NONE : PTHREAD_PRIO_INHERIT);

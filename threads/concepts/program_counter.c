@@ -75,7 +75,7 @@ void td_concept_program_counter(td_lab *lab) {
     for (int t = 0; t < THREADS; t++) {
         const context *c = &contexts[t], *next = &contexts[(t + 1) % THREADS];
         td_lab_check(lab, c->pc != 0 && c->pc != next->pc,
-                     "thread %d stopped at %+ld bytes in the program", t,
+                     "thread %d was stopped %+ld bytes from the begin of its function", t,
                      (long)(c->pc - (uintptr_t)run_thread));
         td_lab_check(lab, c->sp >= c->low && c->sp < c->high,
                      "its stack pointer lies in its own stack of %zu KiB",

@@ -37,12 +37,14 @@ void td_concept_readers_and_writer(td_lab *lab) {
     reader r = {.lab = lab, .inside = &inside};
     td_lab_must(lab, read_lock(lab) == 0, "the first reader");
     pthread_join(td_lab_thread(lab, read_beside, &r), NULL);
-    td_lab_check(lab, r.error == 0 && inside == 1, "a second reader beside the first: %s",
-                 r.error == 0 ? "inside" : strerror(r.error));
+    td_lab_check(lab, r.error == 0 && inside == 1, "a second reader beside the first is %s",
+                 r.error == 0 ? "let in" : strerror(r.error));
     pthread_join(td_lab_thread(lab, try_write, &r), NULL);
-    td_lab_check(lab, r.error == EBUSY, "a writer beside a reader: %s", strerror(r.error));
+    td_lab_check(lab, r.error == EBUSY, "a writer beside a reader is %s",
+                 r.error == EBUSY ? "kept out" : "let in");
     pthread_rwlock_unlock(&lock);
     td_lab_must(lab, pthread_rwlock_wrlock(&lock) == 0, "a writer alone");
     pthread_join(td_lab_thread(lab, read_beside, &r), NULL);
-    td_lab_check(lab, r.error == EBUSY, "a reader beside a writer: %s", strerror(r.error));
+    td_lab_check(lab, r.error == EBUSY, "a reader beside a writer is %s",
+                 r.error == EBUSY ? "kept out" : "let in");
 }

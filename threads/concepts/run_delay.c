@@ -44,6 +44,6 @@ void td_concept_run_delay(td_lab *lab) {
     td_lab_check(lab, run + delay > 0.85 * wall - 4 && run + delay < 1.1 * wall + 4,
                  "of %.1f ms the thread was on a CPU for %.1f and in line for %.1f", wall, run,
                  delay);
-    td_lab_check(lab, after.slices >= before.slices, "it was given a CPU %lld times",
-                 (long long)(after.slices - before.slices));
+    td_lab_saw(lab, "in that time it was given a CPU %lld times",
+               (long long)(after.slices - before.slices));
 }

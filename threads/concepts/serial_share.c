@@ -167,6 +167,29 @@ static void play_rounds(td_lab *lab, job *j, td_team *team, best *b) {
     }
 }
 
+static bool enough(const best *b) {
+    return b->n_alone >= ENOUGH && b->n_team >= ENOUGH;
+}
+
+static void show_times(td_lab *lab, const best *b, double share) {
+    if (!enough(b)) {
+        td_lab_saw(lab,
+                   "of rounds in which nobody lost a CPU there were %d of one and %d of two: too "
+                   "few to tell by time",
+                   b->n_alone, b->n_team);
+        return;
+    }
+    char name[24];
+    double timed = td_karp_flatt(b->alone_ns / b->team_ns, P);
+    td_lab_saw(lab,
+               "by the fastest of %d and %d rounds two are %.3f times as fast as one, which tells "
+               "%.3f",
+               b->n_alone, b->n_team, b->alone_ns / b->team_ns, timed);
+    snprintf(name, sizeof name, "found_pct_at_%.0f", 100 * share);
+    td_lab_number(lab, name, 100 * timed);
+    td_lab_sample(lab, b->team_ns);
+}
+
 void td_concept_serial_share(td_lab *lab) {
     static const double shares[SHARES] = {0, 0.05, 0.2, 0.5};
     static job j;
@@ -183,21 +206,12 @@ void td_concept_serial_share(td_lab *lab) {
     for (int i = 0; i < SHARES; i++) {
         j.serial = (int)lround(shares[i] * CHUNKS);
         play_rounds(lab, &j, team, &b);
-        double counted = counted_share(&j), timed = td_karp_flatt(b.alone_ns / b.team_ns, P);
+        double counted = counted_share(&j);
         td_lab_check(lab, fabs(counted - shares[i]) < 1e-9,
                      "%2.0f %% of the work is serial: what two did one after the other tells %.3f",
                      100 * shares[i], counted);
-        td_lab_saw(lab,
-                   "by the fastest of %d and %d rounds two are %.3f times as fast as one, "
-                   "which tells %.3f",
-                   b.n_alone, b.n_team, b.alone_ns / b.team_ns, timed);
-        if (b.n_alone >= ENOUGH && b.n_team >= ENOUGH) {
-            char name[24];
-            snprintf(name, sizeof name, "found_pct_at_%.0f", 100 * shares[i]);
-            td_lab_number(lab, name, 100 * timed);
-            td_lab_sample(lab, b.team_ns);
-            halves = i == 0 ? b.team_ns : halves;
-        }
+        show_times(lab, &b, shares[i]);
+        halves = i == 0 && enough(&b) ? b.team_ns : halves;
     }
     double processes = time_processes(lab) / halves;
     if (isfinite(processes)) {

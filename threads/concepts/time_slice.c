@@ -34,6 +34,7 @@ void td_concept_time_slice(td_lab *lab) {
     const int64_t limit_ns = lab->mutant ? 300000000 : INT64_C(20000000000);
     runner pair[2] = {{.lab = lab}, {.lab = lab, .sleeps = lab->mutant}};
     pthread_t threads[2];
+    td_lab_be_ordinary(lab);
     int64_t start = td_now_ns(), taken[2] = {0, 0};
     for (int i = 0; i < 2; i++) {
         threads[i] = td_lab_thread(lab, run, &pair[i]);

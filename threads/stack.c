@@ -27,8 +27,9 @@
 #include "threads/procfs.h"
 #include "threads/stack_module.h"
 
-/* 64 pages of 4 KiB hold 64 frames of any code but such with large arrays in them. */
-enum { PAGE = 4096, PAGES = 64, STACK_BYTES = PAGES * PAGE, RED_ZONE = 128 };
+/* 64 pages of 4 KiB hold 64 frames of any code but such with large arrays in them; most stacks end
+ * within the first few. */
+enum { PAGE = 4096, PAGES = 64, FIRST_PAGES = 4, STACK_BYTES = PAGES * PAGE, RED_ZONE = 128 };
 /* A thread that could run and stands in line for a CPU is given longer: it will come. */
 static const int64_t deadline_ns = 200000000, line_deadline_ns = INT64_C(10000000000);
 
@@ -47,22 +48,31 @@ struct td_stacks {
     still of;
 };
 
-/* From the red zone below the stack pointer to the end of the stack or of the room; only system
- * calls, as it runs in a signal handler too. The kernel copies whole entries of a list until one is
- * not there: entries are cut at pages. */
-static void copy_stack(still *s, uint64_t sp) {
-    struct iovec to = {s->data, STACK_BYTES}, from[PAGES + 1];
-    uint64_t base = (sp - RED_ZONE) & ~UINT64_C(15), end = base + STACK_BYTES;
+/* Copies memory until the first page that is not there. The kernel copies whole entries of a list:
+ * entries are cut at pages. */
+static size_t copy_pages(int pid, uint64_t at, uint64_t end, unsigned char *to_data) {
+    struct iovec to = {to_data, end - at}, from[PAGES + 1];
     int n = 0;
-    for (uint64_t at = base, next; at < end; at = next) {
+    for (uint64_t next; at < end; at = next) {
         next = (at / PAGE + 1) * PAGE;
         next = next < end ? next : end;
         from[n++] = (struct iovec){(void *)(uintptr_t)at, (size_t)(next - at)};
     }
-    ssize_t got = process_vm_readv(s->pid, &to, 1, from, (unsigned long)n, 0);
+    ssize_t got = process_vm_readv(pid, &to, 1, from, (unsigned long)n, 0);
+    return got > 0 ? (size_t)got : 0;
+}
+
+/* From the red zone below the stack pointer to the end of the stack or of the room; only system
+ * calls, as it runs in a signal handler too. */
+static void copy_stack(still *s, uint64_t sp) {
+    uint64_t base = (sp - RED_ZONE) & ~UINT64_C(15);
+    uint64_t some = base / PAGE * PAGE + FIRST_PAGES * PAGE, end = base + STACK_BYTES;
+    size_t got = copy_pages(s->pid, base, some, s->data);
+    if (got == some - base) {
+        got += copy_pages(s->pid, some, end, s->data + got);
+    }
     s->copy.base = base;
-    s->copy.bytes = got > 0 ? (uint64_t)got
-                            : td_proc_memory_read(s->pid, base, s->data, STACK_BYTES);
+    s->copy.bytes = got > 0 ? got : td_proc_memory_read(s->pid, base, s->data, STACK_BYTES);
 }
 
 static bool has_waited_long(const still *s, int64_t start) {
@@ -175,7 +185,8 @@ static struct {
     td_mutex turn;
     _Atomic uint32_t stage;
     _Atomic int answering; /* the thread in the handler; 0: none */
-    still of;
+    int tid;               /* that is asked */
+    still *of;             /* the reader's; valid while COPYING, which the reader waits for */
 } own = {.turn = {.name = "own stacks"}};
 enum { IDLE, WANTED, COPYING, DONE };
 
@@ -196,16 +207,15 @@ static void copy_self(int signal, siginfo_t *info, void *context) {
     uint32_t wanted = WANTED;
     atomic_store(&own.answering, tid);
     /* acquire: the request is read after this. The id is looked at again once it is ours alone. */
-    if (atomic_load_explicit(&own.stage, memory_order_acquire) == WANTED &&
-        own.of.tid == tid &&
+    if (atomic_load_explicit(&own.stage, memory_order_acquire) == WANTED && own.tid == tid &&
         atomic_compare_exchange_strong_explicit(&own.stage, &wanted, COPYING, memory_order_acquire,
                                                 memory_order_relaxed)) {
         const ucontext_t *at = context;
         for (int i = 0; i < TD_STACK_REGISTERS; i++) {
-            own.of.copy.registers[i] = (uint64_t)at->uc_mcontext.gregs[in_order[i]];
+            own.of->copy.registers[i] = (uint64_t)at->uc_mcontext.gregs[in_order[i]];
         }
-        copy_stack(&own.of, (uint64_t)at->uc_mcontext.gregs[REG_RSP]);
-        own.of.stopped_ns = td_now_ns() - start;
+        copy_stack(own.of, (uint64_t)at->uc_mcontext.gregs[REG_RSP]);
+        own.of->stopped_ns = td_now_ns() - start;
         set_stage(DONE);
     }
     atomic_store(&own.answering, 0);
@@ -219,8 +229,8 @@ int td_stack_signal(void) {
 /* Never taken back: a late signal would then end the process. The signal is blocked while a thread
  * answers: requests one after the other would else pile up handlers on its stack. */
 static td_status install_handler(void) {
-    struct sigaction now, ours = {.sa_sigaction = copy_self,
-                                  .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    struct sigaction now,
+        ours = {.sa_sigaction = copy_self, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     sigaction(td_stack_signal(), NULL, &now);
     bool is_ours = now.sa_flags & SA_SIGINFO && now.sa_sigaction == copy_self;
     if (!is_ours && (now.sa_flags & SA_SIGINFO || now.sa_handler != SIG_DFL)) {
@@ -252,8 +262,8 @@ static bool await_copy(void) {
     uint32_t stage;
     while ((stage = atomic_load_explicit(&own.stage, memory_order_acquire)) != DONE) {
         uint32_t wanted = WANTED;
-        bool late = has_waited_long(&own.of, start) ||
-                    (td_now_ns() - start > deadline_ns && blocks_signal(&own.of));
+        bool late = has_waited_long(own.of, start) ||
+                    (td_now_ns() - start > deadline_ns && blocks_signal(own.of));
         if (late && atomic_compare_exchange_strong(&own.stage, &wanted, IDLE)) {
             return false;
         }
@@ -276,15 +286,10 @@ static td_status ask(const still *s) {
 
 static td_status read_own(still *s) {
     td_mutex_lock(&own.turn);
-    own.of.pid = s->pid;
-    own.of.tid = s->tid;
+    own.of = s;
+    own.tid = s->tid;
     atomic_store_explicit(&own.stage, WANTED, memory_order_release);
     td_status status = ask(s);
-    if (status == TD_OK) {
-        s->copy = own.of.copy;
-        s->stopped_ns = own.of.stopped_ns;
-        memcpy(s->data, own.of.data, (size_t)s->copy.bytes);
-    }
     atomic_store_explicit(&own.stage, IDLE, memory_order_relaxed);
     td_mutex_unlock(&own.turn);
     return status;
@@ -295,8 +300,9 @@ static td_status read_own(still *s) {
 static td_status load_module(const td_stack_module **out) {
     void *handle = dlopen(TD_STACK_MODULE, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
-        return td_fail(TD_ESKIP, "stacks need elfutils' libdw, which is not here or was not when "
-                                 "this was built: apt-get install libdw-dev, then make build (%s)",
+        return td_fail(TD_ESKIP,
+                       "stacks need elfutils' libdw, which is not here or was not when "
+                       "this was built: apt-get install libdw-dev, then make build (%s)",
                        dlerror());
     }
     const td_stack_module *module = dlsym(handle, "td_stack_module_table");

@@ -2,6 +2,7 @@
 #include "threads/stack_module.h"
 
 #include <dlfcn.h>
+#include <dwarf.h>
 #include <elfutils/libdwfl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +10,28 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* How the caller's registers are found from a place in the code, where that is as simple as it
+ * nearly always is: the frame's address (CFA) is a register and a constant, and what was saved lies
+ * at constants from it. */
+typedef enum rule_kind {
+    UNKNOWN, /* not looked up yet */
+    SIMPLE,
+    LAST, /* there is no caller */
+    OTHER /* libdw's business */
+} rule_kind;
+enum { RSP = 7, RETURN = 16, UNCHANGED = INT32_MAX };
+typedef struct rule {
+    rule_kind kind;
+    int32_t cfa_register, cfa_offset;
+    int32_t at[TD_STACK_REGISTERS]; /* from the CFA, or UNCHANGED */
+} rule;
+
 /* Frames that were named: threads stand in few places, and libdw finds a name by going through all
  * symbols. A return address names its call, an interrupted instruction itself. pc 0: none. */
 enum { NAMED = 1024 };
 typedef struct named_frame {
     bool exact;
+    rule rule;
     td_frame frame;
 } named_frame;
 
@@ -29,15 +47,21 @@ typedef struct process {
     named_frame named[NAMED];
 } process;
 
+static bool read_word(const td_stack_copy *copy, uint64_t address, uint64_t *out) {
+    bool there = address >= copy->base && copy->bytes >= sizeof *out &&
+                 address - copy->base <= copy->bytes - sizeof *out;
+    if (there) {
+        memcpy(out, copy->data + (address - copy->base), sizeof *out);
+    }
+    return there;
+}
+
 /* From the copy; what it does not hold (a signal handler's other stack, a constant) is read from
  * the process as it is now. */
 static bool read_memory(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *arg) {
     const process *p = arg;
     (void)dwfl;
-    const td_stack_copy *copy = p->copy;
-    if (address >= copy->base && copy->bytes >= sizeof *result &&
-        address - copy->base <= copy->bytes - sizeof *result) {
-        memcpy(result, copy->data + (address - copy->base), sizeof *result);
+    if (read_word(p->copy, address, result)) {
         return true;
     }
     struct iovec to = {result, sizeof *result};
@@ -165,6 +189,120 @@ static void name_frame(const process *p, Dwfl_Module *module, Dwarf_Addr pc, Dwa
     }
 }
 
+static named_frame *look_up(process *p, uint64_t pc, bool exact) {
+    named_frame *named = &p->named[(pc >> 1) % NAMED];
+    if (named->frame.pc != pc || named->exact != exact) {
+        *named = (named_frame){.exact = exact, .frame.pc = pc};
+        /* A return address may lie behind its call's function: look the call up. */
+        Dwarf_Addr past = exact ? 0 : 1;
+        Dwfl_Module *module = dwfl_addrmodule(p->dwfl, pc - past);
+        if (module != NULL) {
+            name_frame(p, module, pc - past, past, &named->frame);
+        }
+    }
+    return named;
+}
+
+static bool is_simple_cfa(Dwarf_Frame *frame, rule *out) {
+    Dwarf_Op *ops;
+    size_t n;
+    if (dwarf_frame_cfa(frame, &ops, &n) != 0 || n != 1) {
+        return false;
+    }
+    bool indexed = ops->atom == DW_OP_bregx;
+    bool direct = ops->atom >= DW_OP_breg0 && ops->atom < DW_OP_breg0 + RETURN;
+    int64_t offset = (int64_t)(indexed ? ops->number2 : ops->number);
+    out->cfa_register = indexed ? (int32_t)ops->number : ops->atom - DW_OP_breg0;
+    out->cfa_offset = (int32_t)offset;
+    return (indexed || direct) && out->cfa_register >= 0 && out->cfa_register < RETURN &&
+           offset == out->cfa_offset;
+}
+
+/* Where the caller's value of one register is. */
+static bool is_simple_register(Dwarf_Frame *frame, int number, rule *out) {
+    Dwarf_Op room[3], *ops;
+    size_t n;
+    out->at[number] = UNCHANGED;
+    if (dwarf_frame_register(frame, number, room, &ops, &n) != 0) {
+        return false;
+    }
+    if (n == 0) { /* ops NULL: unchanged; else lost, which only the return address must not be */
+        out->kind = number == RETURN && ops != NULL ? LAST : out->kind;
+        return number != RETURN || ops != NULL;
+    }
+    if (number == RSP) { /* the CFA itself, as the ABI has it */
+        return n == 2 && ops[0].atom == DW_OP_call_frame_cfa && ops[1].atom == DW_OP_stack_value;
+    }
+    int64_t offset = n == 2 ? (int64_t)ops[1].number : 0;
+    out->at[number] = (int32_t)offset;
+    return ops[0].atom == DW_OP_call_frame_cfa && n <= 2 &&
+           (n == 1 || ops[1].atom == DW_OP_plus_uconst) && offset == out->at[number];
+}
+
+static rule read_rule(Dwarf_CFI *cfi, Dwarf_Addr pc) {
+    rule out = {.kind = SIMPLE};
+    Dwarf_Frame *frame = NULL;
+    bool signals = false;
+    if (cfi == NULL || dwarf_cfi_addrframe(cfi, pc, &frame) != 0) {
+        return (rule){.kind = OTHER};
+    }
+    bool simple = dwarf_frame_info(frame, NULL, NULL, &signals) == RETURN && !signals &&
+                  is_simple_cfa(frame, &out);
+    for (int i = 0; i < TD_STACK_REGISTERS && simple; i++) {
+        simple = is_simple_register(frame, i, &out);
+    }
+    free(frame);
+    return simple ? out : (rule){.kind = OTHER};
+}
+
+static rule find_rule(process *p, Dwarf_Addr pc) {
+    Dwarf_Addr bias = 0;
+    Dwfl_Module *module = dwfl_addrmodule(p->dwfl, pc);
+    if (module == NULL) {
+        return (rule){.kind = OTHER};
+    }
+    Dwarf_CFI *cfi = dwfl_module_eh_cfi(module, &bias);
+    rule out = read_rule(cfi, pc - bias);
+    if (out.kind == OTHER) {
+        cfi = dwfl_module_dwarf_cfi(module, &bias);
+        out = read_rule(cfi, pc - bias);
+    }
+    return out;
+}
+
+/* libdw reads the rules of a place anew each time, which is most of the time that a walk takes: by
+ * rules that are kept it is a tenth. Returns 0 where a place is not simple. */
+static int walk_by_rules(process *p, const td_stack_copy *copy, td_frame *frames, int most) {
+    uint64_t now[TD_STACK_REGISTERS], next[TD_STACK_REGISTERS];
+    memcpy(now, copy->registers, sizeof now);
+    for (int count = 0; count < most;) {
+        bool exact = count == 0;
+        named_frame *named = look_up(p, now[RETURN], exact);
+        rule *r = &named->rule;
+        frames[count++] = named->frame;
+        if (r->kind == UNKNOWN) {
+            *r = find_rule(p, now[RETURN] - (exact ? 0 : 1));
+        }
+        if (r->kind != SIMPLE) {
+            return r->kind == LAST ? count : 0;
+        }
+        uint64_t cfa = now[r->cfa_register] + (uint64_t)(int64_t)r->cfa_offset;
+        memcpy(next, now, sizeof next);
+        for (int i = 0; i < TD_STACK_REGISTERS; i++) {
+            if (r->at[i] != UNCHANGED &&
+                !read_word(copy, cfa + (uint64_t)(int64_t)r->at[i], &next[i])) {
+                return 0;
+            }
+        }
+        next[RSP] = cfa;
+        if (next[RETURN] == 0) {
+            return count;
+        }
+        memcpy(now, next, sizeof now);
+    }
+    return most;
+}
+
 static int take_frame(Dwfl_Frame *state, void *arg) {
     walk *w = arg;
     Dwarf_Addr pc;
@@ -172,22 +310,12 @@ static int take_frame(Dwfl_Frame *state, void *arg) {
     if (w->count == w->most || !dwfl_frame_pc(state, &pc, &exact)) {
         return DWARF_CB_ABORT;
     }
-    named_frame *named = &w->of->named[(pc >> 1) % NAMED];
-    if (named->frame.pc != pc || named->exact != exact) {
-        *named = (named_frame){.exact = exact, .frame.pc = pc};
-        /* A return address may lie behind its call's function: look the call up. */
-        Dwarf_Addr past = exact ? 0 : 1;
-        Dwfl_Module *module = dwfl_addrmodule(w->of->dwfl, pc - past);
-        if (module != NULL) {
-            name_frame(w->of, module, pc - past, past, &named->frame);
-        }
-    }
-    w->frames[w->count++] = named->frame;
+    w->frames[w->count++] = look_up(w->of, pc, exact)->frame;
     return DWARF_CB_OK;
 }
 
 /* The walk ends with an error where the unwind information does: what was found stands. */
-static int walk_copy(void *arg, const td_stack_copy *copy, td_frame *frames, int most) {
+static int walk_by_libdw(void *arg, const td_stack_copy *copy, td_frame *frames, int most) {
     process *p = arg;
     walk w = {.of = p, .frames = frames, .most = most};
     p->copy = copy;
@@ -199,8 +327,14 @@ static int walk_copy(void *arg, const td_stack_copy *copy, td_frame *frames, int
     return w.count;
 }
 
+static int walk_copy(void *arg, const td_stack_copy *copy, td_frame *frames, int most) {
+    int count = walk_by_rules(arg, copy, frames, most);
+    return count > 0 ? count : walk_by_libdw(arg, copy, frames, most);
+}
+
 const td_stack_module td_stack_module_table = {.version = TD_STACK_MODULE_VERSION,
                                                .process_bytes = sizeof(process),
                                                .open = open_process,
                                                .close = close_process,
-                                               .walk = walk_copy};
+                                               .walk = walk_copy,
+                                               .walk_by_libdw = walk_by_libdw};

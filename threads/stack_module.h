@@ -10,7 +10,7 @@
 
 #include "threads/stack.h"
 
-enum { TD_STACK_MODULE_VERSION = 1, TD_STACK_REGISTERS = 17 };
+enum { TD_STACK_MODULE_VERSION = 2, TD_STACK_REGISTERS = 17 };
 
 /* A thread as it stood still: registers in the order of DWARF for x86-64 (rax rdx rcx rbx rsi rdi
  * rbp rsp r8..r15 rip), and the stack from `base` on. */
@@ -29,6 +29,8 @@ typedef struct td_stack_module {
     void (*close)(void *process); /* also after a failed open */
     /* How many frames it found: at least one, of at least one. */
     int (*walk)(void *process, const td_stack_copy *copy, td_frame *frames, int most);
+    /* The same, always by libdw alone: slow, and what `walk` is held to. */
+    int (*walk_by_libdw)(void *process, const td_stack_copy *copy, td_frame *frames, int most);
 } td_stack_module;
 
 extern const td_stack_module td_stack_module_table;

@@ -6,10 +6,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -17,6 +19,7 @@
 #include "tests/threads/planted_board.h"
 #include "threads/monitor.h"
 #include "threads/stack.h"
+#include "threads/stack_module.h"
 #include "threads/team.h"
 
 enum { SAMPLES = 300, DEPTH = 48 };
@@ -338,4 +341,90 @@ Test(stack, a_signal_in_use_is_not_taken) {
     }
     cr_expect_eq(status, TD_ESYS);
     cr_expect(strstr(td_error(), "in use"), "%s", td_error());
+}
+
+/* ---- rules that are kept, against libdw ---- */
+
+enum { WALKED_BYTES = 1 << 15 };
+
+typedef struct capture {
+    const td_stack_module *module;
+    void *process;
+    int compared;
+} capture;
+static capture *capturing;
+
+/* The frames above the caller, by both ways from one copy of this thread. */
+__attribute__((noinline)) static int compare_walks(void *arg) {
+    capture *c = arg;
+    ucontext_t context;
+    static const int in_order[TD_STACK_REGISTERS] = {
+        REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
+        REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+    static unsigned char data[WALKED_BYTES];
+    static td_frame kept[DEPTH], libdw[DEPTH];
+    td_stack_copy copy = {.pid = (int)getpid(), .tid = (int)gettid(), .data = data};
+    cr_assert_eq(getcontext(&context), 0);
+    for (int i = 0; i < TD_STACK_REGISTERS; i++) {
+        copy.registers[i] = (uint64_t)context.uc_mcontext.gregs[in_order[i]];
+    }
+    copy.base = (uint64_t)context.uc_mcontext.gregs[REG_RSP] & ~UINT64_C(15);
+    copy.bytes = td_proc_memory_read(copy.pid, copy.base, data, WALKED_BYTES);
+    for (int turn = 0; turn < 2; turn++) { /* rules are looked up, then found */
+        int n = c->module->walk(c->process, &copy, kept, DEPTH);
+        int m = c->module->walk_by_libdw(c->process, &copy, libdw, DEPTH);
+        cr_assert_eq(n, m, "%d and %d frames", n, m);
+        for (int i = 0; i < n; i++) {
+            cr_assert_eq(kept[i].pc, libdw[i].pc, "frame %d of %d: %s and %s", i, n,
+                         kept[i].function, libdw[i].function);
+        }
+        c->compared += n > 4;
+    }
+    return 0;
+}
+
+static void compare_in_handler(int signal) {
+    (void)signal;
+    compare_walks(capturing);
+}
+
+/* Two frames of the C library and of a signal between the chain and the comparison. */
+static int compare_everywhere(void *arg) {
+    size_t bytes = 64 + (size_t)((capture *)arg)->compared % 7;
+    char *room = __builtin_alloca(bytes); /* a frame found by its frame pointer */
+    memset(room, 1, bytes);
+    compare_walks(arg);
+    raise(SIGUSR1);
+    return room[3];
+}
+
+static void *compare_in_thread(void *arg) {
+    chain_1(compare_everywhere, arg);
+    return NULL;
+}
+
+static int compare_while_sorting(const void *a, const void *b) {
+    compare_walks(capturing);
+    return *(const int *)a - *(const int *)b;
+}
+
+Test(stack, rules_that_are_kept_lead_where_libdw_does) {
+    td_stacks_close(open_stacks((int)getpid()));
+    void *library = dlopen(TD_STACK_MODULE, RTLD_NOW);
+    cr_assert_not_null(library, "%s", dlerror());
+    capture c = {.module = dlsym(library, "td_stack_module_table")};
+    char why[128];
+    c.process = calloc(1, c.module->process_bytes);
+    cr_assert_eq(c.module->open(c.process, (int)getpid(), why, sizeof why), 0, "%s", why);
+    capturing = &c;
+    signal(SIGUSR1, compare_in_handler);
+    pthread_t thread;
+    int numbers[3] = {3, 1, 2};
+    chain_1(compare_everywhere, &c);
+    qsort(numbers, 3, sizeof numbers[0], compare_while_sorting);
+    cr_assert_eq(pthread_create(&thread, NULL, compare_in_thread, &c), 0);
+    pthread_join(thread, NULL);
+    cr_expect_geq(c.compared, 12, "%d", c.compared);
+    c.module->close(c.process);
+    free(c.process);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "threads/monitor.h"
 #include "threads/procfs.h"
 
 struct td_census {
@@ -18,10 +19,14 @@ struct td_census {
 
 enum { MOST_FILES = 4096 };
 
-/* The number of the descriptor that holds the page; -1: there is none. */
+/* The number of the descriptor that holds the page; -1: there is none, -2: nobody may know. */
 static int find_file(int pid, int *scratch) {
     char path[64], target[64];
     int count = td_proc_files(pid, scratch, MOST_FILES);
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    if (count == 0 && access(path, R_OK) != 0) {
+        return -2;
+    }
     for (int i = count - 1; i >= 0; i--) { /* the library takes a high one */
         snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, scratch[i]);
         ssize_t length = readlink(path, target, sizeof target - 1);
@@ -61,9 +66,12 @@ td_status td_census_open(int pid, td_census **out) {
         status = td_fail(TD_ENOMEM, "a census");
     } else {
         int number = find_file(pid, scratch);
-        status = number < 0 ? td_fail(TD_ESKIP, "process %d keeps no census: `tandem threads exec` "
-                                                "starts a program that does", pid)
-                            : map_page(pid, number, &census->page);
+        status = number == -2 ? td_monitor_refused(pid)
+                 : number < 0 ? td_fail(TD_ESKIP,
+                                        "process %d keeps no census: `tandem threads exec` "
+                                        "starts a program that does",
+                                        pid)
+                              : map_page(pid, number, &census->page);
     }
     td_free(scratch);
     if (status == TD_OK && census->page->magic != TD_CENSUS_MAGIC) {
@@ -93,11 +101,11 @@ static int64_t get(const _Atomic int64_t *value) {
 
 td_census_counts td_census_read(const td_census *census) {
     const td_census_page *page = census->page;
-    return (td_census_counts){.started = get(&page->started),
-                              .live = get(&page->live),
-                              .peak = get(&page->peak),
-                              .contention = atomic_load_explicit(&page->contention,
-                                                                 memory_order_relaxed) != 0};
+    return (td_census_counts){
+        .started = get(&page->started),
+        .live = get(&page->live),
+        .peak = get(&page->peak),
+        .contention = atomic_load_explicit(&page->contention, memory_order_relaxed) != 0};
 }
 
 bool td_census_of(const td_census *census, int tid, td_census_waits *out) {

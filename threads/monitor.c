@@ -2,10 +2,13 @@
 #include "threads/monitor.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "threads/holder.h"
@@ -80,9 +83,9 @@ static void classify_futex(td_thread_info *info) {
     info->joins = holder.joins;
     info->refused = holder.refused;
     memcpy(info->lock_name, holder.name, sizeof info->lock_name);
-    info->state = holder.owner != 0 && !holder.joins  ? TD_THREAD_BLOCKED
-                  : info->call.argument[3] != 0       ? TD_THREAD_TIMED_WAITING
-                                                      : TD_THREAD_WAITING;
+    info->state = holder.owner != 0 && !holder.joins ? TD_THREAD_BLOCKED
+                  : info->call.argument[3] != 0      ? TD_THREAD_TIMED_WAITING
+                                                     : TD_THREAD_WAITING;
 }
 
 static void classify(td_thread_info *info) {
@@ -126,11 +129,25 @@ static bool look(int pid, int tid, td_thread_info *info) {
     return true;
 }
 
+td_status td_monitor_refused(int pid) {
+    char path[32];
+    struct stat about;
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    if (stat(path, &about) != 0) {
+        return td_fail(TD_ESYS, "process %d is not there", pid);
+    }
+    return td_fail(TD_ESYS, "process %d may not be looked at: %s", pid,
+                   about.st_uid != geteuid()
+                       ? "it is another user's"
+                       : "it is this user's, but has more rights, forbids it (PR_SET_DUMPABLE), or "
+                         "kernel.yama.ptrace_scope is not 0");
+}
+
 /* Appends the threads of a process; tid is scratch of TD_MOST_TASKS. */
 static td_status add_process(int pid, int depth, int *tid, td_thread_list *out) {
     int count = td_proc_tasks(pid, tid, TD_MOST_TASKS), before = out->count;
     if (count == 0) {
-        return td_fail(TD_ESYS, "process %d is not there", pid);
+        return td_monitor_refused(pid);
     }
     td_thread_info *more = td_realloc(out->at, (size_t)(before + count) * sizeof *out->at);
     if (more == NULL) {
@@ -142,9 +159,10 @@ static td_status add_process(int pid, int depth, int *tid, td_thread_list *out) 
         out->at[out->count].depth = depth;
         out->count += there;
     }
-    if (out->count > before && out->at[out->count - 1].call.number == -2) {
+    const td_thread_info *last = out->count > before ? &out->at[out->count - 1] : NULL;
+    if (last != NULL && last->call.number == -2 && last->state != TD_THREAD_TERMINATED) {
         out->count = before;
-        return td_fail(TD_ESYS, "process %d may not be looked at: it is another user's", pid);
+        return td_monitor_refused(pid);
     }
     return TD_OK;
 }

@@ -53,6 +53,9 @@ typedef struct td_thread_list {
     int hidden;    /* processes of td_monitor_tree that ended or may not be looked at */
 } td_thread_list;
 
+/* TD_ESYS with the reason why a process may not be looked at, or that it is not there. */
+td_status td_monitor_refused(int pid);
+
 /* All threads of the processes. TD_ESYS when one is gone or may not be looked at. */
 td_status td_monitor_list(const int *pids, int n_pids, td_thread_list *out);
 

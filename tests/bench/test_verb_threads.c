@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -219,6 +220,54 @@ Test(verb_threads, watch_ends_without_a_deadlock) {
     td_text_destroy(&out);
     uproot_program(pid);
     close(output);
+}
+
+static void become_nobody(const void *arg) {
+    (void)arg;
+    if (setgid(65534) != 0 || setuid(65534) != 0) {
+        _exit(126);
+    }
+}
+
+/* Whoever may not look is told why, and where there is nothing to look at, that. */
+Test(verb_threads, a_stranger_is_refused_with_the_reason) {
+    if (geteuid() != 0 || access(TD_TANDEM, X_OK) != 0) {
+        cr_skip_test("only root can become another");
+    }
+    static const char *const actions[] = {"dump",  "deadlocks",  "locks", "top",
+                                          "watch", "contention", "tree"};
+    char word[16];
+    pid_t pid = plant("normal", "2", word);
+    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
+        td_text out;
+        const char *const words[] = {TD_TANDEM, "threads", actions[i], word, NULL};
+        int code = run_program(words, become_nobody, NULL, &out);
+        cr_expect(code == 3 || code == 127, "%s: %s", actions[i], out.data);
+        if (code == 3) { /* 127: nobody may not start what lies in this folder */
+            EXPECT_SAYS(&out, "it is another user's");
+        }
+        td_text_destroy(&out);
+    }
+    uproot_program(pid);
+}
+
+/* What has ended and was not asked for has one thread, which does nothing. */
+Test(verb_threads, a_dead_process_is_shown_as_that) {
+    int output;
+    char word[16];
+    td_text out;
+    siginfo_t info;
+    pid_t pid = start_program((const char *const[]){"/bin/true", NULL}, NULL, NULL, false, &output);
+    close(output);
+    cr_assert_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    snprintf(word, sizeof word, "%d", pid);
+    cr_expect_eq(THREADS(&out, "dump", word), 0, "%s", out.data);
+    EXPECT_SAYS(&out, "TERMINATED");
+    td_text_destroy(&out);
+    uproot_program(pid);
+    cr_expect_eq(THREADS(&out, "contention", word), 3);
+    EXPECT_SAYS(&out, "is not there");
+    td_text_destroy(&out);
 }
 
 typedef struct mistake {

@@ -21,7 +21,8 @@ typedef struct td_mutex {
     _Atomic int pauses;      /* that a contended lock usually took */
     const char *name;
     _Atomic int64_t acquired, contended, wait_ns; /* counted while contention is monitored */
-    _Atomic int busy; /* turns to come that are expected to be waited for */
+    _Atomic int busy;     /* turns to come that are expected to be waited for */
+    _Atomic int troubled; /* the holder did not take it the quick way */
 } td_mutex;
 
 /* A kind that glibc's mutexes do not have: `name` is there. */

@@ -3,8 +3,7 @@
 
 #include "collectives/algorithms.h"
 #include "collectives/direct.h"
-
-enum { SWAPPED_BYTES = 4096 };
+#include "collectives/elements.h"
 
 /* Where the block from one rank to another lies, in IN of the one or in OUT of the other. */
 static int64_t place_of(const td_call *call, int p, int from, int to, bool out) {
@@ -37,16 +36,6 @@ static void take_cells(td_comm *comm, const td_call *call, const unsigned char *
     }
 }
 
-static void swap(unsigned char *a, unsigned char *b, int64_t bytes) {
-    unsigned char kept[SWAPPED_BYTES];
-    for (int64_t at = 0; at < bytes; at += SWAPPED_BYTES) {
-        size_t some = (size_t)(bytes - at < SWAPPED_BYTES ? bytes - at : SWAPPED_BYTES);
-        memcpy(kept, a + at, some);
-        memcpy(a + at, b + at, some);
-        memcpy(b + at, kept, some);
-    }
-}
-
 /* In place, the two blocks between two ranks change places: each rank sees to one half of both. */
 static void swap_blocks(const td_comm_turn *turn, const td_call *call, int peer) {
     td_comm *comm = turn->comm;
@@ -54,8 +43,8 @@ static void swap_blocks(const td_comm_turn *turn, const td_call *call, int peer)
     int64_t bytes = td_dtype_bytes(call->dtype), first = 0, last = call->count;
     td_comm_part((rank < peer ? 0 : workers) + turn->worker->id, 2 * workers, bytes, &first, &last);
     unsigned char *mine = call->out, *theirs = td_comm_peer(comm, peer, call->out);
-    swap(mine + (peer * call->count + first) * bytes, theirs + (rank * call->count + first) * bytes,
-         (last - first) * bytes);
+    td_elements()->swap(mine + (peer * call->count + first) * bytes,
+                        theirs + (rank * call->count + first) * bytes, (last - first) * bytes);
 }
 
 static void take_block(const td_comm_turn *turn, const td_call *call, int peer) {

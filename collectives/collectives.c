@@ -73,7 +73,7 @@ static double chain_overlap(double p, double k) {
         *out_rounds = ranks > 1 ? (rounds) : 0;                                                    \
         *out_volume = ranks > 1 ? (volume) : 0;                                                    \
     }
-#define TD_DIRECT(operation, algorithm, fits, traffic, doc)                                        \
+#define TD_DIRECT(operation, algorithm, fits, traffic, cells, apart, waits, doc)                   \
     static bool can_##operation##_##algorithm(int ranks) {                                         \
         const double p = ranks;                                                                    \
         (void)p;                                                                                   \
@@ -82,6 +82,11 @@ static double chain_overlap(double p, double k) {
     static double traffic_of_##operation##_##algorithm(int ranks) {                                \
         const double p = ranks;                                                                    \
         return ranks > 1 ? (traffic) : 0;                                                          \
+    }                                                                                              \
+    static td_direct_form direct_form_of_##operation##_##algorithm(int ranks) {                    \
+        const double p = ranks;                                                                    \
+        (void)p;                                                                                   \
+        return (td_direct_form){traffic, cells, apart, waits};                                     \
     }
 #include "collectives/collectives.inc"
 #undef TD_SCHEDULE
@@ -123,14 +128,15 @@ static const td_collective rows[] = {
      .blocks = blocks_of_##op##_##alg,                                                             \
      .form = form_of_##op##_##alg,                                                                 \
      .segmented = segmented_},
-#define TD_DIRECT(op, alg, fits_, traffic_, doc_)                                                  \
+#define TD_DIRECT(op, alg, fits_, traffic_, cells_, apart_, waits_, doc_)                          \
     {.operation = #op,                                                                             \
      .algorithm = #alg,                                                                            \
      .id = TD_COLL_##op,                                                                           \
      .doc = doc_,                                                                                  \
      .fits = can_##op##_##alg,                                                                     \
      .direct = td_##op##__##alg,                                                                   \
-     .traffic = traffic_of_##op##_##alg},
+     .traffic = traffic_of_##op##_##alg,                                                           \
+     .direct_form = direct_form_of_##op##_##alg},
 #include "collectives/collectives.inc"
 #undef TD_SCHEDULE
 #undef TD_DIRECT

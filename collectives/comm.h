@@ -41,6 +41,11 @@ struct td_collective;
 typedef td_status td_collective_fn(const struct td_collective *row, td_comm *comm,
                                    td_worker *worker, const td_call *call);
 
+/* The closed form of a direct row, as collectives.inc has it. */
+typedef struct td_direct_form {
+    double traffic, cells, apart, waits;
+} td_direct_form;
+
 typedef struct td_collective {
     const char *operation, *algorithm, *doc;
     td_operation_id id;
@@ -54,6 +59,7 @@ typedef struct td_collective {
     /* Or a direct algorithm, and the bytes all ranks load and store per byte of the vector. */
     td_collective_fn *direct;
     double (*traffic)(int ranks);
+    td_direct_form (*direct_form)(int ranks);
 } td_collective;
 
 const td_collective *td_collectives(int *count);

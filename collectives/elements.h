@@ -25,6 +25,9 @@ typedef void td_divide_fn(void *buffer, int64_t n, td_dtype dtype, int ranks);
  * and also may be each other. */
 typedef void td_stream_fn(void *to, void *also, const void *from, int64_t bytes);
 
+/* The two change places; apart. */
+typedef void td_swap_fn(void *a, void *b, int64_t bytes);
+
 /* The loops for the instruction set in use. */
 typedef struct td_element_loops {
     td_combine_fn *combine;
@@ -32,6 +35,7 @@ typedef struct td_element_loops {
     td_narrow_fn *narrow;
     td_divide_fn *divide;
     td_stream_fn *stream;
+    td_swap_fn *swap;
 } td_element_loops;
 const td_element_loops *td_elements(void);
 

@@ -189,6 +189,20 @@ static void stream(void *to, void *also, const void *from, int64_t bytes) {
     }
 }
 
+static void swap(void *a, void *b, int64_t bytes) {
+    unsigned char *one = a, *other = b, kept[64], moved[64];
+    int64_t i = 0;
+    for (; i + 64 <= bytes; i += 64) {
+        memcpy(kept, one + i, 64);
+        memcpy(moved, other + i, 64);
+        memcpy(one + i, moved, 64);
+        memcpy(other + i, kept, 64);
+    }
+    memcpy(kept, one + i, (size_t)(bytes - i));
+    memcpy(one + i, other + i, (size_t)(bytes - i));
+    memcpy(other + i, kept, (size_t)(bytes - i));
+}
+
 #define TD_PASTE(a, b)   a##b
 #define TD_LOOPS_OF(isa) TD_PASTE(td_element_loops__, isa)
-const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, widen, narrow, divide, stream};
+const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, widen, narrow, divide, stream, swap};

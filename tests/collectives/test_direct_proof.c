@@ -6,17 +6,20 @@
  * whose sums, which wrap around, tell a contribution that is missing, counted twice or another's.
  *
  * With every pair of ranks in both orders, what is read before it is signalled is read as it was
- * before. A rank whose call returns spoils its buffers at once, and calls again, so that what
+ * before. Bytes, rounds and waits are counted, and held to the closed form of the row.
+ * A rank whose call returns spoils its buffers at once, and calls again, so that what
  * others still read, or write, there is noticed too.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <math.h>
 #include <string.h>
 #include <ucontext.h>
 
 #include "base/memory.h"
 #include "collectives/comm_state.h"
 #include "threads/group_state.h"
+#include "traffic_count.h"
 
 enum { MOST = 64, CALLS = 3, STACK = 256 << 10, ELEMENTS = 1024 };
 enum { FORWARD, BACKWARD, ODD_FIRST, SHUFFLED, N_ORDERS };
@@ -42,7 +45,8 @@ static struct stage {
     actor actor[MOST];
     td_group group;
     ucontext_t director;
-    unsigned char *heap, *stacks;
+    unsigned char *heap, *stacks, *segments;
+    uint16_t *writer;
     int64_t segment_bytes;
     char complaint[256];
 } stage;
@@ -165,6 +169,7 @@ static void play(void) {
         for (int64_t i = 0; i < elements; i++) {
             a->in[i] = given(rank, round, i);
         }
+        td_traffic_now.call[rank] = round;
         a->status = td_collective_run(stage.row, a->comm, &worker, &call);
         stage.steps++;
         a->out = call.out;
@@ -194,6 +199,8 @@ static void set_up(int p) {
                              .count = p,
                              .ranks = td_alloc_zero((size_t)p * sizeof(td_rank))};
     unsigned char *heap = stage.heap + TD_ALIGN - (uintptr_t)stage.heap % TD_ALIGN;
+    stage.segments = heap;
+    stage.writer = td_alloc((size_t)(stage.segment_bytes * p / 8) * sizeof *stage.writer);
     for (int i = 0; i < p; i++) {
         actor *a = &stage.actor[i];
         unsigned char *segment = heap + i * stage.segment_bytes;
@@ -222,6 +229,7 @@ static void tear_down(void) {
     for (int i = 0; i < stage.ranks; i++) {
         td_free(stage.actor[i].comm);
     }
+    td_free(stage.writer);
     td_free(stage.group.ranks);
     td_free(stage.group.control);
     td_free(stage.stacks);
@@ -252,6 +260,51 @@ static bool all_ended(void) {
     return true;
 }
 
+static void start_counting(void) {
+    int64_t bytes = stage.segment_bytes * stage.ranks;
+    memset(stage.writer, 0, (size_t)(bytes / 8) * sizeof *stage.writer);
+    td_traffic_now = (td_traffic){
+        .open = true, .heap = stage.segments, .heap_bytes = bytes, .writer = stage.writer};
+}
+
+/* Up to 512 bytes of every rank, or 1 KiB of one. */
+static bool goes_through_cells(void) {
+    int p = stage.ranks;
+    int64_t most = td_call_elements(stage.row, p, &stage.call);
+    if (stage.row->id == TD_COLL_allgather) {
+        most = 0;
+        for (int i = 0; i < p; i++) {
+            int64_t n = block_first(i + 1) - block_first(i);
+            most = n > most ? n : most;
+        }
+    }
+    return most * (int64_t)sizeof(uint64_t) <= (stage.row->id == TD_COLL_broadcast ? 1024 : 512);
+}
+
+/* Counted blocks between pairs have no vector that the form could count by. */
+static void judge_counts(void) {
+    int p = stage.ranks;
+    bool pairs = td_operation_of(stage.row->id)->blocks == TD_BLOCKS_PAIRS;
+    if (p == 1 || (pairs && stage.call.counts != NULL)) {
+        return;
+    }
+    const td_traffic *t = &td_traffic_now;
+    td_direct_form form = stage.row->direct_form(p);
+    bool cells = goes_through_cells(), apart = stage.call.in != stage.call.out;
+    double bytes = (double)td_call_elements(stage.row, p, &stage.call) * sizeof(uint64_t);
+    double right = CALLS * bytes * ((cells ? form.cells : form.traffic) + (apart ? form.apart : 0));
+    if (fabs((double)(t->loaded + t->stored) - right) > 1e-6) {
+        complain(-1, CALLS, "bytes loaded and stored, not as the closed form:",
+                 t->loaded + t->stored);
+    }
+    if (t->signals != CALLS * p * (cells ? 1 : 2)) {
+        complain(-1, CALLS, "rounds of all ranks, not as the closed form:", t->signals);
+    }
+    if (!cells && fabs((double)t->waits - CALLS * form.waits) > 1e-6) {
+        complain(-1, CALLS, "waits, not as the closed form:", t->waits);
+    }
+}
+
 static void direct_play(int order) {
     for (int i = 0; i < stage.ranks; i++) {
         actor *a = &stage.actor[i];
@@ -264,6 +317,7 @@ static void direct_play(int order) {
         a->context.uc_link = &stage.director;
         makecontext(&a->context, play, 0);
     }
+    start_counting();
     stage.open = true;
     stage.stuck = false;
     for (int64_t sweep = 0, idle = 0; !all_ended(); sweep++) {
@@ -271,13 +325,14 @@ static void direct_play(int order) {
         for (int i = 0; i < stage.ranks; i++) {
             stage.on = cast_of(order, sweep, i);
             if (!stage.actor[stage.on].ended) {
+                td_traffic_now.rank = stage.on;
                 swapcontext(&stage.director, &stage.actor[stage.on].context);
             }
         }
         idle = stage.steps == before ? idle + 1 : 0;
         stage.stuck = idle > 4 * MOST;
     }
-    stage.open = false;
+    stage.open = td_traffic_now.open = false;
     for (int i = 0; i < stage.ranks; i++) {
         if (stage.actor[i].status != TD_OK) {
             complain(i, 0, "it ended with status", stage.actor[i].status);
@@ -335,6 +390,7 @@ static void prove(const td_collective *row) {
             bool all = p <= 17 || root == 0 || root == p - 1;
             for (int order = all ? 0 : root % N_ORDERS; order < N_ORDERS; order += all ? 1 : 4) {
                 direct_play(order);
+                judge_counts();
                 cr_assert_eq(stage.complaint[0], '\0', "%s (variant %d, order %d)", stage.complaint,
                              variant, order);
             }

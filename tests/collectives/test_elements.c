@@ -154,3 +154,29 @@ Test(elements, what_goes_past_the_caches_arrives) {
         }
     }
 }
+
+Test(elements, two_places_change_what_they_hold) {
+    const td_element_loops *loops[] = {&td_element_loops__portable, &td_element_loops__avx2,
+                                       &td_element_loops__avx512};
+    enum { ROOM = 512, MOST = 260 };
+    unsigned char first[ROOM], second[ROOM], one[ROOM], other[ROOM];
+    for (int i = 0; i < ROOM; i++) {
+        first[i] = (unsigned char)(i * 7 + 1);
+        second[i] = (unsigned char)(i * 5 + 2);
+    }
+    for (int isa = 0; isa < 3 && isa <= (int)td_isa_native(); isa++) {
+        for (int bytes = 0; bytes <= MOST; bytes++) {
+            int at = 64 + bytes % 7, beside = 64 + bytes % 5;
+            memcpy(one, first, ROOM);
+            memcpy(other, second, ROOM);
+            loops[isa]->swap(one + at, other + beside, bytes);
+            cr_assert_arr_eq(one + at, second + beside, (size_t)bytes);
+            cr_assert_arr_eq(other + beside, first + at, (size_t)bytes);
+            cr_assert_arr_eq(one, first, (size_t)at);
+            cr_assert_arr_eq(one + at + bytes, first + at + bytes, (size_t)(ROOM - at - bytes));
+            cr_assert_arr_eq(other, second, (size_t)beside);
+            cr_assert_arr_eq(other + beside + bytes, second + beside + bytes,
+                             (size_t)(ROOM - beside - bytes));
+        }
+    }
+}

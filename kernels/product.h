@@ -42,7 +42,7 @@ typedef struct td_product {
     bool accumulate, add;
     int64_t diagonal;
     const float *row_factor;
-    td_ahead *ahead; /* of td_product_all with `fetch`: what to prefetch, a line a step */
+    td_ahead *ahead; /* of td_product_all with `fetch`: what to prefetch between steps */
 } td_product;
 
 /* Register tiles are up to TD_PRODUCT_VECTORS wide, and as high as gives some TD_PRODUCT_SUMS
@@ -193,9 +193,10 @@ TD_SIMD void td_product_tile(const td_product *p, const td_triangle triangle, co
         last = td_product_clamp(td_product_steps(i + p->diagonal + 1), last);
     }
     td_ahead *ahead = p->ahead;
+    const int64_t skips = fetch ? ahead->skips : 0;
     for (int64_t q = first; q < last; q++) {
         td_product_step(p, triangle, rows, vectors, whole, part, i, j, q, 0, rows, -1, &sum);
-        if (fetch) {
+        if (fetch && (q & skips) == 0) {
             td_ahead_line(ahead);
         }
     }

@@ -112,6 +112,7 @@ void TD_FN(attention_f32)(const td_attention_f32_args *args, int64_t first, int6
             td_ahead_add(&ahead, next.q, next.q_row, next.n_q, next.head);
             td_ahead_add(&ahead, next.o, next.o_row, next.n_q, next.head);
         }
+        td_ahead_spread(&ahead, td_strip_tile_steps(&one, 2));
         td_ahead_begin(&ahead, scratch);
         forward_head(one, scratch, &ahead);
     }

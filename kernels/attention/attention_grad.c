@@ -134,6 +134,7 @@ void TD_FN(attention_grad_f32)(const td_attention_grad_f32_args *args, int64_t f
             backward next = head_of(args, (tile + 1) / heads, (tile + 1) % heads);
             look_ahead(&next, &ahead);
         }
+        td_ahead_spread(&ahead, td_strip_tile_steps(&at.args, 5));
         td_ahead_begin(&ahead, scratch);
         at.ahead = &ahead;
         backward_head(&at, scratch);

@@ -42,6 +42,13 @@ TD_SIMD int64_t td_strip_steps(int64_t n) {
     return td_product_steps(n + TD_PRODUCT_SPAN - 1);
 }
 
+/* About how many steps register tiles take in so many products of attention. */
+static inline int64_t td_strip_tile_steps(const td_attention_f32_args *args, int64_t products) {
+    const int64_t units = products * args->n_q * args->n_k * args->head / TD_PRODUCT_SPAN;
+    const int64_t steps = units * TD_PRODUCT_STEPS / (TD_PRODUCT_SUMS * TD_LANES);
+    return args->causal ? steps / 2 : steps;
+}
+
 /* The products of attention, with prefetching: of all keys, of the keys that rows see, and, by
  * columns, of the queries that see a key. */
 static __attribute__((noinline)) void td_strip_whole(const td_product *p) {

@@ -91,6 +91,7 @@ void TD_FN(attention_bf16)(const td_attention_bf16_args *args, int64_t first, in
                 td_attention_one(args, (tile + 1) / args->heads, (tile + 1) % args->heads);
             look_ahead(&ahead, &next);
         }
+        td_ahead_spread(&ahead, td_strip_tile_steps(&at.args, 2));
         td_ahead_begin(&ahead, scratch);
         if (args->q_bf16 != NULL) {
             forward_head(&at, scratch, true);

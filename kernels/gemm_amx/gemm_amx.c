@@ -111,11 +111,7 @@ static void ask_for_panel(const amx_block *block, const td_gemm_pass *pass, cons
 
 /* Lines to ask for in each of `steps`, so that all have been asked for behind the last one. */
 static int64_t lines_a_step(const td_ahead *ahead, int64_t steps) {
-    int64_t lines = 0;
-    for (int i = 0; i < ahead->n; i++) {
-        lines += ahead->part[i].rows * ahead->part[i].lines;
-    }
-    return td_gemm_ceil_div(lines, steps > 0 ? steps : 1);
+    return td_gemm_ceil_div(td_ahead_lines(ahead), steps > 0 ? steps : 1);
 }
 
 /* All segments of a pass on one spot; lines: to ask for in each step. */

@@ -4,7 +4,7 @@
  * 32 storing and reading the partials took longer than multiplying.
  *
  * 3 x 32: 6 sums, 3 levels of 6 older ones, 2 vectors of B and a broadcast are 27 of 32 zmm, 0.83
- * loads per FMA. Six chains do not cover 2 ports x 4 cycles, but blocks do not wait for each other.
+ * loads per FMA; two blocks side by side need as many, because they have no level below them.
  */
 #ifndef TD_KERNELS_GEMM_SHORT_H
 #define TD_KERNELS_GEMM_SHORT_H
@@ -21,13 +21,14 @@
 #define SHORT_KEEP(vector) (void)(vector)
 #endif
 
-enum { SHORT_MR = 3, SHORT_L1_FLOATS = 4096 };
+enum { SHORT_MR = 3, SHORT_LDA = TD_GEMM_TILE_ROWS, SHORT_L1_FLOATS = 4096 };
 
-/* A: (k, lda); B: panels of 16 columns, b_apart floats apart; counts: k of every block. */
+/* A: (k, SHORT_LDA); B: panels of 16 columns, b_apart floats apart; counts: k of every block. */
 typedef struct short_work {
     const float *a, *b;
-    int64_t lda, b_apart;
+    int64_t b_apart;
     int64_t counts[TD_GEMM_SHORT_BLOCKS];
+    int64_t equal; /* what they all are; 0: they differ */
 } short_work;
 
 /* Where a tile has got to. */
@@ -40,68 +41,106 @@ typedef struct short_sums {
     td_v16 v[SHORT_MR][GEMM_NV];
 } short_sums;
 
-#define SHORT_FMA(i)                                                                               \
-    if ((i) < mr) {                                                                                \
-        td_v16 x = td_v16_set1(at->a[i]);                                                          \
-        sums->v[i][0] = td_v16_fma(x, b0, sums->v[i][0]);                                          \
-        if (nv > 1) {                                                                              \
-            sums->v[i][nv - 1] = td_v16_fma(x, b1, sums->v[i][nv - 1]);                            \
-        }                                                                                          \
-    }
 #define SHORT_EACH(i, j)                                                                           \
     _Pragma("GCC unroll 3") for (int i = 0; i < mr; i++)                                           \
         _Pragma("GCC unroll 2") for (int j = 0; j < nv; j++)
 
-/* The next block; mr and nv are constants at each use. */
-TD_SIMD_INLINE void short_chain(short_sums *sums, short_at *at, int64_t lda, const int mr,
-                                const int nv) {
-    SHORT_EACH(i, j) {
-        sums->v[i][j] = td_v16_zero();
+/* k `p` of the block at `at`; mr and nv are constants at each use, here and below. */
+TD_SIMD_INLINE void short_step(short_sums *sums, const short_at *at, int p, const int mr,
+                               const int nv) {
+    const float *a = at->a + p * SHORT_LDA;
+    td_v16 b[2] = {td_v16_load(at->b + p * TD_LANES), td_v16_zero()};
+    if (nv > 1) {
+        b[1] = td_v16_load(at->more + p * TD_LANES);
     }
-#pragma GCC unroll 1
-    for (int64_t left = *at->count++; left > 0; left--) {
-        td_v16 b0 = td_v16_load(at->b), b1 = nv > 1 ? td_v16_load(at->more) : b0;
-        SHORT_KEEP(b0);
-        SHORT_KEEP(b1);
-        SHORT_FMA(0)
-        SHORT_FMA(1)
-        SHORT_FMA(2)
-        at->a += lda;
-        at->b += TD_LANES;
-        at->more += TD_LANES;
+    SHORT_KEEP(b[0]);
+    SHORT_KEEP(b[1]);
+    SHORT_EACH(i, j) {
+        sums->v[i][j] = td_v16_fma(td_v16_set1(a[i]), b[j], sums->v[i][j]);
     }
 }
 
-#define SHORT_LEVEL(level, below)                                                                  \
-    TD_SIMD_INLINE void short_##level(short_sums *sums, short_at *at, int64_t lda, const int mr,   \
-                                      const int nv) {                                              \
-        short_sums newer;                                                                          \
-        below(sums, at, lda, mr, nv);                                                              \
-        below(&newer, at, lda, mr, nv);                                                            \
-        SHORT_EACH(i, j) {                                                                         \
-            sums->v[i][j] = td_v16_add(sums->v[i][j], newer.v[i][j]);                              \
-        }                                                                                          \
+TD_SIMD_INLINE void short_zero(short_sums *sums, const int mr, const int nv) {
+    SHORT_EACH(i, j) {
+        sums->v[i][j] = td_v16_zero();
     }
-SHORT_LEVEL(1, short_chain)
+}
+
+TD_SIMD_INLINE void short_go(short_at *at, int64_t steps) {
+    at->a += steps * SHORT_LDA;
+    at->b += steps * TD_LANES;
+    at->more += steps * TD_LANES;
+}
+
+/* sums + newer. */
+TD_SIMD_INLINE void short_join(short_sums *sums, const short_sums *newer, const int mr,
+                               const int nv) {
+    SHORT_EACH(i, j) {
+        sums->v[i][j] = td_v16_add(sums->v[i][j], newer->v[i][j]);
+    }
+}
+
+/* The next block, of at->count steps. */
+TD_SIMD_INLINE void short_chain(short_sums *sums, short_at *at, const int mr, const int nv) {
+    short_zero(sums, mr, nv);
+#pragma GCC unroll 1
+    for (int64_t left = *at->count++; left > 0; left--) {
+        short_step(sums, at, 0, mr, nv);
+        short_go(at, 1);
+    }
+}
+
+/* The next two blocks; steps: k of each, a constant, or 0 where at->count says it. Side by side
+ * they are 12 chains where one alone is 6, which do not cover the latency of FMAs, and without a
+ * loop they take 11 instructions for 6 FMAs where it takes 16. */
+TD_SIMD_INLINE void short_1(short_sums *sums, short_at *at, const int mr, const int nv,
+                            const int steps) {
+    short_sums newer;
+    if (steps > 0) {
+        short_zero(sums, mr, nv);
+        short_zero(&newer, mr, nv);
+#pragma GCC unroll 8
+        for (int p = 0; p < steps; p++) {
+            short_step(sums, at, p, mr, nv);
+            short_step(&newer, at, steps + p, mr, nv);
+        }
+        short_go(at, 2 * steps);
+    } else {
+        short_chain(sums, at, mr, nv);
+        short_chain(&newer, at, mr, nv);
+    }
+    short_join(sums, &newer, mr, nv);
+}
+
+#define SHORT_LEVEL(level, below)                                                                  \
+    TD_SIMD_INLINE void short_##level(short_sums *sums, short_at *at, const int mr, const int nv,  \
+                                      const int steps) {                                           \
+        short_sums newer;                                                                          \
+        below(sums, at, mr, nv, steps);                                                            \
+        below(&newer, at, mr, nv, steps);                                                          \
+        short_join(sums, &newer, mr, nv);                                                          \
+    }
 SHORT_LEVEL(2, short_1)
 SHORT_LEVEL(3, short_2)
 
 typedef void short_tile_fn(const short_work *work, gemm_place to);
 
-#define SHORT_TILE(level, mr_, nv_)                                                                \
-    static void short_tile_##level##_##mr_##_##nv_(const short_work *work, gemm_place to) {        \
+#define SHORT_TILE(level, mr_, nv_, steps)                                                         \
+    static void short_tile_##level##_##mr_##_##nv_##_##steps(const short_work *work,               \
+                                                             gemm_place to) {                      \
         const int mr = mr_, nv = nv_;                                                              \
         short_sums sums;                                                                           \
         short_at at = {work->a, work->b, work->b + work->b_apart, work->counts};                   \
-        short_##level(&sums, &at, work->lda, mr, nv);                                              \
+        short_##level(&sums, &at, mr, nv, steps);                                                  \
         SHORT_EACH(i, j) {                                                                         \
             td_v16_store(to.p + i * to.ld + j * TD_LANES, sums.v[i][j]);                           \
         }                                                                                          \
     }
 #define SHORT_TILES(level, nv)                                                                     \
-    SHORT_TILE(level, 1, nv) SHORT_TILE(level, 2, nv) SHORT_TILE(level, 3, nv)
+    SHORT_TILE(level, 1, nv, 0) SHORT_TILE(level, 2, nv, 0) SHORT_TILE(level, 3, nv, 0)
 #define SHORT_ROW(level, nv)                                                                       \
-    { short_tile_##level##_1_##nv, short_tile_##level##_2_##nv, short_tile_##level##_3_##nv }
+    { short_tile_##level##_1_##nv##_0, short_tile_##level##_2_##nv##_0,                            \
+      short_tile_##level##_3_##nv##_0 }
 SHORT_TILES(1, 1)
 SHORT_TILES(2, 1)
 SHORT_TILES(3, 1)
@@ -120,6 +159,34 @@ SHORT_TILES(3, 2)
 static short_tile_fn *const short_tiles[3][GEMM_NV][SHORT_MR] = {
     SHORT_LEVEL_ROW(1), SHORT_LEVEL_ROW(2), SHORT_LEVEL_ROW(3)};
 
+/* Whole tiles of 8 equal blocks. */
+#if defined(TD_TILES_OF_AVX512)
+#define SHORT_WHOLE(steps) short_tile_3_3_2_##steps
+SHORT_TILE(3, 3, 2, 2)
+SHORT_TILE(3, 3, 2, 4)
+SHORT_TILE(3, 3, 2, 8)
+#else
+#define SHORT_WHOLE(steps) short_tile_3_3_1_##steps
+SHORT_TILE(3, 3, 1, 2)
+SHORT_TILE(3, 3, 1, 4)
+SHORT_TILE(3, 3, 1, 8)
+#endif
+
+static short_tile_fn *short_tile_of(const short_work *work, int level, int64_t vectors,
+                                    int64_t rows) {
+    if (level == 3 && vectors == GEMM_NV && rows == SHORT_MR) {
+        switch (work->equal) {
+        case 2:
+            return SHORT_WHOLE(2);
+        case 4:
+            return SHORT_WHOLE(4);
+        case 8:
+            return SHORT_WHOLE(8);
+        }
+    }
+    return short_tiles[level - 1][vectors - 1][rows - 1];
+}
+
 /* Rows [row, row + rows) of C, at most TD_GEMM_TILE_ROWS, times packed columns from `col` of the
  * block on; work->a: those rows' part of A. */
 static void short_part(const gemm_block *block, const short_work *part, int64_t row, int64_t rows,
@@ -137,7 +204,7 @@ static void short_part(const gemm_block *block, const short_work *part, int64_t 
             const int64_t r = row + first, c = col + j;
             const gemm_place to = {args->c + r * args->ldc + c, args->ldc};
             work.b = block->b + (c - block->col) * args->k;
-            short_tiles[level - 1][some / TD_LANES - 1][count - 1](&work, block->plain ? to : edge);
+            short_tile_of(&work, level, some / TD_LANES, count)(&work, block->plain ? to : edge);
             if (!block->plain) {
                 gemm_finish(args, edge, r, c, count, some);
             }
@@ -154,18 +221,19 @@ static void short_strip(gemm_block *block, int64_t row, int64_t stop, int64_t st
     const td_gemm_f32_args *args = block->args;
     float *b = block->scratch + block->layout.packed_b;
     float *a = block->scratch + block->layout.panels_a;
-    short_work work = {.a = a, .lda = TD_GEMM_TILE_ROWS, .b_apart = TD_LANES * args->k};
+    short_work work = {.a = a, .b_apart = TD_LANES * args->k};
     const int64_t fit = SHORT_L1_FLOATS / args->k / GEMM_NR * GEMM_NR;
     const int64_t step = fit > GEMM_NR ? fit : GEMM_NR;
     for (int64_t i = 0; i < args->k_blocks; i++) {
         work.counts[i] = td_gemm_block_start(args, i + 1) - td_gemm_block_start(args, i);
+        work.equal = i == 0 || work.equal == work.counts[i] ? work.counts[i] : 0;
     }
     gemm_pack_b(b, args, 0, args->k, block->col, block->cols);
     block->b = b;
     for (; row < stop; row += TD_GEMM_TILE_ROWS) {
         const int64_t rows = stop - row < TD_GEMM_TILE_ROWS ? stop - row : TD_GEMM_TILE_ROWS;
         for (int64_t p = 0; p < args->k; p++) {
-            memcpy(a + p * TD_GEMM_TILE_ROWS, args->a + p * args->lda + row,
+            memcpy(a + p * SHORT_LDA, args->a + p * args->lda + row,
                    (size_t)rows * sizeof *a);
         }
         for (int64_t j = 0; j < block->cols; j += step) {

@@ -27,6 +27,10 @@ typedef bool xsmm_sgemm_fn(char a_trans, char b_trans, int m, int n, int k, floa
                            const float *a, int lda, const float *b, int ldb, float beta, float *c,
                            int ldc);
 
+typedef bool xsmm_bf16_gemm_fn(bool a_trans, bool b_trans, int m, int n, int k, const uint16_t *a,
+                               int lda, const uint16_t *b, int ldb, bool accumulate, float *c,
+                               int ldc); /* row-major */
+
 /* What a loaded library offers. `shown` is first: the handle callers have is this. One of the
  * products is set, and one of the two ways to name threads. */
 typedef struct library {
@@ -36,6 +40,7 @@ typedef struct library {
     dnnl_sgemm_fn *dnnl_sgemm;
     dnnl_gemm_bf16_fn *dnnl_gemm_bf16; /* NULL: it has none, or none for this CPU */
     xsmm_sgemm_fn *xsmm_sgemm;
+    xsmm_bf16_gemm_fn *xsmm_bf16_gemm; /* NULL: this CPU has no instruction for it */
     void (*set_threads)(int);
     void (*set_threads_64)(int64_t);
 } library;
@@ -167,7 +172,12 @@ static td_status open_onednn(td_isa isa, library *out) {
  * object of it and of libxsmm_peer.c. It generates code for what the CPU can do, on OpenMP. */
 static td_status open_libxsmm(td_isa isa, library *out) {
     static const char file[] = TD_LIBXSMM_FILE;
-    setenv("LIBXSMM_TARGET", isa >= TD_ISA_AVX512 ? "skx" : isa == TD_ISA_AVX2 ? "hsw" : "wsm", 1);
+    setenv("LIBXSMM_TARGET",
+           isa >= TD_ISA_AVX512_BF16 ? "cpx"
+           : isa == TD_ISA_AVX512    ? "skx"
+           : isa == TD_ISA_AVX2      ? "hsw"
+                                     : "wsm",
+           1);
     void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
         return td_fail(TD_ESKIP, "libxsmm was not installed when this was built: %s", dlerror());
@@ -176,6 +186,9 @@ static td_status open_libxsmm(td_isa isa, library *out) {
     TD_TRY(find(handle, file, "td_libxsmm_version", &version));
     TD_TRY(find(handle, file, "td_libxsmm_target", &target));
     TD_TRY(find(handle, file, "td_libxsmm_sgemm", &out->xsmm_sgemm));
+    if (isa >= TD_ISA_AVX512_BF16) {
+        TD_TRY(find(handle, file, "td_libxsmm_bf16_gemm", &out->xsmm_bf16_gemm));
+    }
     TD_TRY(find(handle, file, "omp_set_num_threads", &out->set_threads));
     snprintf(out->version, sizeof out->version, "%s", version());
     snprintf(out->core, sizeof out->core, "%s", target());
@@ -233,12 +246,18 @@ bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
 }
 
 bool td_provider_has_bf16(const td_provider *provider) {
-    return ((const library *)(const void *)provider)->dnnl_gemm_bf16 != NULL;
+    const library *l = (const library *)(const void *)provider;
+    return l->dnnl_gemm_bf16 != NULL || l->xsmm_bf16_gemm != NULL;
 }
 
 bool td_provider_gemm_bf16(const td_provider *provider, const td_gemm_bf16_args *args) {
     TD_ASSERT(td_provider_gemm_fits(args) && td_provider_has_bf16(provider));
     const library *l = (const library *)(const void *)provider;
+    if (l->xsmm_bf16_gemm != NULL) {
+        return l->xsmm_bf16_gemm(args->a_trans, args->b_trans, (int)args->m, (int)args->n,
+                                 (int)args->k, args->a_bf16, (int)args->lda, args->b_bf16,
+                                 (int)args->ldb, args->accumulate, args->c, (int)args->ldc);
+    }
     return l->dnnl_gemm_bf16(args->a_trans ? 'T' : 'N', args->b_trans ? 'T' : 'N', args->m, args->n,
                              args->k, 1.0f, args->a_bf16, args->lda, args->b_bf16, args->ldb,
                              args->accumulate ? 1.0f : 0.0f, args->c, args->ldc) == 0;

@@ -34,7 +34,7 @@ bool td_provider_gemm_fits(const td_gemm_f32_args *args);
 bool td_provider_gemm_f32(const td_provider *provider, const td_gemm_f32_args *args);
 
 /* Whether the library multiplies bf16 into f32; and C = A B (+ C) of a_bf16 and b_bf16. False: it
- * reports an error, and C is not computed. */
+ * reports an error or cannot (libxsmm an odd k), and C is not computed. */
 bool td_provider_has_bf16(const td_provider *provider);
 bool td_provider_gemm_bf16(const td_provider *provider, const td_gemm_bf16_args *args);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,74 @@ static void expect_products(const td_provider *provider) {
                           j);
             }
         }
+    }
+}
+
+/* Sides beyond libxsmm's blocks, and not multiples of them; a k of two passes. */
+enum { BIG_M = 70, BIG_N = 98, BIG_K = 1300 };
+
+static float wide[2][BIG_K * BIG_N];
+static uint16_t narrow[2][BIG_K * BIG_N];
+
+/* The first `count` elements of one operand: multiples of 1/128 below 1, which bf16 holds. */
+static void fill_bf16(int operand, int count) {
+    fill(wide[operand], count, 4 + (uint64_t)operand);
+    for (int i = 0; i < count; i++) {
+        uint32_t bits;
+        wide[operand][i] = rintf(wide[operand][i] * 128) / 128;
+        memcpy(&bits, &wide[operand][i], sizeof bits);
+        narrow[operand][i] = (uint16_t)(bits >> 16);
+    }
+}
+
+static void expect_bf16_products(const td_provider *provider) {
+    static float sums[BIG_M * BIG_N];
+    fill_bf16(0, BIG_M * BIG_K);
+    fill_bf16(1, BIG_K * BIG_N);
+    for (int form = 0; form < 8; form++) {
+        const bool a_trans = form & 1, b_trans = form & 2, accumulate = form & 4;
+        for (int i = 0; i < BIG_M * BIG_N; i++) {
+            sums[i] = (float)(i % 16);
+        }
+        const td_gemm_f32_args args = {.m = BIG_M,
+                                       .n = BIG_N,
+                                       .k = BIG_K,
+                                       .a_bf16 = narrow[0],
+                                       .lda = a_trans ? BIG_M : BIG_K,
+                                       .a_trans = a_trans,
+                                       .b_bf16 = narrow[1],
+                                       .ldb = b_trans ? BIG_K : BIG_N,
+                                       .b_trans = b_trans,
+                                       .c = sums,
+                                       .ldc = BIG_N,
+                                       .k_blocks = 1,
+                                       .accumulate = accumulate};
+        cr_assert(td_provider_gemm_bf16(provider, &args), "%s form %d", provider->name, form);
+        for (int e = 0; e < BIG_M * BIG_N; e += 7) {
+            const int i = e / BIG_N, j = e % BIG_N;
+            double want = accumulate ? (double)(e % 16) : 0.0;
+            for (int k = 0; k < BIG_K; k++) {
+                want += (double)wide[0][a_trans ? k * BIG_M + i : i * BIG_K + k] *
+                        (double)wide[1][b_trans ? j * BIG_K + k : k * BIG_N + j];
+            }
+            cr_expect(fabs((double)sums[e] - want) <= 5e-3, "%s form %d c[%d][%d] %g, not %g",
+                      provider->name, form, i, j, (double)sums[e], want);
+        }
+    }
+}
+
+Test(provider, libraries_with_products_of_bf16_multiply) {
+    int opened = 0;
+    for (const char *const *name = td_provider_names(); *name != NULL; name++) {
+        const td_provider *provider;
+        if (td_provider_open(*name, td_isa_native(), &provider) == TD_OK &&
+            td_provider_has_bf16(provider)) {
+            expect_bf16_products(provider);
+            opened++;
+        }
+    }
+    if (opened == 0) {
+        cr_skip_test("no library here multiplies bf16");
     }
 }
 

@@ -40,7 +40,9 @@ static const td_verb_help verb_help = {
     "tandem topo [--topology MACHINE] [--layout LAYOUT] [--export FORM] [--root DIR] [--json]",
     "Draws the machine as this process may use it (affinity, cpuset and cgroup limits applied), "
     "and which PU each "
-    "worker of a layout is bound to.",
+    "worker of a layout is bound to; docs/layouts.md says what the parts of a layout mean.\n"
+    "Exit codes: 0 good, 2 a mistake in the command, a layout or a machine, or more workers than "
+    "CPUs without +over, 3 what the system refuses.",
     "  tandem topo --layout p2xt1:process\n"
     "  tandem topo --topology \"pack:2 numa:1 core:8 pu:2\" --layout p2xt4:process@package:core\n"
     "  tandem topo --layout p2xt4@package:core --export mpirun\n"};

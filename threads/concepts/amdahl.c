@@ -51,7 +51,7 @@ void td_concept_amdahl(td_lab *lab) {
             td_lab_check(lab, total == UNITS && fabs(speed_up - law) < 0.001,
                          "%d workers, %2.0f %% serial: speed-up %.3f, Amdahl says %.3f", workers,
                          100 * s, speed_up, law);
-            char name[24];
+            char name[40];
             snprintf(name, sizeof name, "speed_up_%.0f_pct_%d", 100 * s, workers);
             td_lab_number(lab, name, speed_up);
         }

@@ -45,7 +45,7 @@ void td_concept_gustafson(td_lab *lab) {
         td_lab_check(lab, fabs(speed_up - law) < 0.001,
                      "%d workers did %.2f times the work in the steps of one, Gustafson says %.2f",
                      workers, speed_up, law);
-        char name[24];
+        char name[40];
         snprintf(name, sizeof name, "scaled_10_pct_%d", workers);
         td_lab_number(lab, name, speed_up);
     }

@@ -22,7 +22,7 @@ static const struct {
              {"hwloc-bind", "hwloc-bind", "hwloc-bind", "command -v hwloc-bind", true},
              {"mpirun", "mpirun", "mpirun.openmpi", "command -v mpirun.openmpi", false},
              {"mpirun", "mpirun", "mpirun.mpich", "command -v mpirun.mpich", false},
-             {"srun", "srun", "salloc --quiet --nodes=1 --exclusive srun",
+             {"srun", "srun", "timeout 60 salloc --quiet --immediate=20 --nodes=1 --exclusive srun",
               "salloc --quiet --immediate=2 --nodes=1 true", false}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 

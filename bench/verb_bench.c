@@ -651,6 +651,13 @@ static td_status prepare(run *r, const char *glob) {
             td_note(NULL, "%s", rows);
         }
     }
+    int rank, launched;
+    if (options->mpi && td_mpi_launched(&rank, &launched)) {
+        return td_fail(TD_EUSAGE,
+                       "--mpi %s: its libraries run beside threads and processes; under mpirun the "
+                       "library's own collectives stand beside ours, expected no --mpi",
+                       options->mpi);
+    }
     TD_TRY(start_mpi(options->layouts));
     TD_TRY(td_topology_create_here(&r->topology));
     TD_TRY(td_wait_calibrate());

@@ -180,6 +180,13 @@ ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeo
     cr_expect_geq(ours, 12);
     cr_expect_eq(lines_with(records, "\"provider\":\"mpi\"", "\"status\":\"ok\""), ours);
     cr_expect_eq(lines_with(records, "\"times_mpi\"", "\"provider\":\"tandem\""), ours);
+    /* Other libraries would share the CPUs with ranks that poll. */
+    snprintf(command, sizeof command,
+             "%s/tandem bench 'coll/scan/*' --layouts p2xt1:mpi --mpi %s --out %s/no",
+             TD_BUILD_DIRECTORY, folder, folder);
+    code = start(libraries[s->library], s->ranks, command, output);
+    cr_expect_eq(code, 2, "exit %d: %s", code, output);
+    cr_expect_not_null(strstr(output, "expected no --mpi"), "%s", output);
     snprintf(remove, sizeof remove, "rm -r %s", folder);
     cr_expect_eq(system(remove), 0);
 }

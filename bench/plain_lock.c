@@ -34,7 +34,7 @@ void td_plain_take(td_plain_lock *lock) {
 }
 
 void td_plain_give(td_plain_lock *lock) {
-    if (atomic_load_explicit(&lock->word, memory_order_relaxed) != QUIET) {
+    if (atomic_load_explicit(&lock->troubled, memory_order_relaxed) != 0) {
         contend(lock);
         return;
     }

@@ -9,7 +9,7 @@
 
 typedef struct td_plain_lock {
     _Atomic uint32_t word, asleep;
-    _Atomic int busy;
+    _Atomic int busy, troubled;
 } td_plain_lock;
 
 /* By one thread alone: a program that contends ends here. */

@@ -74,6 +74,49 @@ Test(locks, who_sleeps_for_a_quiet_mutex_is_woken) {
     }
 }
 
+typedef struct guest {
+    td_mutex *mutex;
+    _Atomic int tid, has_it, may_leave;
+} guest;
+
+static void *stay_until_told(void *arg) {
+    guest *g = arg;
+    atomic_store(&g->tid, gettid());
+    td_mutex_lock(g->mutex);
+    atomic_store(&g->has_it, 1);
+    td_lab_await(&g->may_leave, 1);
+    td_mutex_unlock(g->mutex);
+    return NULL;
+}
+
+/* The second sleeps for a holder that was itself woken, and by another word than that one did. */
+Test(locks, who_sleeps_for_one_that_slept_is_woken) {
+    static td_mutex mutex;
+    for (int round = 0; round < ROUNDS; round++) {
+        guest guests[2] = {{.mutex = &mutex}, {.mutex = &mutex}};
+        pthread_t threads[2];
+        td_mutex_lock(&mutex);
+        for (int i = 0; i < 2; i++) {
+            cr_assert_eq(pthread_create(&threads[i], NULL, stay_until_told, &guests[i]), 0);
+            cr_assert(td_lab_await(&guests[i].tid, 1));
+            cr_assert(td_lab_await_blocked(getpid(), guests[i].tid, SYS_futex));
+            if (i == 0) {
+                td_mutex_unlock(&mutex);
+                cr_assert(td_lab_await(&guests[0].has_it, 1));
+            }
+        }
+        atomic_store(&guests[1].may_leave, 1);
+        atomic_store(&guests[0].may_leave, 1);
+        join_in_time(threads[0], "the first sleeps on");
+        join_in_time(threads[1], "the second sleeps on");
+        for (int i = 0; i < TURNS; i++) { /* until it is quiet again */
+            td_mutex_lock(&mutex);
+            td_mutex_unlock(&mutex);
+        }
+        cr_assert_eq(mutex.busy, 0);
+    }
+}
+
 static void *take_many_turns(void *arg) {
     take_turns(arg, 8 * TURNS);
     return NULL;

@@ -40,8 +40,8 @@ typedef struct td_gemm_f32_args {
     int64_t ldresidual;
     const float *act_grad_of;
     int64_t ldact_grad_of;
-    const uint16_t *a_bf16, *b_bf16; /* of gemm_bf16 and gemm_amx only */
-    uint16_t *c_bf16;
+    const uint16_t *a_bf16, *b_bf16, *act_grad_of_bf16; /* of gemm_bf16 and gemm_amx only */
+    uint16_t *c_bf16, *preact_bf16;
     const float *packed;
 } td_gemm_f32_args;
 
@@ -59,8 +59,9 @@ typedef struct td_gemm_pack_f32_args {
 
 /* As gemm_f32, with A and B rounded to bf16 (nearest even, denormals to zero) before they are
  * multiplied. Products are joined in pairs, see kernel.h; everything behind the sums is f32. Memory
- * is f32 too, but where a_bf16, b_bf16 or c_bf16 is set in place of a, b or c: an operand that is
- * rounded already, or a result that is rounded last of all (accumulate must be false). */
+ * is f32 too, but where a_bf16, b_bf16, c_bf16 and so on is set in place of a, b or c: an operand
+ * that is rounded already, or a result that is rounded last of all (accumulate must be false). act
+ * is applied to what preact_bf16 receives. */
 typedef td_gemm_f32_args td_gemm_bf16_args;
 
 /* As gemm_bf16, with products joined by 32 of k, see kernel.h. Tiles: 32 rows of a strip of
@@ -190,11 +191,13 @@ typedef struct td_layernorm_grad_w_f32_args {
     float *dgamma, *dbeta;
 } td_layernorm_grad_w_f32_args;
 
-/* out[c] = sum over rows of x[r * ldx + c], by blocks. Tile: 64 columns. */
+/* out[c] = sum over rows of x[r * ldx + c], by blocks. x_bf16 in place of x: x is rounded already.
+ * Tile: 64 columns. */
 typedef struct td_colsum_f32_args {
     int64_t rows, cols, blocks;
     const int64_t *starts;
     const float *x;
+    const uint16_t *x_bf16;
     int64_t ldx;
     float *out;
 } td_colsum_f32_args;
@@ -208,11 +211,12 @@ typedef struct td_softmax_f32_args {
 } td_softmax_f32_args;
 
 /* y = act(x), or with dy: y = dy * act'(x). Flat; y may be x or dy. y_bf16 in place of y: the
- * same, rounded. Tile: 16,384 elements. */
+ * same, rounded; x_bf16 in place of x: x is rounded already. Tile: 16,384 elements. */
 typedef struct td_gelu_f32_args {
     int64_t n;
     td_act act;
     const float *x, *dy;
+    const uint16_t *x_bf16;
     float *y;
     uint16_t *y_bf16;
 } td_gelu_f32_args;

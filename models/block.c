@@ -16,25 +16,44 @@ static bool is_pruned(const td_tower *tower, int64_t i) {
     return tower->pruned && i + 1 == tower->shape->layers;
 }
 
+/* Products that round their operands are given those that nothing else reads in bf16. The last
+ * block of a pruned tower keeps f32: its few rows are also pooled and spread. */
+static bool is_rounded(const td_build *build, const td_tower *tower, int64_t i) {
+    return build->precision != TD_PRECISION_F32 && !is_pruned(tower, i);
+}
+
+static td_operand plan_operand(td_plan *plan, bool rounded, int64_t count) {
+    return rounded ? (td_operand){.bf16 = TD_PLAN_ARRAY(plan, uint16_t, count)}
+                   : (td_operand){.f32 = TD_PLAN_ARRAY(plan, float, count)};
+}
+
+/* Memory of floats, of which bf16 takes the first half. */
+static td_operand operand_in(float *memory, bool rounded) {
+    return rounded ? (td_operand){.bf16 = (uint16_t *)(void *)memory} : td_f32(memory);
+}
+
 /* The part of a block behind its attention has `m` rows: pooled ones when it is pruned. */
 static void plan_second_half(const td_build *build, const td_tower *tower, td_block_state *s,
-                             int64_t m) {
+                             int64_t m, bool rounded) {
     int64_t width = tower->shape->width, mlp = tower->shape->mlp;
     td_plan *plan = build->plan;
     s->o = TD_PLAN_ARRAY(plan, float, m *width);
     s->x2 = TD_PLAN_ARRAY(plan, float, m *width);
+    /* What is activated is the rounded value, also where no backward pass will read it. */
+    if (build->training || rounded) {
+        s->pre = plan_operand(plan, rounded, m * mlp);
+    }
     if (build->training) {
-        s->pre = TD_PLAN_ARRAY(plan, float, m *mlp);
         s->mean2 = TD_PLAN_ARRAY(plan, float, m);
         s->rstd2 = TD_PLAN_ARRAY(plan, float, m);
     }
 }
 
 static void plan_first_half(const td_build *build, const td_tower *tower, td_block_state *s,
-                            int64_t parts) {
+                            int64_t parts, bool rounded) {
     int64_t m = build->rows * tower->tokens, width = tower->shape->width;
     td_plan *plan = build->plan;
-    s->qkv = TD_PLAN_ARRAY(plan, float, m *parts *width);
+    s->qkv = plan_operand(plan, rounded, m * parts * width);
     s->lse = TD_PLAN_ARRAY(plan, float, m * tower->shape->heads);
     if (build->training) {
         s->mean1 = TD_PLAN_ARRAY(plan, float, m);
@@ -44,10 +63,10 @@ static void plan_first_half(const td_build *build, const td_tower *tower, td_blo
 
 static void plan_pruned(const td_build *build, td_tower *tower, td_block_state *s) {
     int64_t b = build->rows, width = tower->shape->width, mlp = tower->shape->mlp;
-    plan_first_half(build, tower, s, 2);
-    plan_second_half(build, tower, s, b);
-    s->h2 = TD_PLAN_ARRAY(build->plan, float, b *width);
-    s->act = TD_PLAN_ARRAY(build->plan, float, b *mlp);
+    plan_first_half(build, tower, s, 2, false);
+    plan_second_half(build, tower, s, b, false);
+    s->h2 = plan_operand(build->plan, false, b * width);
+    s->act = plan_operand(build->plan, false, b * mlp);
     tower->last.x = TD_PLAN_ARRAY(build->plan, float, b *width);
     tower->last.h1 = TD_PLAN_ARRAY(build->plan, float, b *width);
     tower->last.q = TD_PLAN_ARRAY(build->plan, float, b *width);
@@ -63,13 +82,15 @@ static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
         s->x = x;
         return;
     }
-    *s = (td_block_state){.x = x, .h1 = tower->h, .h2 = tower->h, .act = tower->wide};
+    const bool rounded = is_rounded(build, tower, i);
+    const td_operand h = operand_in(tower->h, rounded);
+    *s = (td_block_state){.x = x, .h1 = h, .h2 = h, .act = operand_in(tower->wide, rounded)};
     if (is_pruned(tower, i)) {
         plan_pruned(build, tower, s);
         return;
     }
-    plan_first_half(build, tower, s, 3);
-    plan_second_half(build, tower, s, build->rows * tower->tokens);
+    plan_first_half(build, tower, s, 3, rounded);
+    plan_second_half(build, tower, s, build->rows * tower->tokens, rounded);
 }
 
 void td_stack_plan(const td_build *build, td_tower *tower, float *x) {
@@ -129,7 +150,8 @@ static int attention_grad_op(const td_layer *at, int phase, const td_tower *towe
 
 static td_attention_f32_args block_attention(const td_build *build, const td_tower *tower,
                                              const td_block_state *s) {
-    int64_t width = tower->shape->width;
+    const int64_t width = tower->shape->width;
+    const td_operand k = td_operand_at(s->qkv, width), v = td_operand_at(s->qkv, 2 * width);
     return (td_attention_f32_args){.seqs = build->rows,
                                    .heads = tower->shape->heads,
                                    .head = width / tower->shape->heads,
@@ -138,9 +160,12 @@ static td_attention_f32_args block_attention(const td_build *build, const td_tow
                                    .causal = tower->causal,
                                    .q_starts = tower->packed ? tower->seq.starts : NULL,
                                    .kv_starts = tower->packed ? tower->seq.starts : NULL,
-                                   .q = s->qkv,
-                                   .k = td_at(s->qkv, width),
-                                   .v = td_at(s->qkv, 2 * width),
+                                   .q = s->qkv.f32,
+                                   .k = k.f32,
+                                   .v = v.f32,
+                                   .q_bf16 = s->qkv.bf16,
+                                   .k_bf16 = k.bf16,
+                                   .v_bf16 = v.bf16,
                                    .q_seq = tower->tokens * 3 * width,
                                    .q_row = 3 * width,
                                    .kv_seq = tower->tokens * 3 * width,
@@ -162,8 +187,9 @@ static int block_hidden(const td_build *build, td_tower *tower, int phase, int64
                             &(td_linear_extra){.y = s->qkv});
     td_attention_f32_args attention = block_attention(build, tower, s);
     phase = attention_op(&at, phase, tower, &attention);
-    phase = td_layer_linear(&at, phase, "out", m, width, width, s->o, block_role(tower, OUT_W),
-                            &(td_linear_extra){.y = s->x2, .residual = s->x});
+    phase =
+        td_layer_linear(&at, phase, "out", m, width, width, td_f32(s->o), block_role(tower, OUT_W),
+                        &(td_linear_extra){.y = td_f32(s->x2), .residual = s->x});
     phase = td_layer_norm(&at, phase, "ln2", m, width, s->x2, block_role(tower, LN2_W), s->h2,
                           s->mean2, s->rstd2);
     return td_layer_linear(
@@ -177,7 +203,7 @@ static int block_forward(const td_build *build, td_tower *tower, int phase, int6
     td_layer at = td_layer_of(build, tower, i);
     phase = block_hidden(build, tower, phase, i);
     return td_layer_linear(&at, phase, "fc2", m, mlp, width, s->act, block_role(tower, FC2_W),
-                           &(td_linear_extra){.y = out, .residual = s->x2});
+                           &(td_linear_extra){.y = td_f32(out), .residual = s->x2});
 }
 
 /* Outputs of norms and of the perceptron's activation are not kept but computed again from their
@@ -199,14 +225,15 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
     td_block_state *s = &tower->blocks[i];
     int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
     td_layer at = td_layer_of(build, tower, i);
-    phase = td_layer_linear_grad_x(&at, phase, "fc2", m, mlp, width, tower->dx,
+    phase = td_layer_linear_grad_x(&at, phase, "fc2", m, mlp, width, td_f32(tower->dx),
                                    block_role(tower, FC2_W), s->pre, tower->shape->act, s->pre);
-    td_layer_linear_grad_w(&at, phase, "fc2", m, mlp, width, s->act, tower->dx,
+    td_layer_linear_grad_w(&at, phase, "fc2", m, mlp, width, s->act, td_f32(tower->dx),
                            block_role(tower, FC2_W));
     td_layer_linear_grad_w(&at, phase, "fc1", m, width, mlp, s->h2, s->pre,
                            block_role(tower, FC1_W));
-    phase = td_layer_linear_grad_x(&at, phase, "fc1", m, width, mlp, s->pre,
-                                   block_role(tower, FC1_W), tower->dh, TD_ACT_NONE, NULL);
+    phase =
+        td_layer_linear_grad_x(&at, phase, "fc1", m, width, mlp, s->pre, block_role(tower, FC1_W),
+                               td_f32(tower->dh), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&at, phase, "fc2", block_role(tower, FC2_W), 2);
     td_layer_update(&at, phase, "fc1", block_role(tower, FC1_W), 2);
     td_layer_norm(&at, phase, "ln1.again", m, width, s->x, block_role(tower, LN1_W), s->h1,
@@ -214,10 +241,11 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
     phase = td_layer_norm_grad(&at, phase, "ln2", m, width, tower->dh, s->x2, s->mean2, s->rstd2,
                                block_role(tower, LN2_W), tower->dx, tower->dx2);
     td_layer_update(&at, phase, "ln2", block_role(tower, LN2_W), 2);
-    td_layer_linear_grad_w(&at, phase, "out", m, width, width, s->o, tower->dx2,
+    td_layer_linear_grad_w(&at, phase, "out", m, width, width, td_f32(s->o), td_f32(tower->dx2),
                            block_role(tower, OUT_W));
-    phase = td_layer_linear_grad_x(&at, phase, "out", m, width, width, tower->dx2,
-                                   block_role(tower, OUT_W), tower->dh, TD_ACT_NONE, NULL);
+    phase = td_layer_linear_grad_x(&at, phase, "out", m, width, width, td_f32(tower->dx2),
+                                   block_role(tower, OUT_W), td_f32(tower->dh), TD_ACT_NONE,
+                                   (td_operand){0});
     td_layer_update(&at, phase, "out", block_role(tower, OUT_W), 2);
     td_attention_grad_f32_args attention = {.forward = block_attention(build, tower, s),
                                             .d_o = tower->dh,
@@ -231,8 +259,9 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
     phase = attention_grad_op(&at, phase, tower, &attention);
     td_layer_attention_in_grad_w(&at, phase, "qkv", m, width, (td_parts){3, 0, 3}, s->h1,
                                  tower->wide, 3 * width, block_role(tower, QKV_W));
-    phase = td_layer_linear_grad_x(&at, phase, "qkv", m, width, 3 * width, tower->wide,
-                                   block_role(tower, QKV_W), tower->dh, TD_ACT_NONE, NULL);
+    phase = td_layer_linear_grad_x(&at, phase, "qkv", m, width, 3 * width, td_f32(tower->wide),
+                                   block_role(tower, QKV_W), td_f32(tower->dh), TD_ACT_NONE,
+                                   (td_operand){0});
     td_layer_update(&at, phase, "qkv", block_role(tower, QKV_W), 2);
     phase = td_layer_norm_grad(&at, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
                                block_role(tower, LN1_W), tower->dx2, tower->dx);
@@ -252,8 +281,8 @@ static td_attention_f32_args pooled_attention(const td_build *build, const td_to
                                    .kv_starts = tower->packed ? tower->seq.starts : NULL,
                                    .kv_seen = tower->seq.seen,
                                    .q = tower->last.q,
-                                   .k = s->qkv,
-                                   .v = td_at(s->qkv, width),
+                                   .k = s->qkv.f32,
+                                   .v = td_at(s->qkv.f32, width),
                                    .q_seq = width,
                                    .q_row = width,
                                    .kv_seq = tower->tokens * 2 * width,
@@ -276,20 +305,22 @@ static int pruned_forward(const td_build *build, td_tower *tower, int phase, int
     td_layer_linear(&all, phase, "kv", m, width, 2 * width, s->h1, block_role(tower, QKV_W),
                     &(td_linear_extra){.y = s->qkv, .first = width});
     td_layer_pool(&one, phase, "pool.x", tower, s->x, tower->last.x);
-    phase = td_layer_pool(&one, phase, "pool.h1", tower, s->h1, tower->last.h1);
-    phase = td_layer_linear(&one, phase, "q", b, width, width, tower->last.h1,
-                            block_role(tower, QKV_W), &(td_linear_extra){.y = tower->last.q});
+    phase = td_layer_pool(&one, phase, "pool.h1", tower, s->h1.f32, tower->last.h1);
+    phase =
+        td_layer_linear(&one, phase, "q", b, width, width, td_f32(tower->last.h1),
+                        block_role(tower, QKV_W), &(td_linear_extra){.y = td_f32(tower->last.q)});
     td_attention_f32_args attention = pooled_attention(build, tower, s);
     phase = attention_op(&one, phase, tower, &attention);
-    phase = td_layer_linear(&one, phase, "out", b, width, width, s->o, block_role(tower, OUT_W),
-                            &(td_linear_extra){.y = s->x2, .residual = tower->last.x});
+    phase =
+        td_layer_linear(&one, phase, "out", b, width, width, td_f32(s->o), block_role(tower, OUT_W),
+                        &(td_linear_extra){.y = td_f32(s->x2), .residual = tower->last.x});
     phase = td_layer_norm(&one, phase, "ln2", b, width, s->x2, block_role(tower, LN2_W), s->h2,
                           s->mean2, s->rstd2);
     phase = td_layer_linear(
         &one, phase, "fc1", b, width, mlp, s->h2, block_role(tower, FC1_W),
         &(td_linear_extra){.y = s->act, .act = tower->shape->act, .preact = s->pre});
     return td_layer_linear(&one, phase, "fc2", b, mlp, width, s->act, block_role(tower, FC2_W),
-                           &(td_linear_extra){.y = tower->pooled, .residual = s->x2});
+                           &(td_linear_extra){.y = td_f32(tower->pooled), .residual = s->x2});
 }
 
 /* From tower->dpooled to the gradient of pooled rows before attention in dx2, of attention's
@@ -298,23 +329,25 @@ static int pruned_second_half(const td_build *build, td_tower *tower, int phase,
     td_block_state *s = &tower->blocks[i];
     int64_t b = build->rows, width = tower->shape->width, mlp = tower->shape->mlp;
     td_layer one = {build, tower->tag, i, NULL};
-    td_layer_linear_grad_w(&one, phase, "fc2", b, mlp, width, s->act, tower->dpooled,
+    td_layer_linear_grad_w(&one, phase, "fc2", b, mlp, width, s->act, td_f32(tower->dpooled),
                            block_role(tower, FC2_W));
-    phase = td_layer_linear_grad_x(&one, phase, "fc2", b, mlp, width, tower->dpooled,
+    phase = td_layer_linear_grad_x(&one, phase, "fc2", b, mlp, width, td_f32(tower->dpooled),
                                    block_role(tower, FC2_W), s->pre, tower->shape->act, s->pre);
     td_layer_update(&one, phase, "fc2", block_role(tower, FC2_W), 2);
     td_layer_linear_grad_w(&one, phase, "fc1", b, width, mlp, s->h2, s->pre,
                            block_role(tower, FC1_W));
-    phase = td_layer_linear_grad_x(&one, phase, "fc1", b, width, mlp, s->pre,
-                                   block_role(tower, FC1_W), tower->dh, TD_ACT_NONE, NULL);
+    phase =
+        td_layer_linear_grad_x(&one, phase, "fc1", b, width, mlp, s->pre, block_role(tower, FC1_W),
+                               td_f32(tower->dh), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&one, phase, "fc1", block_role(tower, FC1_W), 2);
     phase = td_layer_norm_grad(&one, phase, "ln2", b, width, tower->dh, s->x2, s->mean2, s->rstd2,
                                block_role(tower, LN2_W), tower->dpooled, tower->dx2);
     td_layer_update(&one, phase, "ln2", block_role(tower, LN2_W), 2);
-    td_layer_linear_grad_w(&one, phase, "out", b, width, width, s->o, tower->dx2,
+    td_layer_linear_grad_w(&one, phase, "out", b, width, width, td_f32(s->o), td_f32(tower->dx2),
                            block_role(tower, OUT_W));
-    phase = td_layer_linear_grad_x(&one, phase, "out", b, width, width, tower->dx2,
-                                   block_role(tower, OUT_W), tower->dh, TD_ACT_NONE, NULL);
+    phase = td_layer_linear_grad_x(&one, phase, "out", b, width, width, td_f32(tower->dx2),
+                                   block_role(tower, OUT_W), td_f32(tower->dh), TD_ACT_NONE,
+                                   (td_operand){0});
     td_layer_update(&one, phase, "out", block_role(tower, OUT_W), 2);
     td_attention_grad_f32_args attention = {.forward = pooled_attention(build, tower, s),
                                             .d_o = tower->dh,
@@ -336,15 +369,17 @@ static int pruned_backward(const td_build *build, td_tower *tower, int phase, in
     int64_t b = build->rows, m = b * tower->tokens, width = tower->shape->width;
     td_layer all = td_layer_of(build, tower, i), one = {build, tower->tag, i, NULL};
     phase = pruned_second_half(build, tower, phase, i);
-    td_layer_attention_in_grad_w(&one, phase, "q", b, width, (td_parts){3, 0, 1}, tower->last.h1,
-                                 tower->last.dq, width, block_role(tower, QKV_W));
+    td_layer_attention_in_grad_w(&one, phase, "q", b, width, (td_parts){3, 0, 1},
+                                 td_f32(tower->last.h1), tower->last.dq, width,
+                                 block_role(tower, QKV_W));
     td_layer_attention_in_grad_w(&all, phase, "kv", m, width, (td_parts){3, 1, 2}, s->h1,
                                  td_at(tower->wide, width), 3 * width, block_role(tower, QKV_W));
     td_layer_unpool(&one, phase, "unpool.dx", tower, tower->dx2, tower->dx, width);
     phase =
         td_layer_unpool(&one, phase, "unpool.dq", tower, tower->last.dq, tower->wide, 3 * width);
-    phase = td_layer_linear_grad_x(&all, phase, "qkv", m, width, 3 * width, tower->wide,
-                                   block_role(tower, QKV_W), tower->dh, TD_ACT_NONE, NULL);
+    phase = td_layer_linear_grad_x(&all, phase, "qkv", m, width, 3 * width, td_f32(tower->wide),
+                                   block_role(tower, QKV_W), td_f32(tower->dh), TD_ACT_NONE,
+                                   (td_operand){0});
     td_layer_update(&all, phase, "qkv", block_role(tower, QKV_W), 2);
     phase = td_layer_norm_grad(&all, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
                                block_role(tower, LN1_W), tower->dx, tower->dx);

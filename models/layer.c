@@ -104,20 +104,23 @@ int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, co
 }
 
 int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                    int64_t n, const float *x, td_role weight, const td_linear_extra *extra) {
+                    int64_t n, td_operand x, td_role weight, const td_linear_extra *extra) {
     td_gemm_f32_args gemm = {.m = m,
                              .n = n,
                              .k = k,
-                             .a = x,
+                             .a = x.f32,
+                             .a_bf16 = x.bf16,
                              .lda = k,
                              .b = td_at(weight_of(at, weight), extra->first * k),
                              .ldb = k,
                              .b_trans = true,
-                             .c = extra->y,
+                             .c = extra->y.f32,
+                             .c_bf16 = extra->y.bf16,
                              .ldc = n,
                              .k_blocks = chains(at, k),
                              .bias = td_at(bias_of(at, weight), extra->first),
-                             .preact = extra->preact,
+                             .preact = extra->preact.f32,
+                             .preact_bf16 = extra->preact.bf16,
                              .ldpreact = n,
                              .act = extra->act,
                              .residual = extra->residual,
@@ -129,15 +132,17 @@ int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, 
 
 /* Of the weight's output features [first, first + n), which are columns of dy (m, lddy). */
 static int weight_grad(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                       int64_t first, int64_t n, const float *x, const float *dy, int64_t lddy,
+                       int64_t first, int64_t n, td_operand x, td_operand dy, int64_t lddy,
                        td_role weight) {
     td_gemm_f32_args gemm = {.m = n,
                              .n = k,
                              .k = m,
-                             .a = dy,
+                             .a = dy.f32,
+                             .a_bf16 = dy.bf16,
                              .lda = lddy,
                              .a_trans = true,
-                             .b = x,
+                             .b = x.f32,
+                             .b_bf16 = x.bf16,
                              .ldb = k,
                              .c = td_at(weight_grad_of(at, weight), first * k),
                              .ldc = k,
@@ -149,12 +154,13 @@ static int weight_grad(const td_layer *at, int phase, const char *name, int64_t 
 }
 
 static void sum_rows(const td_layer *at, int phase, const char *name, int64_t m, int64_t cols,
-                     const float *x, int64_t ldx, float *out) {
+                     td_operand x, int64_t ldx, float *out) {
     td_colsum_f32_args sum = {.rows = m,
                               .cols = cols,
                               .blocks = at->build->blocks,
                               .starts = row_blocks(at),
-                              .x = x,
+                              .x = x.f32,
+                              .x_bf16 = x.bf16,
                               .ldx = ldx,
                               .out = out};
     suffixed_op(at, phase, TD_OP_colsum_f32, &sum, "reduce", name, ".db");
@@ -162,7 +168,7 @@ static void sum_rows(const td_layer *at, int phase, const char *name, int64_t m,
 }
 
 int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                           int64_t n, const float *x, const float *dy, td_role weight) {
+                           int64_t n, td_operand x, td_operand dy, td_role weight) {
     if (td_tensors_has(at->build->tensors, (td_role)(weight + 1))) {
         sum_rows(at, phase, name, m, n, dy, n, bias_grad_of(at, weight));
     }
@@ -170,34 +176,37 @@ int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int6
 }
 
 int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name, int64_t m,
-                                 int64_t width, td_parts parts, const float *x, const float *dy,
+                                 int64_t width, td_parts parts, td_operand x, float *dy,
                                  int64_t lddy, td_role weight) {
     for (int64_t i = 0; i < parts.count; i++) {
         int64_t part = parts.first + i;
         if (part != parts.all - 2) {
-            sum_rows(at, phase, name, m, width, dy == NULL ? NULL : dy + i * width, lddy,
+            sum_rows(at, phase, name, m, width, td_operand_at(td_f32(dy), i * width), lddy,
                      td_at(bias_grad_of(at, weight), part * width));
         }
     }
-    return weight_grad(at, phase, name, m, width, parts.first * width, parts.count * width, x, dy,
-                       lddy, weight);
+    return weight_grad(at, phase, name, m, width, parts.first * width, parts.count * width, x,
+                       td_f32(dy), lddy, weight);
 }
 
 int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                           int64_t n, const float *dy, td_role weight, float *dx, td_act act,
-                           const float *preact) {
+                           int64_t n, td_operand dy, td_role weight, td_operand dx, td_act act,
+                           td_operand preact) {
     td_gemm_f32_args gemm = {.m = m,
                              .n = k,
                              .k = n,
-                             .a = dy,
+                             .a = dy.f32,
+                             .a_bf16 = dy.bf16,
                              .lda = n,
                              .b = weight_of(at, weight),
                              .ldb = k,
-                             .c = dx,
+                             .c = dx.f32,
+                             .c_bf16 = dx.bf16,
                              .ldc = k,
                              .k_blocks = chains(at, n),
                              .act = act,
-                             .act_grad_of = preact,
+                             .act_grad_of = preact.f32,
+                             .act_grad_of_bf16 = preact.bf16,
                              .ldact_grad_of = k};
     phase = suffixed_op(at, phase, product_of(at, weight), &gemm, "gemm", name, ".dx");
     vary_rows(at, offsetof(td_gemm_f32_args, m));
@@ -253,8 +262,9 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
 }
 
 int td_layer_act(const td_layer *at, int phase, const char *name, int64_t n, td_act act,
-                 const float *x, float *y) {
-    td_gelu_f32_args args = {.n = n, .act = act, .x = x, .y = y};
+                 td_operand x, td_operand y) {
+    td_gelu_f32_args args = {
+        .n = n, .act = act, .x = x.f32, .x_bf16 = x.bf16, .y = y.f32, .y_bf16 = y.bf16};
     phase = td_layer_op(at, phase, TD_OP_gelu_f32, &args, "activation", name);
     if (at->seq != NULL) {
         td_program_vary(at->build->program, offsetof(td_gelu_f32_args, n), &at->seq->hidden);
@@ -263,13 +273,14 @@ int td_layer_act(const td_layer *at, int phase, const char *name, int64_t n, td_
 }
 
 int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
-                  const float *x, td_role weight, float *y, float *mean, float *rstd) {
+                  const float *x, td_role weight, td_operand y, float *mean, float *rstd) {
     const td_model_config *config = at->build->config;
     td_layernorm_f32_args norm = {.rows = rows,
                                   .cols = cols,
                                   .x = x,
                                   .ldx = cols,
-                                  .y = y,
+                                  .y = y.f32,
+                                  .y_bf16 = y.bf16,
                                   .ldy = cols,
                                   .gamma = weight_of(at, weight),
                                   .beta = bias_of(at, weight),

@@ -27,6 +27,15 @@ static inline float *td_at(float *base, int64_t offset) {
     return base == NULL ? NULL : base + offset;
 }
 
+/* An operand in f32; the same from `offset` elements on. */
+static inline td_operand td_f32(float *matrix) {
+    return (td_operand){matrix, NULL};
+}
+
+static inline td_operand td_operand_at(td_operand base, int64_t offset) {
+    return (td_operand){td_at(base.f32, offset), base.bf16 == NULL ? NULL : base.bf16 + offset};
+}
+
 /* A tensor's weights and gradients; NULL for a role the model lacks. */
 float *td_layer_weight(const td_build *build, td_role role, int64_t block);
 float *td_layer_grad(const td_build *build, td_role role, int64_t block);
@@ -40,21 +49,21 @@ int td_layer_op(const td_layer *at, int phase, td_op_id op, const void *args, co
 /* y (m, n) = act(x (m, k) W^T + c) + residual; preact keeps the value before act. first: the first
  * of the weight's output features that are computed. */
 typedef struct td_linear_extra {
-    float *y;
+    td_operand y;
     int64_t first;
     td_act act;
-    float *preact;
+    td_operand preact;
     const float *residual;
 } td_linear_extra;
 int td_layer_linear(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                    int64_t n, const float *x, td_role weight, const td_linear_extra *extra);
+                    int64_t n, td_operand x, td_role weight, const td_linear_extra *extra);
 
 /* dW = dy^T x and dc = column sums of dy; dx = dy W, times act'(preact) when act is not NONE. */
 int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                           int64_t n, const float *x, const float *dy, td_role weight);
+                           int64_t n, td_operand x, td_operand dy, td_role weight);
 int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
-                           int64_t n, const float *dy, td_role weight, float *dx, td_act act,
-                           const float *preact);
+                           int64_t n, td_operand dy, td_role weight, td_operand dx, td_act act,
+                           td_operand preact);
 
 /* The same for an attention's input projection, packed [q | k | v] or [k | v], and of those `count`
  * parts from the first that dy (m, lddy) starts with. The bias of the keys
@@ -65,7 +74,7 @@ typedef struct td_parts {
     int64_t all, first, count;
 } td_parts;
 int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name, int64_t m,
-                                 int64_t width, td_parts parts, const float *x, const float *dy,
+                                 int64_t width, td_parts parts, td_operand x, float *dy,
                                  int64_t lddy, td_role weight);
 
 /* A projection whose weight is stored (in, out), without bias: open_clip's proj and
@@ -78,10 +87,10 @@ int td_layer_project_grad(const td_layer *at, int phase, const char *name, int64
 
 /* y = act(x) of n elements, those of a hidden layer. */
 int td_layer_act(const td_layer *at, int phase, const char *name, int64_t n, td_act act,
-                 const float *x, float *y);
+                 td_operand x, td_operand y);
 
 int td_layer_norm(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
-                  const float *x, td_role weight, float *y, float *mean, float *rstd);
+                  const float *x, td_role weight, td_operand y, float *mean, float *rstd);
 int td_layer_norm_grad(const td_layer *at, int phase, const char *name, int64_t rows, int64_t cols,
                        const float *dy, const float *x, const float *mean, const float *rstd,
                        td_role weight, const float *residual, float *dx);

@@ -21,14 +21,14 @@ static int head_forward(const td_build *build, td_tower *tower, int phase, td_ro
         tower->pooled = TD_PLAN_ARRAY(build->plan, float, b *width);
         phase = td_layer_pool(&at, phase, "pool", tower, tower->out, tower->pooled);
     }
-    phase = td_layer_norm(&at, phase, "post", b, width, tower->pooled, post, tower->normed,
+    phase = td_layer_norm(&at, phase, "post", b, width, tower->pooled, post, td_f32(tower->normed),
                           tower->mean_post, tower->rstd_post);
     if (td_layer_stored_in_out(build, proj)) {
         phase = td_layer_project(&at, phase, "proj", b, width, embed, tower->normed, proj,
                                  tower->feature);
     } else {
-        phase = td_layer_linear(&at, phase, "proj", b, width, embed, tower->normed, proj,
-                                &(td_linear_extra){.y = tower->feature});
+        phase = td_layer_linear(&at, phase, "proj", b, width, embed, td_f32(tower->normed), proj,
+                                &(td_linear_extra){.y = td_f32(tower->feature)});
     }
     return td_layer_l2norm(&at, phase, tower, z);
 }
@@ -44,10 +44,10 @@ static int head_backward(const td_build *build, td_tower *tower, int phase, td_r
         phase = td_layer_project_grad(&at, phase, "proj", b, width, embed, tower->normed,
                                       tower->dfeature, proj, tower->dnormed);
     } else {
-        td_layer_linear_grad_w(&at, phase, "proj", b, width, embed, tower->normed, tower->dfeature,
-                               proj);
-        phase = td_layer_linear_grad_x(&at, phase, "proj", b, width, embed, tower->dfeature, proj,
-                                       tower->dnormed, TD_ACT_NONE, NULL);
+        td_layer_linear_grad_w(&at, phase, "proj", b, width, embed, td_f32(tower->normed),
+                               td_f32(tower->dfeature), proj);
+        phase = td_layer_linear_grad_x(&at, phase, "proj", b, width, embed, td_f32(tower->dfeature),
+                                       proj, td_f32(tower->dnormed), TD_ACT_NONE, (td_operand){0});
     }
     td_layer_update(&at, phase, "proj", proj, 2);
     phase = td_layer_norm_grad(&at, phase, "post", b, width, tower->dnormed, tower->pooled,
@@ -79,40 +79,42 @@ static int map_forward(const td_build *build, td_tower *tower, int phase, float 
     tower->map.act = TD_PLAN_ARRAY(plan, float, b *mlp);
     tower->feature = TD_PLAN_ARRAY(plan, float, b *width);
     td_layer_linear(&at, phase, "map.q", 1, width, width,
-                    td_layer_weight(build, TD_ROLE_v_probe, 0), TD_ROLE_v_map_q_w,
-                    &(td_linear_extra){.y = tower->map.q});
-    phase = td_layer_norm(&at, phase, "post", m, width, tower->out, TD_ROLE_v_post_w, tower->normed,
-                          tower->mean_post, tower->rstd_post);
-    phase = td_layer_linear(&at, phase, "map.kv", m, width, 2 * width, tower->normed,
-                            TD_ROLE_v_map_kv_w, &(td_linear_extra){.y = tower->map.kv});
+                    td_f32(td_layer_weight(build, TD_ROLE_v_probe, 0)), TD_ROLE_v_map_q_w,
+                    &(td_linear_extra){.y = td_f32(tower->map.q)});
+    phase = td_layer_norm(&at, phase, "post", m, width, tower->out, TD_ROLE_v_post_w,
+                          td_f32(tower->normed), tower->mean_post, tower->rstd_post);
+    phase = td_layer_linear(&at, phase, "map.kv", m, width, 2 * width, td_f32(tower->normed),
+                            TD_ROLE_v_map_kv_w, &(td_linear_extra){.y = td_f32(tower->map.kv)});
     td_attention_f32_args attention = td_layer_map_attention(build, tower);
     phase = td_layer_op(&at, phase, td_precision_attention(build->precision), &attention,
                         "attention", "map.attention");
-    phase = td_layer_linear(&at, phase, "map.out", b, width, width, tower->map.o,
-                            TD_ROLE_v_map_out_w, &(td_linear_extra){.y = tower->map.y});
+    phase = td_layer_linear(&at, phase, "map.out", b, width, width, td_f32(tower->map.o),
+                            TD_ROLE_v_map_out_w, &(td_linear_extra){.y = td_f32(tower->map.y)});
     phase = td_layer_norm(&at, phase, "map.ln", b, width, tower->map.y, TD_ROLE_v_map_ln_w,
-                          tower->map.h, tower->map.mean, tower->map.rstd);
-    phase = td_layer_linear(&at, phase, "map.fc1", b, width, mlp, tower->map.h, TD_ROLE_v_map_fc1_w,
-                            &(td_linear_extra){.y = tower->map.act,
+                          td_f32(tower->map.h), tower->map.mean, tower->map.rstd);
+    phase = td_layer_linear(&at, phase, "map.fc1", b, width, mlp, td_f32(tower->map.h),
+                            TD_ROLE_v_map_fc1_w,
+                            &(td_linear_extra){.y = td_f32(tower->map.act),
                                                .act = tower->shape->act,
-                                               .preact = tower->map.pre});
-    phase =
-        td_layer_linear(&at, phase, "map.fc2", b, mlp, width, tower->map.act, TD_ROLE_v_map_fc2_w,
-                        &(td_linear_extra){.y = tower->feature, .residual = tower->map.y});
+                                               .preact = td_f32(tower->map.pre)});
+    phase = td_layer_linear(
+        &at, phase, "map.fc2", b, mlp, width, td_f32(tower->map.act), TD_ROLE_v_map_fc2_w,
+        &(td_linear_extra){.y = td_f32(tower->feature), .residual = tower->map.y});
     return td_layer_l2norm(&at, phase, tower, z);
 }
 
 /* The probe and its projection serve every sample, so their gradients are sums over samples like
  * any other: the query's gradient is kept per sample, and the probe stands in for a batch of equal
  * inputs. */
-static int map_probe_backward(const td_build *build, td_tower *tower, int phase, const float *dq) {
+static int map_probe_backward(const td_build *build, td_tower *tower, int phase, float *dq) {
     int64_t width = tower->shape->width, b = build->rows;
     td_layer at = {build, tower->tag, -1, NULL};
     float *dprobes = TD_PLAN_ARRAY(build->plan, float, b *width);
-    td_layer_linear_grad_w(&at, phase, "map.q", b, width, width, tower->map.probes, dq,
-                           TD_ROLE_v_map_q_w);
-    phase = td_layer_linear_grad_x(&at, phase, "map.q", b, width, width, dq, TD_ROLE_v_map_q_w,
-                                   dprobes, TD_ACT_NONE, NULL);
+    td_layer_linear_grad_w(&at, phase, "map.q", b, width, width, td_f32(tower->map.probes),
+                           td_f32(dq), TD_ROLE_v_map_q_w);
+    phase =
+        td_layer_linear_grad_x(&at, phase, "map.q", b, width, width, td_f32(dq), TD_ROLE_v_map_q_w,
+                               td_f32(dprobes), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&at, phase, "map.q", TD_ROLE_v_map_q_w, 2);
     phase = td_layer_colsum(&at, phase, "map.probe.db", b, width, width, dprobes, TD_ROLE_v_probe);
     return td_layer_update(&at, phase, "map.probe", TD_ROLE_v_probe, 1);
@@ -138,23 +140,24 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
                                     .to_ld = width};
     td_layer_op(&at, phase, TD_OP_rows_copy_f32, &repeat, "pool", "map.probes");
     phase = td_layer_l2norm_grad(&at, phase, tower, dz);
-    td_layer_linear_grad_w(&at, phase, "map.fc2", b, mlp, width, tower->map.act, tower->dfeature,
-                           TD_ROLE_v_map_fc2_w);
-    phase = td_layer_linear_grad_x(&at, phase, "map.fc2", b, mlp, width, tower->dfeature,
-                                   TD_ROLE_v_map_fc2_w, dact, tower->shape->act, tower->map.pre);
+    td_layer_linear_grad_w(&at, phase, "map.fc2", b, mlp, width, td_f32(tower->map.act),
+                           td_f32(tower->dfeature), TD_ROLE_v_map_fc2_w);
+    phase = td_layer_linear_grad_x(&at, phase, "map.fc2", b, mlp, width, td_f32(tower->dfeature),
+                                   TD_ROLE_v_map_fc2_w, td_f32(dact), tower->shape->act,
+                                   td_f32(tower->map.pre));
     td_layer_update(&at, phase, "map.fc2", TD_ROLE_v_map_fc2_w, 2);
-    td_layer_linear_grad_w(&at, phase, "map.fc1", b, width, mlp, tower->map.h, dact,
+    td_layer_linear_grad_w(&at, phase, "map.fc1", b, width, mlp, td_f32(tower->map.h), td_f32(dact),
                            TD_ROLE_v_map_fc1_w);
-    phase = td_layer_linear_grad_x(&at, phase, "map.fc1", b, width, mlp, dact, TD_ROLE_v_map_fc1_w,
-                                   dh, TD_ACT_NONE, NULL);
+    phase = td_layer_linear_grad_x(&at, phase, "map.fc1", b, width, mlp, td_f32(dact),
+                                   TD_ROLE_v_map_fc1_w, td_f32(dh), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&at, phase, "map.fc1", TD_ROLE_v_map_fc1_w, 2);
     phase = td_layer_norm_grad(&at, phase, "map.ln", b, width, dh, tower->map.y, tower->map.mean,
                                tower->map.rstd, TD_ROLE_v_map_ln_w, tower->dfeature, dy);
     td_layer_update(&at, phase, "map.ln", TD_ROLE_v_map_ln_w, 2);
-    td_layer_linear_grad_w(&at, phase, "map.out", b, width, width, tower->map.o, dy,
+    td_layer_linear_grad_w(&at, phase, "map.out", b, width, width, td_f32(tower->map.o), td_f32(dy),
                            TD_ROLE_v_map_out_w);
-    phase = td_layer_linear_grad_x(&at, phase, "map.out", b, width, width, dy, TD_ROLE_v_map_out_w,
-                                   d_o, TD_ACT_NONE, NULL);
+    phase = td_layer_linear_grad_x(&at, phase, "map.out", b, width, width, td_f32(dy),
+                                   TD_ROLE_v_map_out_w, td_f32(d_o), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&at, phase, "map.out", TD_ROLE_v_map_out_w, 2);
     td_attention_grad_f32_args attention = {.forward = td_layer_map_attention(build, tower),
                                             .d_o = d_o,
@@ -168,10 +171,11 @@ static int map_backward(const td_build *build, td_tower *tower, int phase, const
     phase = td_layer_op(&at, phase, td_precision_attention_grad(build->precision), &attention,
                         "attention", "map.attention.grad");
     map_probe_backward(build, tower, phase, dq);
-    td_layer_attention_in_grad_w(&at, phase, "map.kv", m, width, (td_parts){2, 0, 2}, tower->normed,
-                                 dkv, 2 * width, TD_ROLE_v_map_kv_w);
-    phase = td_layer_linear_grad_x(&at, phase, "map.kv", m, width, 2 * width, dkv,
-                                   TD_ROLE_v_map_kv_w, tower->dh, TD_ACT_NONE, NULL);
+    td_layer_attention_in_grad_w(&at, phase, "map.kv", m, width, (td_parts){2, 0, 2},
+                                 td_f32(tower->normed), dkv, 2 * width, TD_ROLE_v_map_kv_w);
+    phase =
+        td_layer_linear_grad_x(&at, phase, "map.kv", m, width, 2 * width, td_f32(dkv),
+                               TD_ROLE_v_map_kv_w, td_f32(tower->dh), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&at, phase, "map.kv", TD_ROLE_v_map_kv_w, 2);
     phase =
         td_layer_norm_grad(&at, phase, "post", m, width, tower->dh, tower->out, tower->mean_post,
@@ -292,9 +296,9 @@ static int patch_forward(const td_build *build, td_tower *tower, int phase) {
                                             .x = tower->tokens_in};
     phase = td_layer_op(&at, phase, TD_OP_im2col_f32, &im2col, "patchify", "im2col");
     td_program_vary(build->program, offsetof(td_im2col_f32_args, images), &tower->images);
-    phase =
-        td_layer_linear(&at, phase, "patch", b * tower->kept, column, tower->shape->width,
-                        tower->patches, TD_ROLE_v_patch_w, &(td_linear_extra){.y = tower->wide});
+    phase = td_layer_linear(&at, phase, "patch", b * tower->kept, column, tower->shape->width,
+                            td_f32(tower->patches), TD_ROLE_v_patch_w,
+                            &(td_linear_extra){.y = td_f32(tower->wide)});
     return td_layer_op(&at, phase, TD_OP_tokens_assemble_f32, &assemble, "patchify", "assemble");
 }
 
@@ -315,8 +319,8 @@ int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *
     if (clip) {
         tower->mean_pre = TD_PLAN_ARRAY(build->plan, float, m);
         tower->rstd_pre = TD_PLAN_ARRAY(build->plan, float, m);
-        phase = td_layer_norm(&at, phase, "pre", m, width, tower->tokens_in, TD_ROLE_v_pre_w, x,
-                              tower->mean_pre, tower->rstd_pre);
+        phase = td_layer_norm(&at, phase, "pre", m, width, tower->tokens_in, TD_ROLE_v_pre_w,
+                              td_f32(x), tower->mean_pre, tower->rstd_pre);
     }
     phase = td_stack_forward(build, tower, phase);
     return clip ? head_forward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, z)
@@ -325,7 +329,7 @@ int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *
 
 /* From the gradient of the token rows to those of the positions, the class token and the patch
  * embedding, which saw no class token: its rows are gathered into one dense matrix. */
-static int patch_backward(const td_build *build, td_tower *tower, int phase, const float *dtokens) {
+static int patch_backward(const td_build *build, td_tower *tower, int phase, float *dtokens) {
     const td_model_config *config = build->config;
     int64_t width = config->vision.width, b = build->rows;
     int64_t column = 3 * config->patch * config->patch;
@@ -348,7 +352,7 @@ static int patch_backward(const td_build *build, td_tower *tower, int phase, con
         dtokens = tower->dh;
     }
     phase = td_layer_linear_grad_w(&at, phase, "patch", b * tower->kept, column, width,
-                                   tower->patches, dtokens, TD_ROLE_v_patch_w);
+                                   td_f32(tower->patches), td_f32(dtokens), TD_ROLE_v_patch_w);
     phase = td_layer_update(&at, phase, "patch", TD_ROLE_v_patch_w, 2);
     return after > phase ? after : phase;
 }

@@ -58,13 +58,20 @@ typedef struct td_sequences {
     int64_t blocks[TD_MAX_BLOCKS + 1]; /* first row of each logical block, and the end */
 } td_sequences;
 
+/* A matrix that only products and attention read: in f32, or rounded to bf16 where they would round
+ * it anyway. One of the two is NULL, and both are while sizing. */
+typedef struct td_operand {
+    float *f32;
+    uint16_t *bf16;
+} td_operand;
+
 /* What one block keeps, and where it finds what blocks share: h1, h2 and act of whole blocks are
  * the tower's h and wide. x is the input, (rows, width). In a pruned block qkv holds keys and
  * values, (rows, 2 width), and what follows attention is of pooled rows. The backward pass turns
  * pre into its own gradient. */
 typedef struct td_block_state {
-    float *x, *h1, *mean1, *rstd1, *qkv, *o, *lse;
-    float *x2, *h2, *mean2, *rstd2, *pre, *act;
+    float *x, *mean1, *rstd1, *o, *lse, *x2, *mean2, *rstd2;
+    td_operand h1, qkv, h2, pre, act;
 } td_block_state;
 
 typedef struct td_tower {

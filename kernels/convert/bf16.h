@@ -20,6 +20,20 @@ TD_SIMD td_i16 td_v16_to_bf16(td_v16 x) {
     return td_v16_as_i16(td_v16_select(td_v16_is_nan(x), td_i16_as_v16(quiet), number));
 }
 
+/* The first `count` lanes from bf16, the others zero. */
+TD_SIMD td_v16 td_v16_load_bf16(const uint16_t *from, int64_t count) {
+    uint16_t part[TD_LANES] = {0};
+    if (count < TD_LANES) {
+        memcpy(part, from, (size_t)count * sizeof *part);
+        from = part;
+    }
+    return td_i16_as_v16(td_i16_shl(td_i16_load_u16(from), 16));
+}
+
+TD_SIMD td_v16 td_v16_round_bf16(td_v16 x) {
+    return td_i16_as_v16(td_i16_shl(td_v16_to_bf16(x), 16));
+}
+
 /* The first `count` lanes, rounded. */
 TD_SIMD void td_v16_store_bf16(uint16_t *to, td_v16 x, int64_t count) {
     if (count >= TD_LANES) {

@@ -32,14 +32,10 @@ void TD_FN(bf16_to_f32)(const td_bf16_to_f32_args *args, int64_t first, int64_t 
     const bool streaming = td_streams(args->y, 1, args->n, sizeof *args->y);
     for (; i + TD_LANES <= end; i += TD_LANES) {
         td_ask_ahead(args->x + i, 1);
-        td_i16 bits = td_i16_shl(td_i16_load_u16(args->x + i), 16);
-        td_v16_put(args->y + i, td_i16_as_v16(bits), streaming);
+        td_v16_put(args->y + i, td_v16_load_bf16(args->x + i, TD_LANES), streaming);
     }
     td_stream_fence();
     if (i < end) {
-        uint16_t part[TD_LANES] = {0};
-        memcpy(part, args->x + i, (size_t)(end - i) * sizeof *part);
-        td_i16 bits = td_i16_shl(td_i16_load_u16(part), 16);
-        td_v16_store_part(args->y + i, td_i16_as_v16(bits), end - i);
+        td_v16_store_part(args->y + i, td_v16_load_bf16(args->x + i, end - i), end - i);
     }
 }

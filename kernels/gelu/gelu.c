@@ -11,6 +11,12 @@ TD_SIMD td_v16 gelu_lanes(const td_gelu_f32_args *args, td_v16 x, td_v16 dy) {
                             : td_v16_mul(dy, td_v16_act_grad(args->act, x));
 }
 
+TD_SIMD td_v16 gelu_x(const td_gelu_f32_args *args, int64_t i, int64_t count) {
+    return args->x_bf16 != NULL ? td_v16_load_bf16(args->x_bf16 + i, count)
+           : count == TD_LANES  ? td_v16_load(args->x + i)
+                                : td_v16_load_part(args->x + i, count, 0);
+}
+
 /* y from element i on: `count` of them, all 16 where it is a constant. */
 TD_SIMD void gelu_put(const td_gelu_f32_args *args, int64_t i, td_v16 y, int64_t count,
                       const bool streaming) {
@@ -30,13 +36,12 @@ void TD_FN(gelu_f32)(const td_gelu_f32_args *args, int64_t first, int64_t last, 
                            td_streams(args->y, 1, args->n, sizeof *args->y);
     for (; i + TD_LANES <= end; i += TD_LANES) {
         td_v16 dy = args->dy == NULL ? td_v16_zero() : td_v16_load(args->dy + i);
-        gelu_put(args, i, gelu_lanes(args, td_v16_load(args->x + i), dy), TD_LANES, streaming);
+        gelu_put(args, i, gelu_lanes(args, gelu_x(args, i, TD_LANES), dy), TD_LANES, streaming);
     }
     td_stream_fence();
     if (i < end) {
         int64_t part = end - i;
         td_v16 dy = args->dy == NULL ? td_v16_zero() : td_v16_load_part(args->dy + i, part, 0);
-        td_v16 x = td_v16_load_part(args->x + i, part, 0);
-        gelu_put(args, i, gelu_lanes(args, x, dy), part, false);
+        gelu_put(args, i, gelu_lanes(args, gelu_x(args, i, part), dy), part, false);
     }
 }

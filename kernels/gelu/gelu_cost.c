@@ -15,7 +15,8 @@ double td_gelu_f32_flops(const td_gelu_f32_args *args) {
 }
 
 double td_gelu_f32_bytes(const td_gelu_f32_args *args) {
-    return (args->dy == NULL ? 8.0 : 12.0) * (double)args->n;
+    const double x = args->x_bf16 != NULL ? 2.0 : 4.0, y = args->y_bf16 != NULL ? 2.0 : 4.0;
+    return (x + y + (args->dy == NULL ? 0.0 : 4.0)) * (double)args->n;
 }
 
 int64_t td_gelu_f32_scratch(const td_gelu_f32_args *args) {

@@ -163,7 +163,8 @@ static void run_turned(const td_gemm_f32_args *args, int64_t first, int64_t last
 }
 
 void TD_FN(gemm_f32)(const td_gemm_f32_args *args, int64_t first, int64_t last, void *scratch) {
-    TD_ASSERT(args->a_bf16 == NULL && args->b_bf16 == NULL && args->c_bf16 == NULL);
+    TD_ASSERT(args->a_bf16 == NULL && args->b_bf16 == NULL && args->c_bf16 == NULL &&
+              args->preact_bf16 == NULL && args->act_grad_of_bf16 == NULL);
     if (first >= last) {
         return;
     }

@@ -11,13 +11,19 @@ double td_gemm_f32_flops(const td_gemm_f32_args *args) {
     return 2.0 * (double)args->m * (double)args->n * (double)args->k;
 }
 
+/* Bytes of an element of what is there, if any. */
+static double each(const float *f32, const uint16_t *bf16) {
+    return f32 != NULL ? 4.0 : bf16 != NULL ? 2.0 : 0.0;
+}
+
 /* Each operand once: C is written, and read when accumulating; the epilogue's matrices count. */
 double td_gemm_f32_bytes(const td_gemm_f32_args *args) {
     double m = (double)args->m, n = (double)args->n, k = (double)args->k;
-    double c_passes = 1.0 + (args->accumulate ? 1.0 : 0.0) + (args->preact != NULL ? 1.0 : 0.0) +
-                      (args->residual != NULL ? 1.0 : 0.0) +
-                      (args->act_grad_of != NULL ? 1.0 : 0.0);
-    return 4.0 * (m * k + k * n + c_passes * m * n + (args->bias != NULL ? n : 0.0));
+    double of_a = args->a_bf16 != NULL ? 2.0 : 4.0, of_b = args->b_bf16 != NULL ? 2.0 : 4.0;
+    double of_c = (args->c_bf16 != NULL ? 2.0 : 4.0) + (args->accumulate ? 4.0 : 0.0) +
+                  each(args->preact, args->preact_bf16) + each(args->residual, NULL) +
+                  each(args->act_grad_of, args->act_grad_of_bf16);
+    return of_a * m * k + of_b * k * n + of_c * m * n + (args->bias != NULL ? 4.0 * n : 0.0);
 }
 
 static int64_t larger(int64_t a, int64_t b) {

@@ -11,7 +11,8 @@
 
 static inline bool gemm_is_plain(const td_gemm_f32_args *args) {
     return args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
-           args->residual == NULL && args->act_grad_of == NULL && args->c_bf16 == NULL;
+           args->residual == NULL && args->act_grad_of == NULL && args->act_grad_of_bf16 == NULL &&
+           args->c_bf16 == NULL && args->preact_bf16 == NULL;
 }
 
 /* Row `row`, columns [col, col + count) of C, count <= 16; whole: count is 16, a constant at the
@@ -36,8 +37,19 @@ TD_SIMD td_v16 gemm_before_act(const td_gemm_f32_args *args, td_v16 v, int64_t r
     }
     if (args->preact != NULL) {
         gemm_write(args->preact + row * args->ldpreact + col, v, count, whole);
+    } else if (args->preact_bf16 != NULL) {
+        td_v16_store_bf16(args->preact_bf16 + row * args->ldpreact + col, v, count);
+        v = td_v16_round_bf16(v);
     }
     return v;
+}
+
+/* What the activation's gradient is of. */
+TD_SIMD td_v16 gemm_grad_of(const td_gemm_f32_args *args, int64_t row, int64_t col, int64_t count,
+                            const bool whole) {
+    const int64_t at = row * args->ldact_grad_of + col;
+    return args->act_grad_of_bf16 != NULL ? td_v16_load_bf16(args->act_grad_of_bf16 + at, count)
+                                          : gemm_read(args->act_grad_of + at, count, whole);
 }
 
 /* What is left to do, and the end of the way. */
@@ -66,8 +78,8 @@ TD_SIMD void gemm_finish_rows(const td_act act, const bool grad, const td_gemm_f
             v = whole ? gemm_before_act(args, v, r, c, TD_LANES, true)
                       : gemm_before_act(args, v, r, c, left, false);
             if (grad) {
-                const float *of = args->act_grad_of + r * args->ldact_grad_of + c;
-                td_v16 x = whole ? td_v16_load(of) : td_v16_load_part(of, left, 0.0f);
+                td_v16 x = whole ? gemm_grad_of(args, r, c, TD_LANES, true)
+                                 : gemm_grad_of(args, r, c, left, false);
                 v = td_v16_mul(v, td_v16_act_grad(act, x));
             } else if (act != TD_ACT_NONE) {
                 v = td_v16_act(act, v);
@@ -98,7 +110,7 @@ GEMM_FINISH(quick_grad, TD_ACT_GELU_QUICK, true)
 
 static inline void gemm_finish(const td_gemm_f32_args *args, gemm_place at, int64_t row,
                                int64_t col, int64_t rows, int64_t cols) {
-    const bool grad = args->act_grad_of != NULL;
+    const bool grad = args->act_grad_of != NULL || args->act_grad_of_bf16 != NULL;
     switch (args->act) {
     case TD_ACT_NONE:
         gemm_finish_sums(args, at, row, col, rows, cols);

@@ -77,7 +77,7 @@ static void ask_for_matrix(td_ahead *ahead, const void *p, int64_t ld, int64_t s
 static void ask_for_spot(const amx_block *block, const td_gemm_pass *pass, const amx_spot *spot,
                          td_ahead *ahead) {
     const td_gemm_f32_args *args = block->args;
-    const int64_t size = (int64_t)sizeof(float);
+    const int64_t size = (int64_t)sizeof(float), half = (int64_t)sizeof(uint16_t);
     if (pass->segments[0].from >= 0) {
         gemm_place from = slot_place(block, spot, pass->segments[0].from, false);
         td_ahead_add_bytes(ahead, from.p, AMX_SPOT * size, 1, AMX_SPOT * size);
@@ -88,11 +88,10 @@ static void ask_for_spot(const amx_block *block, const td_gemm_pass *pass, const
     ask_for_matrix(ahead, args->act_grad_of, args->ldact_grad_of, size, spot);
     ask_for_matrix(ahead, args->residual, args->ldresidual, size, spot);
     ask_for_matrix(ahead, args->preact, args->ldpreact, size, spot);
-    if (args->c_bf16 != NULL) {
-        ask_for_matrix(ahead, args->c_bf16, args->ldc, (int64_t)sizeof(uint16_t), spot);
-    } else {
-        ask_for_matrix(ahead, args->c, args->ldc, size, spot);
-    }
+    ask_for_matrix(ahead, args->c, args->ldc, size, spot);
+    ask_for_matrix(ahead, args->act_grad_of_bf16, args->ldact_grad_of, half, spot);
+    ask_for_matrix(ahead, args->preact_bf16, args->ldpreact, half, spot);
+    ask_for_matrix(ahead, args->c_bf16, args->ldc, half, spot);
 }
 
 /* Adds this spot's share of the panel of A that the next one reads in place. */

@@ -14,7 +14,8 @@ double td_layernorm_f32_flops(const td_layernorm_f32_args *args) {
 }
 
 double td_layernorm_f32_bytes(const td_layernorm_f32_args *args) {
-    return 8.0 * (double)(args->rows + 1) * (double)args->cols;
+    const double row = args->y_bf16 != NULL ? 6.0 : 8.0;
+    return (row * (double)args->rows + 8.0) * (double)args->cols;
 }
 
 int64_t td_layernorm_f32_scratch(const td_layernorm_f32_args *args) {

@@ -14,7 +14,8 @@ double td_colsum_f32_flops(const td_colsum_f32_args *args) {
 }
 
 double td_colsum_f32_bytes(const td_colsum_f32_args *args) {
-    return 4.0 * (double)(args->rows + 1) * (double)args->cols;
+    const double each = args->x_bf16 != NULL ? 2.0 : 4.0;
+    return (each * (double)args->rows + 4.0) * (double)args->cols;
 }
 
 int64_t td_colsum_f32_scratch(const td_colsum_f32_args *args) {

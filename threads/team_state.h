@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Inside of a team; for team*.c only.
+ * Inside of a team; for team*.c and their tests only.
  */
 #ifndef TD_THREADS_TEAM_STATE_H
 #define TD_THREADS_TEAM_STATE_H
@@ -64,15 +64,30 @@ typedef union td_door {
 } td_door;
 _Static_assert(sizeof(td_door) == sizeof(td_event), "the description fits beside its event");
 
+/* What it takes to have help in a region of tiles, in ns. */
+typedef struct td_team_costs {
+    double wake;   /* an empty region of sleeping workers; 0: not measured */
+    double meet;   /* the same of workers that spin */
+    double ticket; /* the way of a ticket to another CPU */
+} td_team_costs;
+
+/* How to run one, decided by what its call site took the last times. */
+typedef enum td_way {
+    TD_WAY_CALLER, /* nobody else: what they could take over is less than meeting them costs */
+    TD_WAY_AWAKE,  /* sleepers are left alone, workers that happen to be awake help */
+    TD_WAY_ALL     /* sleepers are woken */
+} td_way;
+
+/* awake: whether a worker is. */
+td_way td_team_way(const td_team_costs *costs, double work_ns, int64_t chunks, bool awake);
+
 struct td_team {
     _Alignas(128) td_door door;
     _Alignas(128) td_tiles tiles;
     /* The caller's own line: whether to meet the workers at all is decided from it alone. */
     _Alignas(64) uint64_t closed_tsc; /* when the last region ended */
-    double wake_ns;                   /* an empty region of sleeping workers; 0: not measured */
-    double meet_ns;   /* the same of workers that spin, and the way of a ticket to another */
-    double ticket_ns; /* CPU; both measured with it */
-    int forks;        /* td_team_forks at creation: another value means a forked copy */
+    td_team_costs costs;
+    int forks; /* td_team_forks at creation: another value means a forked copy */
     bool running;
     _Atomic int cancelled;  /* the region that runs */
     _Atomic int verdict[2]; /* whether a meeting with that last bit found it cancelled */

@@ -144,34 +144,31 @@ static double measure_empty(td_team *team, bool asleep) {
     return (double)td_wait_median(took, ROUNDS);
 }
 
-/* How to run a region, decided by what its call site took the last times. */
-typedef enum way {
-    BY_CALLER, /* nobody else: what they could take over is less than meeting them costs */
-    BY_AWAKE,  /* sleepers are left alone, workers that happen to be awake help */
-    BY_ALL     /* sleepers are woken */
-} way;
-
 /* Waking pays when the work is worth several wake-ups. Without it there must be somebody awake, and
  * half the work, which is the most that can be saved on two CPUs, must be worth an empty region and
  * the way of the ticket to the other CPU, once a chunk: sixteen tiles of 30 ns took two workers
- * 2 us, and one 0.5. A new call site is tried with those awake. */
-static way choose_way(td_team *team, const td_site *site, int64_t tiles, int64_t chunk) {
+ * 2 us, and one 0.5. */
+td_way td_team_way(const td_team_costs *costs, double work_ns, int64_t chunks, bool awake) {
+    if (work_ns > 3 * costs->wake) {
+        return TD_WAY_ALL;
+    }
+    double meeting = costs->meet + (double)chunks * costs->ticket;
+    return !awake || work_ns < 2 * meeting ? TD_WAY_CALLER : TD_WAY_AWAKE;
+}
+
+/* A new call site is tried with those who are awake. */
+static td_way choose_way(td_team *team, const td_site *site, int64_t tiles, int64_t chunk) {
     if (site->runs == 0) {
-        return BY_AWAKE;
+        return TD_WAY_AWAKE;
     }
-    if (team->wake_ns == 0) {
-        team->wake_ns = measure_empty(team, true);
-        team->meet_ns = measure_empty(team, false);
-        team->ticket_ns = (double)td_wait_calibrated().line_ns / 2;
+    if (team->costs.wake == 0) {
+        team->costs.wake = measure_empty(team, true);
+        team->costs.meet = measure_empty(team, false);
+        team->costs.ticket = (double)td_wait_calibrated().line_ns / 2;
     }
-    double work = site->tile_ns * (double)tiles;
-    if (work > 3 * team->wake_ns) {
-        return BY_ALL;
-    }
-    double chunks = (double)((tiles + chunk - 1) / chunk);
-    double meeting = team->meet_ns + chunks * team->ticket_ns;
     int parked = (int)atomic_load_explicit(&team->door.start.parked, memory_order_relaxed);
-    return parked >= team->count - 1 || work < 2 * meeting ? BY_CALLER : BY_AWAKE;
+    return td_team_way(&team->costs, site->tile_ns * (double)tiles, (tiles + chunk - 1) / chunk,
+                       parked < team->count - 1);
 }
 
 static td_status first_failure(td_team *team) {
@@ -265,8 +262,8 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
         return run_nested(team, tiles, chunk, fn, arg);
     }
     TD_ASSERT(!team->running);
-    way how = choose_way(team, site, tiles, chunk);
-    if (how == BY_CALLER) {
+    td_way how = choose_way(team, site, tiles, chunk);
+    if (how == TD_WAY_CALLER) {
         return run_by_caller(team, site, tiles, chunk, fn, arg);
     }
     team->running = true;
@@ -279,7 +276,7 @@ td_status td_team_tiles(td_team *team, td_site *site, int64_t tiles, int64_t chu
     uint32_t left = atomic_load_explicit(&team->left.value, memory_order_relaxed);
     td_member *self = &team->members[0];
     int64_t ran = self->tiles, start = td_now_ns();
-    td_team_publish(team, 0, how == BY_ALL);
+    td_team_publish(team, 0, how == TD_WAY_ALL);
     run_tiles(team, self);
     ran = self->tiles - ran;
     if (ran > 0) {

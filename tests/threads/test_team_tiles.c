@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,8 +9,9 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "threads/concepts/lab.h"
 #include "threads/queue.h"
-#include "threads/team.h"
+#include "threads/team_state.h"
 
 enum { TILES = 1009 };
 
@@ -63,6 +65,115 @@ Test(team_tiles, too_short_a_work_is_left_to_the_caller) {
     }
     cr_assert_gt(tiles[1] + tiles[2], 0, "nobody helped with what was said to be long");
     td_team_destroy(team);
+}
+
+/* 3 wake-ups are 3000 ns; 8 chunks and the workers are met in 200 + 8 * 25 = 400. */
+typedef struct choice {
+    double work_ns;
+    bool awake;
+    td_way way;
+} choice;
+
+ParameterizedTestParameters(team_tiles, who_runs_them_follows_from_costs) {
+    static choice rows[] = {
+        {0, true, TD_WAY_CALLER},     {799, true, TD_WAY_CALLER},  {800, true, TD_WAY_AWAKE},
+        {3000, true, TD_WAY_AWAKE},   {3001, true, TD_WAY_ALL},    {800, false, TD_WAY_CALLER},
+        {3000, false, TD_WAY_CALLER}, {3001, false, TD_WAY_ALL},
+    };
+    return cr_make_param_array(choice, rows, sizeof rows / sizeof rows[0]);
+}
+
+ParameterizedTest(choice *row, team_tiles, who_runs_them_follows_from_costs) {
+    const td_team_costs costs = {.wake = 1000, .meet = 200, .ticket = 25};
+    cr_assert_eq(td_team_way(&costs, row->work_ns, 8, row->awake), row->way, "%g ns, %d",
+                 row->work_ns, row->awake);
+}
+
+enum { OFFERED = 8, SHORT_ROUNDS = 50 };
+
+typedef struct offer {
+    td_team *team;
+    uint32_t before; /* regions published */
+    bool for_workers; /* the caller waits in its first tile until one has come */
+    _Atomic int tiles[3], elsewhere;
+} offer;
+
+static uint32_t published(const td_team *team) {
+    return atomic_load(&team->door.start.value);
+}
+
+static td_status see_who_runs(void *arg, int64_t first, int64_t last, td_worker *worker) {
+    offer *o = arg;
+    (void)first;
+    atomic_fetch_add(&o->tiles[worker->id], (int)(last - first));
+    if (worker->id != 0) {
+        atomic_store(&o->elsewhere, 1);
+    } else if (o->for_workers) {
+        td_lab_await(&o->elsewhere, 1);
+    }
+    return TD_OK;
+}
+
+/* Runs OFFERED tiles that are said to take so long; returns how many the caller ran. */
+static int run_said_to_take(offer *o, double tile_ns, bool for_workers) {
+    td_site site = {.tile_ns = tile_ns, .runs = 9};
+    o->for_workers = for_workers;
+    atomic_store(&o->tiles[0], 0);
+    atomic_store(&o->elsewhere, 0);
+    o->before = published(o->team);
+    cr_assert_eq(td_team_tiles(o->team, &site, OFFERED, 1, see_who_runs, o), TD_OK, "%s",
+                 td_error());
+    return atomic_load(&o->tiles[0]);
+}
+
+static int64_t joined_by_workers(td_team *team) {
+    td_worker_stats stats[3];
+    td_team_stats(team, stats, true);
+    return stats[1].joined + stats[2].joined;
+}
+
+/* Before a barrier, after which the others wait by it: for minutes, and whoever took the CPU away
+ * for less than hours is no stranger. */
+static void never_sleep(void *arg, td_worker *worker) {
+    (void)arg;
+    if (worker->id == 0) {
+        worker->team->rule.spin_ticks = INT64_C(1000000000000);
+        worker->team->rule.ticks_per_us = 1e12;
+    }
+    td_team_barrier(worker);
+}
+
+/* Everybody is awake and half of the work is worth less than meeting them. */
+Test(team_tiles, awake_workers_are_left_alone_with_less_than_meeting_them) {
+    offer o = {.team = make_team(3)};
+    td_team_run(o.team, never_sleep, NULL);
+    cr_assert_eq(atomic_load(&o.team->door.start.parked), 0);
+    o.team->costs = (td_team_costs){.wake = 1e9, .meet = 200, .ticket = 25};
+    joined_by_workers(o.team);
+    for (int round = 0; round < SHORT_ROUNDS; round++) {
+        cr_assert_eq(run_said_to_take(&o, 99, false), OFFERED, "round %d", round);
+        cr_assert_eq(published(o.team), o.before, "workers were told of it");
+    }
+    cr_assert_eq(joined_by_workers(o.team), 0);
+    cr_assert_lt(run_said_to_take(&o, 101, true), OFFERED, "more than it is shared");
+    cr_assert_geq(joined_by_workers(o.team), 1);
+    td_team_destroy(o.team);
+}
+
+/* Everybody sleeps and the work is not worth a wake-up. */
+Test(team_tiles, sleeping_workers_are_not_told_of_less_than_a_wake_up) {
+    offer o = {.team = make_team(3)};
+    o.team->costs = (td_team_costs){.wake = 1e6, .meet = 200, .ticket = 25};
+    joined_by_workers(o.team);
+    for (int round = 0; round < SHORT_ROUNDS; round++) {
+        cr_assert(td_lab_await((const _Atomic int *)&o.team->door.start.parked, 2));
+        cr_assert_eq(run_said_to_take(&o, 3e6 / OFFERED - 1, false), OFFERED, "round %d", round);
+        cr_assert_eq(published(o.team), o.before, "workers were told of it");
+    }
+    cr_assert_eq(joined_by_workers(o.team), 0);
+    cr_assert_lt(run_said_to_take(&o, 3e6 / OFFERED + 1, true), OFFERED, "more wakes them");
+    cr_assert_geq(joined_by_workers(o.team), 1);
+    td_team_destroy(o.team);
 }
 
 typedef struct job {

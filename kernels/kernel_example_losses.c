@@ -242,6 +242,19 @@ void example_build_pairs_grad(td_kernel_example *example, const int64_t *d) {
                   d[3] ? "-kept" : "");
 }
 
+/* The greatest length of `rows` vectors. */
+static double longest(const float *x, int64_t rows, int64_t dim) {
+    double most = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        double square = 0;
+        for (int64_t k = 0; k < dim; k++) {
+            square += (double)x[i * dim + k] * (double)x[i * dim + k];
+        }
+        most = square > most ? square : most;
+    }
+    return sqrt(most);
+}
+
 /* Every other pair lies on the diagonal. Maxima that no score exceeds, and sums as of a batch. */
 td_status example_finish_pairs_grad(td_kernel_example *example) {
     td_contrastive_pairs_grad_f32_args *args = &example->args.contrastive_pairs_grad_f32;
@@ -251,8 +264,10 @@ td_status example_finish_pairs_grad(td_kernel_example *example) {
     const int64_t *x_first = data_of(example, "x_first"), *y_first = data_of(example, "y_first");
     int64_t *x_sample = data_of(example, "x_sample"), *y_sample = data_of(example, "y_sample");
     double *states = data_of(example, "state");
+    const double bound = (double)*args->scale * longest(args->x, pairs * rows, args->dim) *
+                         longest(args->y, pairs * rows, args->dim);
     for (int64_t i = 0; i < pairs * rows; i++) {
-        states[2 * i] = 8 + (double)(i % 7);
+        states[2 * i] = fmax(8, bound) + (double)(i % 7);
         states[2 * i + 1] = 1 + 0.125 * (double)(i % 11);
     }
     for (int64_t q = 0; q < pairs; q++) {

@@ -6,6 +6,7 @@
   var palette = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#D55E00', '#56B4E9', '#8C7A00', '#7F7F7F'];
   var peers = ['#D55E00', '#E69F00', '#CC79A7', '#009E73'];
   var markers = ['circle', 'rectRot', 'triangle', 'rect', 'star', 'crossRot', 'rectRounded', 'cross'];
+  var dashes = [[6, 4], [2, 3], [12, 4], [12, 3, 2, 3], [1, 5]];
   var dark = matchMedia('(prefers-color-scheme: dark)');
   var drawn = [];
 
@@ -93,7 +94,7 @@
       showLine: spec.kind === 'line' || ceiling, tension: 0,
       backgroundColor: wait ? hatch(css('--soft')) : peer && !categorical ? 'transparent' : colour,
       borderColor: wait ? css('--soft') : colour, borderWidth: categorical ? (wait ? 1 : 0) : 2,
-      borderDash: ceiling ? [6, 4] : [], pointStyle: marker, pointRadius: ceiling ? 0 : 5, pointHoverRadius: 7,
+      borderDash: ceiling ? dashes[counts.ceiling++ % dashes.length] : [], pointStyle: ceiling ? 'line' : marker, pointRadius: ceiling ? 0 : 5, pointHoverRadius: 7,
       pointBorderWidth: 1.5, maxBarThickness: 46, order: ceiling ? 9 : 1
     };
   }
@@ -120,7 +121,7 @@
         y: { type: spec.yLog ? 'logarithmic' : 'linear', beginAtZero: !spec.yLog, stacked: spec.kind === 'stack', grid: grid,
              suggestedMax: spec.line ? spec.line.y * 1.08 : undefined,
              title: { display: true, text: spec.y, color: css('--soft') },
-             ticks: Object.assign({ callback: number, maxTicksLimit: 8 }, ticks) }
+             ticks: Object.assign({ callback: number, maxTicksLimit: narrow ? 5 : 8 }, ticks) }
       },
       plugins: {
         legend: { position: 'bottom', labels: { color: css('--ink'), usePointStyle: !categorical, boxWidth: 12, boxHeight: 10 } },
@@ -134,7 +135,7 @@
 
   function draw(canvas) {
     var spec = JSON.parse(document.getElementById(canvas.dataset.chart).textContent);
-    var counts = { tandem: 0, peer: 0, other: 0 };
+    var counts = { tandem: 0, peer: 0, other: 0, ceiling: 0 };
     var sets = spec.series.map(function (series, i) { return dataset(spec, series, i, counts); });
     drawn.push(new Chart(canvas, { type: spec.kind === 'bar' || spec.kind === 'stack' ? 'bar' : 'line',
       data: { labels: spec.categories.length ? spec.categories : undefined, datasets: sets }, options: options(spec), plugins: [overlay] }));

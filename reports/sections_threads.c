@@ -25,8 +25,32 @@ static const td_fact *find_experiment(const td_facts *facts, const char *name) {
     return NULL;
 }
 
+/* Layouts side by side where only Tandem meets (region/empty, barrier/workers), pools where others
+ * do the same (region/all-bound/hot); what is neither a region nor a barrier is in the table. */
+static void draw_meeting(td_section *section, const td_fact *fact, json_t **chart) {
+    bool beside = fact->n_parts > 3;
+    bool meets = strcmp(fact->part[1], "region") == 0 || strcmp(fact->part[1], "barrier") == 0;
+    if (!meets || !fact->ok || strcmp(fact->unit, "us") != 0 || fact->n_parts < 3) {
+        return;
+    }
+    char category[224], series[160];
+    snprintf(category, sizeof category, "%s %s", fact->part[beside ? 2 : 1],
+             fact->part[beside ? 3 : 2]);
+    snprintf(series, sizeof series, "%s%s%s", beside ? fact->provider : "", beside ? ", " : "",
+             fact->layout);
+    if (*chart == NULL) {
+        *chart = td_chart_add(section, "bar",
+                              beside ? "A region, beside other pools (us, lower is better)"
+                                     : "Cost of meeting (us, lower is better)",
+                              "case", false, "us", true);
+    }
+    const char *role = !beside ? "other" : fact->own ? "tandem" : "peer";
+    td_bar_add(*chart, td_series_find(*chart, series, role), category, fact->value, fact->low,
+               fact->high);
+}
+
 static void draw_costs(const td_facts *facts, td_section *section) {
-    json_t *chart = NULL;
+    json_t *meetings = NULL, *pools = NULL;
     td_table *table = td_section_table(
         section, "Regions and barriers",
         (const char *const[]){"case||t", "layout||t", "provider||t", "value||n", "low||n",
@@ -52,19 +76,7 @@ static void draw_costs(const td_facts *facts, td_section *section) {
         td_table_number(table, td_fact_number(fact, "share_of_idle"));
         td_table_number(table, td_fact_number(fact, "times_adaptive"));
         td_table_number(table, td_fact_number(fact, "longest_wait_us"));
-        if (fact->ok && strcmp(fact->unit, "us") == 0) {
-            char category[224], series[160];
-            snprintf(category, sizeof category, "%s %s %s", fact->part[1],
-                     fact->n_parts > 2 ? fact->part[2] : "",
-                     fact->n_parts > 3 ? fact->part[3] : "");
-            snprintf(series, sizeof series, "%s, %s", fact->provider, fact->layout);
-            if (chart == NULL) {
-                chart = td_chart_add(section, "bar", "Cost of meeting (us, lower is better)",
-                                     "case", false, "us", true);
-            }
-            td_bar_add(chart, td_series_find(chart, series, fact->own ? "tandem" : "peer"),
-                       category, fact->value, fact->low, fact->high);
-        }
+        draw_meeting(section, fact, fact->n_parts > 3 ? &pools : &meetings);
     }
 }
 

@@ -293,6 +293,15 @@ static int list_options(int *options) {
     return n;
 }
 
+/* A call of its own: what lives across getcontext may be lost, as across setjmp. */
+static void enter(ucontext_t *context, int id) {
+    getcontext(context);
+    context->uc_stack.ss_sp = stacks[id];
+    context->uc_stack.ss_size = STACK;
+    context->uc_link = NULL;
+    makecontext(context, (void (*)(void))act, 1, id);
+}
+
 static void start_actors(int count, int turns) {
     m.mutex = (td_mutex){0};
     m.value = 0;
@@ -306,11 +315,7 @@ static void start_actors(int count, int turns) {
         a->history = 0;
         a->sleeps_on = NULL;
         a->done = false;
-        getcontext(&a->context);
-        a->context.uc_stack.ss_sp = stacks[i];
-        a->context.uc_stack.ss_size = STACK;
-        a->context.uc_link = NULL;
-        makecontext(&a->context, (void (*)(void))act, 1, i);
+        enter(&a->context, i);
     }
 }
 

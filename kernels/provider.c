@@ -239,7 +239,8 @@ void td_provider_set_threads(const td_provider *provider, int threads) {
 bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
     bool plain = args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
                  args->residual == NULL && args->act_grad_of == NULL && args->packed == NULL &&
-                 args->k_blocks == 1;
+                 args->c_bf16 == NULL && args->preact_bf16 == NULL &&
+                 args->act_grad_of_bf16 == NULL && args->k_blocks == 1;
     bool fits = args->m <= INT_MAX && args->n <= INT_MAX && args->k <= INT_MAX &&
                 args->lda <= INT_MAX && args->ldb <= INT_MAX && args->ldc <= INT_MAX;
     return plain && fits;

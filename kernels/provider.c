@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/gemm/gemm_plan.h"
+
 typedef void cblas_sgemm_fn(int order, int a_trans, int b_trans, int m, int n, int k, float alpha,
                             const float *a, int lda, const float *b, int ldb, float beta, float *c,
                             int ldc);
@@ -237,10 +239,7 @@ void td_provider_set_threads(const td_provider *provider, int threads) {
 }
 
 bool td_provider_gemm_fits(const td_gemm_f32_args *args) {
-    bool plain = args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
-                 args->residual == NULL && args->act_grad_of == NULL && args->packed == NULL &&
-                 args->c_bf16 == NULL && args->preact_bf16 == NULL &&
-                 args->act_grad_of_bf16 == NULL && args->k_blocks == 1;
+    bool plain = td_gemm_is_plain(args) && args->packed == NULL && args->k_blocks == 1;
     bool fits = args->m <= INT_MAX && args->n <= INT_MAX && args->k <= INT_MAX &&
                 args->lda <= INT_MAX && args->ldb <= INT_MAX && args->ldc <= INT_MAX;
     return plain && fits;

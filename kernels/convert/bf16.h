@@ -22,12 +22,40 @@ TD_SIMD td_i16 td_v16_to_bf16(td_v16 x) {
 
 /* The first `count` lanes from bf16, the others zero. */
 TD_SIMD td_v16 td_v16_load_bf16(const uint16_t *from, int64_t count) {
-    uint16_t part[TD_LANES] = {0};
-    if (count < TD_LANES) {
-        memcpy(part, from, (size_t)count * sizeof *part);
-        from = part;
+    if (count >= TD_LANES) {
+        return td_i16_as_v16(td_i16_shl(td_i16_load_u16(from), 16));
     }
-    return td_i16_as_v16(td_i16_shl(td_i16_load_u16(from), 16));
+    uint16_t part[TD_LANES] = {0};
+    if (count > 0) {
+        memcpy(part, from, (size_t)count * sizeof *part);
+    }
+    return td_i16_as_v16(td_i16_shl(td_i16_load_u16(part), 16));
+}
+
+/* A matrix that is read. `stored`, a constant where speed matters, tells which pointer is set;
+ * elements are counted from it. */
+typedef struct bf16_source {
+    const float *f32;
+    const uint16_t *bf16;
+    int64_t ld;
+} bf16_source;
+
+TD_SIMD void bf16_ask_for(const bf16_source *s, int64_t at, const bool stored) {
+    if (stored) {
+        __builtin_prefetch(s->bf16 + at, 0, 3);
+    } else {
+        __builtin_prefetch(s->f32 + at, 0, 3);
+    }
+}
+
+/* At most 16 elements, zero behind them, as floats that need rounding unless stored. */
+TD_SIMD td_v16 bf16_read(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
+    if (stored) {
+        return td_v16_load_bf16(s->bf16 + at, count);
+    }
+    return count >= TD_LANES ? td_v16_load(s->f32 + at)
+           : count > 0       ? td_v16_load_part(s->f32 + at, count, 0.0f)
+                             : td_v16_zero();
 }
 
 TD_SIMD td_v16 td_v16_round_bf16(td_v16 x) {

@@ -12,9 +12,8 @@ TD_SIMD td_v16 gelu_lanes(const td_gelu_f32_args *args, td_v16 x, td_v16 dy) {
 }
 
 TD_SIMD td_v16 gelu_x(const td_gelu_f32_args *args, int64_t i, int64_t count) {
-    return args->x_bf16 != NULL ? td_v16_load_bf16(args->x_bf16 + i, count)
-           : count == TD_LANES  ? td_v16_load(args->x + i)
-                                : td_v16_load_part(args->x + i, count, 0);
+    const bf16_source x = {args->x, args->x_bf16, 0};
+    return bf16_read(&x, i, count, x.bf16 != NULL);
 }
 
 /* y from element i on: `count` of them, all 16 where it is a constant. */

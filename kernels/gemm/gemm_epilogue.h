@@ -9,12 +9,6 @@
 #include "kernels/gemm/gemm_place.h"
 #include "kernels/vmath.h"
 
-static inline bool gemm_is_plain(const td_gemm_f32_args *args) {
-    return args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
-           args->residual == NULL && args->act_grad_of == NULL && args->act_grad_of_bf16 == NULL &&
-           args->c_bf16 == NULL && args->preact_bf16 == NULL;
-}
-
 /* Row `row`, columns [col, col + count) of C, count <= 16; whole: count is 16, a constant at the
  * call, so that the loads and stores are plain. */
 TD_SIMD td_v16 gemm_read(const float *p, int64_t count, const bool whole) {
@@ -44,14 +38,6 @@ TD_SIMD td_v16 gemm_before_act(const td_gemm_f32_args *args, td_v16 v, int64_t r
     return v;
 }
 
-/* What the activation's gradient is of. */
-TD_SIMD td_v16 gemm_grad_of(const td_gemm_f32_args *args, int64_t row, int64_t col, int64_t count,
-                            const bool whole) {
-    const int64_t at = row * args->ldact_grad_of + col;
-    return args->act_grad_of_bf16 != NULL ? td_v16_load_bf16(args->act_grad_of_bf16 + at, count)
-                                          : gemm_read(args->act_grad_of + at, count, whole);
-}
-
 /* What is left to do, and the end of the way. */
 TD_SIMD void gemm_after_act(const td_gemm_f32_args *args, td_v16 v, int64_t row, int64_t col,
                             int64_t count, const bool whole) {
@@ -78,8 +64,11 @@ TD_SIMD void gemm_finish_rows(const td_act act, const bool grad, const td_gemm_f
             v = whole ? gemm_before_act(args, v, r, c, TD_LANES, true)
                       : gemm_before_act(args, v, r, c, left, false);
             if (grad) {
-                td_v16 x = whole ? gemm_grad_of(args, r, c, TD_LANES, true)
-                                 : gemm_grad_of(args, r, c, left, false);
+                const bf16_source of = {args->act_grad_of, args->act_grad_of_bf16,
+                                        args->ldact_grad_of};
+                const bool stored = of.bf16 != NULL;
+                td_v16 x = whole ? bf16_read(&of, r * of.ld + c, TD_LANES, stored)
+                                 : bf16_read(&of, r * of.ld + c, left, stored);
                 v = td_v16_mul(v, td_v16_act_grad(act, x));
             } else if (act != TD_ACT_NONE) {
                 v = td_v16_act(act, v);

@@ -276,7 +276,7 @@ static gemm_block block_of(const td_gemm_f32_args *args, const td_gemm_f32_args 
                         .scratch = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63),
                         .layout = td_gemm_layout_of(plan, cut),
                         .cut = cut,
-                        .plain = gemm_is_plain(args)};
+                        .plain = td_gemm_is_plain(args)};
 }
 
 /* Rows [row, stop) of the strip from block->col to strip_end; more: another strip follows. */

@@ -19,6 +19,13 @@
 
 #include "kernels/args.h"
 
+/* Whether C is the sums alone, in f32. */
+static inline bool td_gemm_is_plain(const td_gemm_f32_args *args) {
+    return args->bias == NULL && args->preact == NULL && args->act == TD_ACT_NONE &&
+           args->residual == NULL && args->act_grad_of == NULL && args->act_grad_of_bf16 == NULL &&
+           args->c_bf16 == NULL && args->preact_bf16 == NULL;
+}
+
 /* 64 rows: small enough to share among many workers; a run of tiles of one strip is computed as one
  * block, so the height costs nothing. Strips of at most 384 columns: with 384 k they are 576 KiB of
  * packed B, which leaves room for A and C in a 1 MiB L2. */

@@ -241,7 +241,7 @@ static void run_tiles(const td_gemm_f32_args *args, const td_gemm_f32_args *plan
                        .plan = plan,
                        .scratch = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63),
                        .layout = td_amx_layout_of(plan),
-                       .plain = gemm_is_plain(args)};
+                       .plain = td_gemm_is_plain(args)};
     while (first < last) {
         int64_t strip = first / grid.rows, tile = first % grid.rows;
         int64_t end = last < (strip + 1) * grid.rows ? last - strip * grid.rows : grid.rows;

@@ -10,14 +10,6 @@
 #include "kernels/args.h"
 #include "kernels/convert/bf16.h"
 
-/* A matrix that a product reads. `stored`, a constant where these are used, tells which pointer is
- * set; elements are counted from it. */
-typedef struct bf16_source {
-    const float *f32;
-    const uint16_t *bf16;
-    int64_t ld;
-} bf16_source;
-
 TD_SIMD bf16_source bf16_source_a(const td_gemm_f32_args *args) {
     return (bf16_source){args->a, args->a_bf16, args->lda};
 }
@@ -26,35 +18,10 @@ TD_SIMD bf16_source bf16_source_b(const td_gemm_f32_args *args) {
     return (bf16_source){args->b, args->b_bf16, args->ldb};
 }
 
-TD_SIMD void bf16_ask_for(const bf16_source *s, int64_t at, const bool stored) {
-    if (stored) {
-        __builtin_prefetch(s->bf16 + at, 0, 3);
-    } else {
-        __builtin_prefetch(s->f32 + at, 0, 3);
-    }
-}
-
-/* At most 16 elements, zero behind them, as floats that need rounding unless stored. */
-TD_SIMD td_v16 bf16_read(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
-    if (!stored) {
-        return count >= TD_LANES ? td_v16_load(s->f32 + at)
-               : count > 0       ? td_v16_load_part(s->f32 + at, count, 0.0f)
-                                 : td_v16_zero();
-    }
-    if (count >= TD_LANES) {
-        return td_i16_as_v16(td_i16_shl(td_i16_load_u16(s->bf16 + at), 16));
-    }
-    uint16_t part[TD_LANES] = {0};
-    if (count > 0) {
-        memcpy(part, s->bf16 + at, (size_t)count * sizeof *part);
-    }
-    return td_i16_as_v16(td_i16_shl(td_i16_load_u16(part), 16));
-}
-
-/* The same, rounded. */
+/* As bf16_read, rounded. */
 TD_SIMD td_v16 bf16_floats(const bf16_source *s, int64_t at, int64_t count, const bool stored) {
     td_v16 x = bf16_read(s, at, count, stored);
-    return stored ? x : td_i16_as_v16(td_i16_shl(td_v16_to_bf16(x), 16));
+    return stored ? x : td_v16_round_bf16(x);
 }
 
 /* lower and upper are rows of k, 16 columns of each: one pair a column. */

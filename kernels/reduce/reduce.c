@@ -10,37 +10,23 @@
  * four are asked for meanwhile, because a run of a row ends before a prefetcher has seen it. */
 enum { ROWS = 4 };
 
-/* What is summed, from its first element on: one of the two. */
-typedef struct reduce_source {
-    const float *f32;
-    const uint16_t *bf16;
-} reduce_source;
-
-TD_SIMD td_v16 reduce_load(const reduce_source *x, int64_t at, int64_t count, const bool rounded) {
-    return rounded             ? td_v16_load_bf16(x->bf16 + at, count)
-           : count == TD_LANES ? td_v16_load(x->f32 + at)
-                               : td_v16_load_part(x->f32 + at, count, 0);
-}
-
 /* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. rounded: x is
  * bf16. */
-TD_SIMD void add_rows(int n, const reduce_source *x, int64_t at, int64_t ldx, int64_t width,
-                      float *partial, const bool rounded) {
+TD_SIMD void add_rows(int n, const bf16_source *x, int64_t at, int64_t width, float *partial,
+                      const bool rounded) {
     int64_t c = 0;
     for (; c + TD_LANES <= width; c += TD_LANES) {
         td_v16 sum = td_v16_load(partial + c);
         for (int r = 0; r < n; r++) {
-            const int64_t next = at + (r + ROWS) * ldx + c;
-            __builtin_prefetch(
-                rounded ? (const void *)(x->bf16 + next) : (const void *)(x->f32 + next), 0, 3);
-            sum = td_v16_add(sum, reduce_load(x, at + r * ldx + c, TD_LANES, rounded));
+            bf16_ask_for(x, at + (r + ROWS) * x->ld + c, rounded);
+            sum = td_v16_add(sum, bf16_read(x, at + r * x->ld + c, TD_LANES, rounded));
         }
         td_v16_store(partial + c, sum);
     }
     if (c < width) {
         td_v16 sum = td_v16_load(partial + c);
         for (int r = 0; r < n; r++) {
-            sum = td_v16_add(sum, reduce_load(x, at + r * ldx + c, width - c, rounded));
+            sum = td_v16_add(sum, bf16_read(x, at + r * x->ld + c, width - c, rounded));
         }
         td_v16_store(partial + c, sum);
     }
@@ -49,8 +35,8 @@ TD_SIMD void add_rows(int n, const reduce_source *x, int64_t at, int64_t ldx, in
 /* Sums of `width` columns from c on, into slots. */
 TD_SIMD void sum_chunk(const td_colsum_f32_args *args, int64_t c, int64_t width, float *slots,
                        const bool rounded) {
-    const reduce_source x = {args->x, args->x_bf16};
-    const int64_t ldx = args->ldx, stride = td_tree_stride(width);
+    const bf16_source x = {args->x, args->x_bf16, args->ldx};
+    const int64_t stride = td_tree_stride(width);
     int64_t depth = 0;
     for (int64_t block = 0; block < args->blocks; block++) {
         float *partial = slots + depth * stride;
@@ -58,10 +44,10 @@ TD_SIMD void sum_chunk(const td_colsum_f32_args *args, int64_t c, int64_t width,
         int64_t row = td_block_start(args->starts, args->rows, args->blocks, block);
         int64_t row_end = td_block_start(args->starts, args->rows, args->blocks, block + 1);
         for (; row + ROWS <= row_end; row += ROWS) {
-            add_rows(ROWS, &x, row * ldx + c, ldx, width, partial, rounded);
+            add_rows(ROWS, &x, row * x.ld + c, width, partial, rounded);
         }
         for (; row < row_end; row++) {
-            add_rows(1, &x, row * ldx + c, ldx, width, partial, rounded);
+            add_rows(1, &x, row * x.ld + c, width, partial, rounded);
         }
         td_tree_push(slots, stride, stride, block, &depth);
     }

@@ -79,14 +79,10 @@ static double chain_overlap(double p, double k) {
         (void)p;                                                                                   \
         return (fits);                                                                             \
     }                                                                                              \
-    static double traffic_of_##operation##_##algorithm(int ranks) {                                \
-        const double p = ranks;                                                                    \
-        return ranks > 1 ? (traffic) : 0;                                                          \
-    }                                                                                              \
     static td_direct_form direct_form_of_##operation##_##algorithm(int ranks) {                    \
         const double p = ranks;                                                                    \
         (void)p;                                                                                   \
-        return (td_direct_form){traffic, cells, apart, waits};                                     \
+        return ranks > 1 ? (td_direct_form){traffic, cells, apart, waits} : (td_direct_form){0};   \
     }
 #include "collectives/collectives.inc"
 #undef TD_SCHEDULE
@@ -135,7 +131,6 @@ static const td_collective rows[] = {
      .doc = doc_,                                                                                  \
      .fits = can_##op##_##alg,                                                                     \
      .direct = td_##op##__##alg,                                                                   \
-     .traffic = traffic_of_##op##_##alg,                                                           \
      .direct_form = direct_form_of_##op##_##alg},
 #include "collectives/collectives.inc"
 #undef TD_SCHEDULE

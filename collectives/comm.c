@@ -590,7 +590,7 @@ double td_collective_traffic(const td_collective *row, int ranks, int64_t count,
     td_moves schedule;
     td_schedule_cost cost = {0};
     if (row->direct != NULL) {
-        return bytes * row->traffic(ranks);
+        return bytes * row->direct_form(ranks).traffic;
     }
     int segments = td_collective_segments(row, (int64_t)bytes / row->blocks(ranks));
     if (td_collective_schedule(row, ranks, 0, segments, true, &schedule) == TD_OK) {

@@ -41,7 +41,7 @@ struct td_collective;
 typedef td_status td_collective_fn(const struct td_collective *row, td_comm *comm,
                                    td_worker *worker, const td_call *call);
 
-/* The closed form of a direct row, as collectives.inc has it. */
+/* The closed form of a direct row, as collectives.inc has it; nothing of one rank. */
 typedef struct td_direct_form {
     double traffic, cells, apart, waits;
 } td_direct_form;
@@ -56,9 +56,8 @@ typedef struct td_collective {
     int (*blocks)(int ranks);
     void (*form)(int ranks, int segments, double *rounds, double *volume);
     bool segmented;
-    /* Or a direct algorithm, and the bytes all ranks load and store per byte of the vector. */
+    /* Or a direct algorithm. */
     td_collective_fn *direct;
-    double (*traffic)(int ranks);
     td_direct_form (*direct_form)(int ranks);
 } td_collective;
 

@@ -22,7 +22,8 @@ static double predict(const td_collective *row, int ranks, int64_t bytes) {
     }
     /* A flag of every other rank is looked at twice. Each byte of G is loaded and stored: half of
      * it is one byte of traffic. */
-    return 2 * l->L + 50 * ranks + row->traffic(ranks) * (double)bytes / ranks * l->G / 2;
+    return 2 * l->L + 50 * ranks +
+           row->direct_form(ranks).traffic * (double)bytes / ranks * l->G / 2;
 }
 
 const td_collective *td_selection_default(td_operation_id operation, int ranks, int64_t bytes) {

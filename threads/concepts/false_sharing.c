@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads/concepts/lab.h"
 
-#include <sys/resource.h>
-
 #include "base/clock.h"
 
 /* Two threads add to two counters in short rounds, on one line and far apart in turn, so that each
@@ -29,12 +27,6 @@ typedef struct court {
     int n[DISTANCES];
     double ns[DISTANCES][TD_LAB_SAMPLES]; /* an addition, of rounds that count */
 } court;
-
-static long switches(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_THREAD, &usage);
-    return usage.ru_nvcsw + usage.ru_nivcsw;
-}
 
 /* Nanoseconds of an addition if both were adding most of the time that either was; else 0. */
 static double judge_round(const court *c) {
@@ -67,13 +59,13 @@ static void play(court *c, int id) {
         for (int round = 0; round < ROUNDS; round++) {
             _Atomic int64_t *mine = &c->counters[id * c->step[order[round]]];
             td_lab_meet(&c->turns, id, ++turn);
-            long before = switches();
+            int64_t before = td_lab_own_switches();
             c->start[id] = td_tsc();
             for (int i = 0; i < ADDS; i++) {
                 atomic_fetch_add_explicit(mine, 1, memory_order_relaxed);
             }
             c->end[id] = td_tsc();
-            c->switched[id] = switches() != before;
+            c->switched[id] = td_lab_own_switches() != before;
             td_lab_meet(&c->turns, id, ++turn);
             ns[round] = id == 0 ? judge_round(c) : 0; /* the other waits for the next meeting */
         }

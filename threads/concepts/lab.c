@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -276,6 +277,17 @@ bool td_lab_await_blocked(pid_t pid, pid_t tid, long number) {
         }
     }
     return false;
+}
+
+int64_t td_lab_switches(pid_t pid, pid_t tid) {
+    td_proc_switches s = td_proc_switches_read(pid, tid);
+    return s.voluntary + s.involuntary;
+}
+
+int64_t td_lab_own_switches(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
 static int by_size(const void *a, const void *b) {

@@ -166,6 +166,11 @@ void td_lab_meet(td_lab_turns *turns, int id, int turn);
 /* Waits until the task sleeps in the system call `number` (any when negative). */
 bool td_lab_await_blocked(pid_t pid, pid_t tid, long number);
 
+/* Context switches so far, voluntary and not: of a task of any process, and of the calling thread,
+ * which costs one system call. */
+int64_t td_lab_switches(pid_t pid, pid_t tid);
+int64_t td_lab_own_switches(void);
+
 /* The smallest and the median of n values; sorts them. */
 double td_lab_median(double *values, int n);
 

@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "threads/scaling.h"
@@ -28,12 +27,6 @@ typedef struct job {
     } side[P];
 } job;
 
-static long switches(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_THREAD, &usage);
-    return usage.ru_nvcsw + usage.ru_nivcsw;
-}
-
 /* False when the CPU was lost on the way. */
 static bool run_chunks(int64_t chunks, uint64_t *sum) {
     uint64_t gap = (uint64_t)(td_tsc_hz() * 1e-9 * GAP_NS), last = td_tsc(), x = *sum;
@@ -53,7 +46,7 @@ static bool run_chunks(int64_t chunks, uint64_t *sum) {
 
 static void work(void *arg, td_worker *worker) {
     job *j = arg;
-    long before = switches();
+    int64_t before = td_lab_own_switches();
     int64_t other = j->shared ? j->serial / P : 0, first, last, alone;
     alone = worker->id == 0 ? j->serial - other : other;
     bool whole = run_chunks(alone, &j->side[worker->id].sum);
@@ -64,7 +57,7 @@ static void work(void *arg, td_worker *worker) {
     }
     td_worker_share(worker, CHUNKS - j->serial, &first, &last);
     whole = run_chunks(last - first, &j->side[worker->id].sum) && whole;
-    j->side[worker->id].disturbed = !whole || switches() != before;
+    j->side[worker->id].disturbed = !whole || td_lab_own_switches() != before;
     j->side[worker->id].before = alone;
     j->side[worker->id].after = last - first;
 }
@@ -88,11 +81,11 @@ static void keep(double *least, int *n, double ns) {
 /* One round of each: alone by a plain loop, and by the team. */
 static void play(job *j, td_team *team, best *b) {
     uint64_t sum = 1;
-    long before = switches();
+    int64_t before = td_lab_own_switches();
     double start = (double)td_now_ns();
     bool whole = run_chunks(CHUNKS, &sum);
     double took = (double)td_now_ns() - start;
-    if (whole && switches() == before) {
+    if (whole && td_lab_own_switches() == before) {
         keep(&b->alone_ns, &b->n_alone, took);
     }
     td_team_run(team, be_awake, NULL); /* the workers slept meanwhile */
@@ -118,11 +111,11 @@ static void run_halves(half *h, int cpu, double *least, int *n) {
     td_lab_await(&h->ready, P);
     uint64_t sum = 1;
     for (int i = 0; i < MOST && *n < 4 * ENOUGH && td_lab_patient(h->lab); i++) {
-        long before = switches();
+        int64_t before = td_lab_own_switches();
         double start = (double)td_now_ns();
         bool whole = run_chunks(CHUNKS / P, &sum);
         double took = (double)td_now_ns() - start;
-        if (whole && switches() == before) {
+        if (whole && td_lab_own_switches() == before) {
             keep(least, n, took);
         }
     }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "threads/procfs.h"
 
 enum { HANDOFFS = 2000 };
 
@@ -27,16 +26,11 @@ static void answer(void *arg) {
     td_lab_await(&t->done, 1);
 }
 
-static int64_t switches(pid_t pid, int tid) {
-    td_proc_switches s = td_proc_switches_read(pid, tid);
-    return s.voluntary + s.involuntary;
-}
-
 /* Microseconds of a round trip; the switches of both sides go to *count. */
 static double play(td_lab *lab, table *t, pid_t peer, int64_t *count) {
     td_lab_must(lab, td_lab_await(&t->tid, 1), "start the other side");
     int tid = t->tid;
-    int64_t before = switches(getpid(), (int)syscall(SYS_gettid)) + switches(peer, tid);
+    int64_t before = td_lab_own_switches() + td_lab_switches(peer, tid);
     int64_t start = td_now_ns();
     for (uint32_t i = 1; i <= HANDOFFS; i++) {
         td_event_advance(&t->ping, &t->rule);
@@ -46,7 +40,7 @@ static double play(td_lab *lab, table *t, pid_t peer, int64_t *count) {
         td_event_wait(&t->pong, i, &t->rule, 0, NULL);
     }
     double us = (double)(td_now_ns() - start) / HANDOFFS * 1e-3;
-    *count = switches(getpid(), (int)syscall(SYS_gettid)) + switches(peer, tid) - before;
+    *count = td_lab_own_switches() + td_lab_switches(peer, tid) - before;
     atomic_store(&t->done, 1);
     return us;
 }

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "threads/procfs.h"
 
 /* Two sides on one CPU hand a turn to and fro, each way between threads and between processes. */
 enum { TURNS = 400 };
@@ -122,11 +121,6 @@ static void answer(void *arg) {
     td_lab_await(&c->done, 1);
 }
 
-static int64_t switches(pid_t pid, int tid) {
-    td_proc_switches s = td_proc_switches_read(pid, tid);
-    return s.voluntary + s.involuntary;
-}
-
 /* Microseconds of a turn there and back. */
 static double play(td_lab *lab, way how, bool processes) {
     court *c = td_lab_shared(lab, sizeof *c);
@@ -135,8 +129,7 @@ static double play(td_lab *lab, way how, bool processes) {
     td_lab_side other = {.main = answer, .arg = c, .process = processes};
     td_lab_side_start(lab, &other);
     td_lab_must(lab, td_lab_await(&c->tid, 1), "start the other side");
-    int own = (int)syscall(SYS_gettid);
-    int64_t before = switches(getpid(), own) + switches(other.pid, c->tid);
+    int64_t before = td_lab_own_switches() + td_lab_switches(other.pid, c->tid);
     int64_t start = td_now_ns();
     for (uint64_t i = 1; i <= TURNS; i++) {
         give(c, 0, i);
@@ -146,7 +139,7 @@ static double play(td_lab *lab, way how, bool processes) {
         take(c, 1, i);
     }
     double us = (double)(td_now_ns() - start) / TURNS * 1e-3;
-    int64_t count = switches(getpid(), own) + switches(other.pid, c->tid) - before;
+    int64_t count = td_lab_own_switches() + td_lab_switches(other.pid, c->tid) - before;
     c->done = 1;
     td_lab_side_join(lab, &other);
     td_lab_check(lab, count >= 2 * TURNS * 95 / 100 && c->wrong == 0,

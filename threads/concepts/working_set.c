@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "threads/procfs.h"
 
 /* Both sides touch the very same pages in each turn, so the caches hold what either needs, and what
  * differs is whose translations of addresses the CPU still has. */
@@ -47,9 +46,7 @@ static void answer(void *arg) {
 }
 
 static int64_t switches(pid_t peer, int tid) {
-    td_proc_switches own = td_proc_switches_read(getpid(), (int)syscall(SYS_gettid));
-    td_proc_switches other = td_proc_switches_read(peer, tid);
-    return own.voluntary + own.involuntary + other.voluntary + other.involuntary;
+    return td_lab_own_switches() + td_lab_switches(peer, tid);
 }
 
 /* Nanoseconds of a turn of one side: half a round trip. */

@@ -1,35 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collectives/algorithms.h"
 
-/* After round k the sum at rank r covers the 2^(k+1) ranks that end with r. A sum moves to the
- * other scratch vector whenever it grows, because the rank above still reads the old one. */
-static int grow_sums(td_moves *s) {
-    int p = s->ranks, round = 0;
-    for (int step = 1; step < p; round++, step *= 2) {
-        for (int rank = p - 1; rank >= step; rank--) {
-            td_add_blocks(s, round, rank, td_other_scratch(s->at[rank]), s->at[rank], rank - step,
+/* Where a new sum of a rank goes: to its place, unless the rank above still reads the old one
+ * there, which in place may be the input. */
+static td_buffer next_place(const td_moves *s, int rank, int step) {
+    bool taken = s->at[rank] == TD_BUFFER_PARTIAL || (s->in_place && s->at[rank] == s->in);
+    return taken && rank + step < s->ranks ? TD_BUFFER_T0 : TD_BUFFER_PARTIAL;
+}
+
+/* After each step the sum at a rank covers twice as many ranks that end with it, from `first` on.
+ * Returns the round after the last. */
+static int grow_sums(td_moves *s, int first, int round) {
+    int p = s->ranks;
+    for (int step = 1; first + step < p; round++, step *= 2) {
+        for (int rank = p - 1; rank >= first + step; rank--) {
+            td_add_blocks(s, round, rank, next_place(s, rank, step), s->at[rank], rank - step,
                           s->at[rank - step], 0, s->blocks);
         }
-        for (int rank = step; rank < p; rank++) {
-            s->at[rank] = td_other_scratch(s->at[rank]);
+        for (int rank = first + step; rank < p; rank++) {
+            s->at[rank] = next_place(s, rank, step);
         }
     }
     return round;
 }
 
-void td_scan__recursive_doubling(td_moves *s) {
-    int round = grow_sums(s);
-    for (int rank = 0; rank < s->ranks; rank++) {
+static void finish_sums(td_moves *s, int first, int round) {
+    for (int rank = first; rank < s->ranks; rank++) {
         td_finish_blocks(s, round, rank, TD_BUFFER_OUT, rank, s->at[rank], 0, s->blocks);
     }
 }
 
-/* The same sums, each taken over by the next rank. */
+void td_scan__recursive_doubling(td_moves *s) {
+    finish_sums(s, 0, grow_sums(s, 0, 0));
+}
+
+/* The same among all ranks but the first, each with the numbers of the rank before it. */
 void td_exscan__recursive_doubling(td_moves *s) {
-    int round = grow_sums(s);
-    for (int rank = 0; rank + 1 < s->ranks; rank++) {
-        td_buffer save = td_other_scratch(s->at[rank + 1]);
-        td_copy_blocks(s, round, rank + 1, save, rank, s->at[rank], 0, s->blocks);
-        td_finish_blocks(s, round + 1, rank + 1, TD_BUFFER_OUT, rank + 1, save, 0, s->blocks);
+    for (int rank = s->ranks - 1; rank > 0; rank--) {
+        td_buffer place = next_place(s, rank, 1);
+        td_copy_blocks(s, 0, rank, place, rank - 1, s->in, 0, s->blocks);
+        s->at[rank] = place;
     }
+    finish_sums(s, 1, grow_sums(s, 1, 1));
 }

@@ -16,11 +16,17 @@
 
 enum { MESSAGE_BYTES = 1024, DEPTH_FIRST = 2, DEPTH_MOST = 8 };
 
+/* Memory of a batch, free when that batch has been released. */
+typedef struct room {
+    float *images;
+    int32_t *tokens;
+    int64_t batch; /* -1: none yet */
+} room;
+
 /* One batch. status and message are what td_loader_next hands on instead of a batch: of the first
  * row that failed, whoever loaded it. */
 typedef struct slot {
-    float *images;
-    int32_t *tokens;
+    const room *room;
     int64_t pending, failed_row;
     int64_t bad_samples, decode_ns; /* join the statistics when the batch is taken */
     td_status status;
@@ -43,7 +49,8 @@ enum { TOKENS_UNKNOWN, TOKENS_CLAIMED, TOKENS_KNOWN };
 struct td_loader {
     td_loader_options options;
     td_arena arena;
-    slot *slots;
+    slot *slots; /* batch b is in slots[b % n_slots], in whatever room was free */
+    room *rooms;
     int n_slots; /* most that may be ahead, and the batch in the caller's hands */
     hand *hands;
     int n_hands, n_started;
@@ -138,6 +145,16 @@ static td_status load_sample(hand *by, int64_t position, float *image, int32_t *
     return td_fail(TD_EINPUT, "none of the %lld pairs of the set can be decoded", (long long)count);
 }
 
+/* The first that is free, so that no more memory is touched than what is ahead needs. One always
+ * is: fewer than n_slots batches before this one are not released. */
+static room *free_room(td_loader *loader) {
+    room *at = loader->rooms;
+    while (at->batch >= loader->released) {
+        at++;
+    }
+    return at;
+}
+
 /* Under the lock: the next sample to load, or false when enough is ahead. */
 static bool take_row(td_loader *loader, int64_t *batch, int64_t *row) {
     if (loader->batch - loader->released > loader->depth) {
@@ -147,6 +164,9 @@ static bool take_row(td_loader *loader, int64_t *batch, int64_t *row) {
     *row = loader->row++;
     if (*row == 0) {
         slot *to = &loader->slots[*batch % loader->n_slots];
+        room *taken = free_room(loader);
+        taken->batch = *batch;
+        to->room = taken;
         to->status = TD_OK;
         to->pending = loader->options.rows;
         to->bad_samples = to->decode_ns = 0;
@@ -179,8 +199,8 @@ static void load_row(hand *by, int64_t batch, int64_t row) {
     int64_t bad = 0;
     pthread_mutex_unlock(&loader->lock);
     int64_t start_ns = td_now_ns();
-    td_status status = load_sample(by, position, to->images + row * image_values(options),
-                                   to->tokens + row * options->context, &bad);
+    td_status status = load_sample(by, position, to->room->images + row * image_values(options),
+                                   to->room->tokens + row * options->context, &bad);
     int64_t took_ns = td_now_ns() - start_ns;
     pthread_mutex_lock(&loader->lock);
     if (status != TD_OK && (to->status == TD_OK || row < to->failed_row)) {
@@ -259,11 +279,12 @@ static void plan(td_plan *memory, td_loader *loader) {
     const td_loader_options *options = &loader->options;
     int64_t values = options->rows * image_values(options);
     loader->slots = TD_PLAN_ARRAY(memory, slot, loader->n_slots);
+    loader->rooms = TD_PLAN_ARRAY(memory, room, loader->n_slots);
     for (int i = 0; i < loader->n_slots; i++) {
         float *images = TD_PLAN_ARRAY(memory, float, values);
         int32_t *tokens = TD_PLAN_ARRAY(memory, int32_t, options->rows * options->context);
         if (memory->base != NULL) {
-            loader->slots[i] = (slot){.images = images, .tokens = tokens};
+            loader->rooms[i] = (room){images, tokens, -1};
         }
     }
     if (options->cache_bytes > 0) {
@@ -310,10 +331,9 @@ static td_status start_hand(td_loader *loader) {
     }
     pthread_attr_destroy(&attributes);
     if (code != 0) {
-        return pu >= 0
-                   ? td_fail(TD_ESYS, "start the loader's worker on PU %d: %s", pu,
-                             td_create_error(code))
-                   : td_fail(TD_ESYS, "start the loader's worker: %s", td_create_error(code));
+        return pu >= 0 ? td_fail(TD_ESYS, "start the loader's worker on PU %d: %s", pu,
+                                 td_create_error(code))
+                       : td_fail(TD_ESYS, "start the loader's worker: %s", td_create_error(code));
     }
     pthread_setname_np(by->thread, "td-loader");
     loader->n_started++;
@@ -408,8 +428,8 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
     if (from->status != TD_OK) {
         return td_fail(from->status, "%s", from->message);
     }
-    *images = from->images;
-    *tokens = from->tokens;
+    *images = from->room->images;
+    *tokens = from->room->tokens;
     *wait_ns = waited_ns;
     return TD_OK;
 }

@@ -18,6 +18,7 @@ TestSuite(loader, .fini = pair_directory_remove);
 typedef struct feed {
     float images[STEPS][BATCH][PIXELS];
     int32_t tokens[STEPS][BATCH][CONTEXT];
+    const float *at[STEPS]; /* where the images were */
     td_loader_stats stats;
 } feed;
 
@@ -56,6 +57,7 @@ static void run(td_pairs *pairs, int first, int last, int row, int rows, int pre
         int64_t wait_ns;
         cr_assert_eq(td_loader_next(loader, &images, &tokens, &wait_ns), TD_OK, "%s", td_error());
         cr_assert_geq(wait_ns, 0);
+        to->at[step] = images;
         memcpy(to->images[step][row], images, (size_t)rows * sizeof to->images[0][0]);
         memcpy(to->tokens[step][row], tokens, (size_t)rows * sizeof to->tokens[0][0]);
     }
@@ -73,6 +75,18 @@ static feed *new_feed(void) {
 static bool same_feed(const feed *a, const feed *b) {
     return memcmp(a->images, b->images, sizeof a->images) == 0 &&
            memcmp(a->tokens, b->tokens, sizeof a->tokens) == 0;
+}
+
+static int n_places(const feed *got) {
+    int n = 0;
+    for (int step = 0; step < STEPS; step++) {
+        bool seen = false;
+        for (int before = 0; before < step && !seen; before++) {
+            seen = got->at[before] == got->at[step];
+        }
+        n += !seen;
+    }
+    return n;
 }
 
 /* Which pair an image is, from its red level. */
@@ -298,15 +312,16 @@ Test(loader, a_set_of_bad_pairs_is_an_error_that_stays) {
     td_pairs_close(pairs);
 }
 
-/* A set of one slow pair among fast ones cannot be made here; that depth stays in its bounds, and
- * that a fixed one is kept, can. */
-Test(loader, depth_stays_in_its_bounds) {
+/* A set of one slow pair among fast ones cannot be made here; that depth stays in its bounds, that
+ * a fixed one is kept, and that no memory is touched but of what is ahead and in hand, can. */
+Test(loader, depth_stays_in_its_bounds_and_takes_no_more_memory) {
     pair_shards(N, 1, NULL, 0);
     td_pairs *pairs = open_shards(0, false);
     feed *got = new_feed();
     run(pairs, 0, STEPS, 0, BATCH, 0, 0, got);
     cr_expect_geq(got->stats.depth, 2);
     cr_expect_leq(got->stats.depth, 8);
+    cr_expect_leq(n_places(got), got->stats.depth + 1);
     run(pairs, 0, STEPS, 0, BATCH, 3, 0, got);
     cr_expect_eq(got->stats.depth, 3);
     td_free(got);

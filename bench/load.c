@@ -18,13 +18,24 @@ unsigned td_load_work(unsigned seed, int64_t units) {
     return x | 1U;
 }
 
+static bool shares_with_earlier(const td_rank *rank, int worker) {
+    bool shares = false;
+    for (int i = 0; i < worker && rank->pu[worker] >= 0; i++) {
+        shares = shares || rank->pu[i] == rank->pu[worker];
+    }
+    return shares;
+}
+
 td_status td_hogs_start(const td_rank *rank, td_hogs *out) {
     out->count = 0;
     if (sched_getscheduler(0) == SCHED_FIFO || sched_getscheduler(0) == SCHED_RR) {
         return td_fail(TD_ESKIP, "work beside busy processes needs their fair share, and this "
                                  "program has real-time priority");
     }
-    for (int i = 0; i < rank->workers && i < TD_MOST_HOGS; i++) {
+    for (int i = 0; i < rank->workers && out->count < TD_MOST_HOGS; i++) {
+        if (shares_with_earlier(rank, i)) {
+            continue;
+        }
         pid_t pid = fork();
         if (pid == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -20,8 +20,9 @@ typedef struct td_hogs {
     pid_t pid[TD_MOST_HOGS];
 } td_hogs;
 
-/* One bound to the PU of each worker of a rank, or not bound where that is below 0. TD_ESKIP in a
- * program of real-time priority, which they would inherit: nobody then gets a fair share. */
+/* One bound to each PU of a rank's workers, also where several share it; one that is not bound for
+ * each worker without. TD_ESKIP in a program of real-time priority, which they would inherit:
+ * nobody then gets a fair share. */
 td_status td_hogs_start(const td_rank *rank, td_hogs *out);
 /* Lets them stand still, or go on. */
 void td_hogs_rest(const td_hogs *hogs, bool rest);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every kind of lock of the ladder, by the workers of a layout, alone and beside processes that use
  * every CPU: what a turn costs, beside the C library's adaptive mutex in turn, and who waits how
- * long for it.
+ * long for it; in turn with that, how long a worker is without a CPU when there is no lock.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static const double STARVED_NS = 1e8;
 
 typedef struct lock_seat {
     _Alignas(128) int64_t turns, watched_turns;
-    double longest_ns;
+    double longest_ns, off_cpu_ns;
 } lock_seat;
 
 typedef struct lock_state {
@@ -100,6 +100,23 @@ static void take_turns(void *arg, td_worker *worker) {
     }
 }
 
+/* What a worker would wait for a lock that cost nothing. */
+static void look_at_the_clock(void *arg, td_worker *worker) {
+    lock_state *s = arg;
+    lock_seat *seat = &s->seats[worker->id];
+    double ns = 1e9 / td_tsc_hz();
+    uint64_t last = td_tsc();
+    for (int64_t i = 1;; i++) {
+        uint64_t now = td_tsc();
+        double gap = (double)(now - last) * ns;
+        seat->off_cpu_ns = gap > seat->off_cpu_ns ? gap : seat->off_cpu_ns;
+        last = now;
+        if (i % 32 == 0 && td_now_ns() >= atomic_load_explicit(&s->end_ns, memory_order_relaxed)) {
+            return;
+        }
+    }
+}
+
 /* Nanoseconds a turn of all workers together. */
 static td_status play(lock_state *s, const td_lock_kind *kind, double *ns) {
     int64_t before = 0, turns = 0;
@@ -137,6 +154,8 @@ static td_status sample_locks(lock_state *s, const td_lock_kind *kind, double *a
     double ignored;
     for (int i = 0; i < WATCHED; i++) {
         TD_TRY(play(s, kind, &ignored));
+        atomic_store(&s->end_ns, td_now_ns() + WINDOW_NS);
+        td_team_run(s->bench->team, look_at_the_clock, s);
     }
     return TD_OK;
 }
@@ -146,7 +165,7 @@ static td_status verify_lock(td_bench *bench) {
     td_outcome *out = bench->outcome;
     int n, workers = bench->rank->workers;
     const td_lock_kind *kind = &td_lock_kinds(&n)[bench->subject->param[0]];
-    double adaptive_ns[WINDOWS] = {0}, longest = 0, least = 0, most = 0;
+    double adaptive_ns[WINDOWS] = {0}, longest = 0, off_cpu = 0, least = 0, most = 0;
     td_hogs hogs = {.count = 0};
     if (bench->subject->param[1]) {
         TD_TRY(td_hogs_start(bench->rank, &hogs));
@@ -157,6 +176,7 @@ static td_status verify_lock(td_bench *bench) {
     for (int i = 0; i < workers; i++) {
         double turns = (double)s->seats[i].watched_turns;
         longest = s->seats[i].longest_ns > longest ? s->seats[i].longest_ns : longest;
+        off_cpu = s->seats[i].off_cpu_ns > off_cpu ? s->seats[i].off_cpu_ns : off_cpu;
         least = i == 0 || turns < least ? turns : least;
         most = turns > most ? turns : most;
     }
@@ -165,6 +185,7 @@ static td_status verify_lock(td_bench *bench) {
                       td_stats_median_of(adaptive_ns, out->n_samples) /
                           td_stats_median_of(out->samples_ns, out->n_samples));
     td_outcome_number(out, "longest_wait_us", longest * 1e-3);
+    td_outcome_number(out, "longest_off_cpu_us", off_cpu * 1e-3);
     td_outcome_number(out, "least_over_most", least / most);
     td_outcome_number(out, "starved", longest > STARVED_NS);
     snprintf(out->method, sizeof out->method, "every turn counted under the lock");

@@ -16,17 +16,12 @@
 
 enum { MESSAGE_BYTES = 1024, DEPTH_FIRST = 2, DEPTH_MOST = 8 };
 
-/* Memory of a batch, free when that batch has been released. */
-typedef struct room {
+/* One batch, in memory that is free again when it has been released. status and message are what
+ * td_loader_next hands on instead of a batch: of the first row that failed, whoever loaded it. */
+typedef struct slot {
     float *images;
     int32_t *tokens;
     int64_t batch; /* -1: none yet */
-} room;
-
-/* One batch. status and message are what td_loader_next hands on instead of a batch: of the first
- * row that failed, whoever loaded it. */
-typedef struct slot {
-    const room *room;
     int64_t pending, failed_row;
     int64_t bad_samples, decode_ns; /* join the statistics when the batch is taken */
     td_status status;
@@ -49,8 +44,7 @@ enum { TOKENS_UNKNOWN, TOKENS_CLAIMED, TOKENS_KNOWN };
 struct td_loader {
     td_loader_options options;
     td_arena arena;
-    slot *slots; /* batch b is in slots[b % n_slots], in whatever room was free */
-    room *rooms;
+    slot *slots;
     int n_slots; /* most that may be ahead, and the batch in the caller's hands */
     hand *hands;
     int n_hands, n_started;
@@ -145,10 +139,19 @@ static td_status load_sample(hand *by, int64_t position, float *image, int32_t *
     return td_fail(TD_EINPUT, "none of the %lld pairs of the set can be decoded", (long long)count);
 }
 
+/* That of a batch which has been begun and not released. */
+static slot *slot_of(td_loader *loader, int64_t batch) {
+    slot *at = loader->slots;
+    while (at->batch != batch) {
+        at++;
+    }
+    return at;
+}
+
 /* The first that is free, so that no more memory is touched than what is ahead needs. One always
  * is: fewer than n_slots batches before this one are not released. */
-static room *free_room(td_loader *loader) {
-    room *at = loader->rooms;
+static slot *free_slot(td_loader *loader) {
+    slot *at = loader->slots;
     while (at->batch >= loader->released) {
         at++;
     }
@@ -163,10 +166,8 @@ static bool take_row(td_loader *loader, int64_t *batch, int64_t *row) {
     *batch = loader->batch;
     *row = loader->row++;
     if (*row == 0) {
-        slot *to = &loader->slots[*batch % loader->n_slots];
-        room *taken = free_room(loader);
-        taken->batch = *batch;
-        to->room = taken;
+        slot *to = free_slot(loader);
+        to->batch = *batch;
         to->status = TD_OK;
         to->pending = loader->options.rows;
         to->bad_samples = to->decode_ns = 0;
@@ -181,8 +182,7 @@ static bool take_row(td_loader *loader, int64_t *batch, int64_t *row) {
 /* Batches may be ready out of order; they are given in order. */
 static void publish(td_loader *loader) {
     int64_t before = loader->produced;
-    while (loader->produced < loader->batch &&
-           loader->slots[loader->produced % loader->n_slots].pending == 0) {
+    while (loader->produced < loader->batch && slot_of(loader, loader->produced)->pending == 0) {
         loader->produced++;
     }
     if (loader->produced != before) {
@@ -194,13 +194,13 @@ static void publish(td_loader *loader) {
 static void load_row(hand *by, int64_t batch, int64_t row) {
     td_loader *loader = by->loader;
     const td_loader_options *options = &loader->options;
-    slot *to = &loader->slots[batch % loader->n_slots];
+    slot *to = slot_of(loader, batch);
     int64_t position = (options->first_step + batch) * options->batch + options->first_row + row;
     int64_t bad = 0;
     pthread_mutex_unlock(&loader->lock);
     int64_t start_ns = td_now_ns();
-    td_status status = load_sample(by, position, to->room->images + row * image_values(options),
-                                   to->room->tokens + row * options->context, &bad);
+    td_status status = load_sample(by, position, to->images + row * image_values(options),
+                                   to->tokens + row * options->context, &bad);
     int64_t took_ns = td_now_ns() - start_ns;
     pthread_mutex_lock(&loader->lock);
     if (status != TD_OK && (to->status == TD_OK || row < to->failed_row)) {
@@ -279,12 +279,11 @@ static void plan(td_plan *memory, td_loader *loader) {
     const td_loader_options *options = &loader->options;
     int64_t values = options->rows * image_values(options);
     loader->slots = TD_PLAN_ARRAY(memory, slot, loader->n_slots);
-    loader->rooms = TD_PLAN_ARRAY(memory, room, loader->n_slots);
     for (int i = 0; i < loader->n_slots; i++) {
         float *images = TD_PLAN_ARRAY(memory, float, values);
         int32_t *tokens = TD_PLAN_ARRAY(memory, int32_t, options->rows * options->context);
         if (memory->base != NULL) {
-            loader->rooms[i] = (room){images, tokens, -1};
+            loader->slots[i] = (slot){.images = images, .tokens = tokens, .batch = -1};
         }
     }
     if (options->cache_bytes > 0) {
@@ -410,12 +409,13 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
     pthread_mutex_lock(&loader->lock);
     loader->released = loader->taken;
     pthread_cond_broadcast(&loader->changed);
+    bool late = loader->produced == loader->taken;
     while (loader->produced == loader->taken) {
         pthread_cond_wait(&loader->changed, &loader->lock);
     }
-    const slot *from = &loader->slots[loader->taken % loader->n_slots];
-    int64_t waited_ns = td_now_ns() - start_ns;
-    choose_depth(loader, from, start_ns + waited_ns, waited_ns);
+    const slot *from = slot_of(loader, loader->taken);
+    int64_t now_ns = td_now_ns(), waited_ns = late ? now_ns - start_ns : 0;
+    choose_depth(loader, from, now_ns, waited_ns);
     if (from->status == TD_OK) {
         loader->taken++; /* a batch that failed stays the next one */
         loader->stats.batches++;
@@ -428,8 +428,8 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
     if (from->status != TD_OK) {
         return td_fail(from->status, "%s", from->message);
     }
-    *images = from->room->images;
-    *tokens = from->room->tokens;
+    *images = from->images;
+    *tokens = from->tokens;
     *wait_ns = waited_ns;
     return TD_OK;
 }

@@ -18,12 +18,13 @@ unsigned td_load_work(unsigned seed, int64_t units) {
     return x | 1U;
 }
 
-static bool shares_with_earlier(const td_rank *rank, int worker) {
-    bool shares = false;
-    for (int i = 0; i < worker && rank->pu[worker] >= 0; i++) {
-        shares = shares || rank->pu[i] == rank->pu[worker];
+static bool shares_with_earlier(const int *pu, int worker) {
+    for (int i = 0; i < worker && pu[worker] >= 0; i++) {
+        if (pu[i] == pu[worker]) {
+            return true;
+        }
     }
-    return shares;
+    return false;
 }
 
 td_status td_hogs_start(const td_rank *rank, td_hogs *out) {
@@ -33,7 +34,7 @@ td_status td_hogs_start(const td_rank *rank, td_hogs *out) {
                                  "program has real-time priority");
     }
     for (int i = 0; i < rank->workers && out->count < TD_MOST_HOGS; i++) {
-        if (shares_with_earlier(rank, i)) {
+        if (shares_with_earlier(rank->pu, i)) {
             continue;
         }
         pid_t pid = fork();

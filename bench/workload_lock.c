@@ -78,12 +78,25 @@ static void teardown_lock(td_bench *bench) {
     td_free(bench->state);
 }
 
+/* Asked at every turn, looked at in some. */
+static bool window_is_over(const lock_state *s, int64_t turn) {
+    return turn % 32 == 0 && td_now_ns() >= atomic_load_explicit(&s->end_ns, memory_order_relaxed);
+}
+
+/* How long it took. */
+static double run_window(lock_state *s, td_region_fn *work) {
+    int64_t start = td_now_ns();
+    atomic_store(&s->end_ns, start + WINDOW_NS);
+    td_team_run(s->bench->team, work, s);
+    return (double)(td_now_ns() - start);
+}
+
 static void take_turns(void *arg, td_worker *worker) {
     lock_state *s = arg;
     lock_seat *seat = &s->seats[worker->id];
     td_lock_node node;
     double ns = 1e9 / td_tsc_hz();
-    for (int64_t i = 1;; i++) {
+    for (int64_t i = 1; !window_is_over(s, i); i++) {
         uint64_t asked = s->watched ? td_tsc() : 0;
         s->kind->acquire(&s->lock, &node);
         s->value++;
@@ -94,9 +107,6 @@ static void take_turns(void *arg, td_worker *worker) {
             seat->longest_ns = waited > seat->longest_ns ? waited : seat->longest_ns;
             seat->watched_turns++;
         }
-        if (i % 32 == 0 && td_now_ns() >= atomic_load_explicit(&s->end_ns, memory_order_relaxed)) {
-            return;
-        }
     }
 }
 
@@ -106,14 +116,11 @@ static void look_at_the_clock(void *arg, td_worker *worker) {
     lock_seat *seat = &s->seats[worker->id];
     double ns = 1e9 / td_tsc_hz();
     uint64_t last = td_tsc();
-    for (int64_t i = 1;; i++) {
+    for (int64_t i = 1; !window_is_over(s, i); i++) {
         uint64_t now = td_tsc();
         double gap = (double)(now - last) * ns;
         seat->off_cpu_ns = gap > seat->off_cpu_ns ? gap : seat->off_cpu_ns;
         last = now;
-        if (i % 32 == 0 && td_now_ns() >= atomic_load_explicit(&s->end_ns, memory_order_relaxed)) {
-            return;
-        }
     }
 }
 
@@ -128,10 +135,7 @@ static td_status play(lock_state *s, const td_lock_kind *kind, double *ns) {
     kind->init(&s->lock);
     s->kind = kind;
     s->value = 0;
-    int64_t start = td_now_ns();
-    atomic_store(&s->end_ns, start + WINDOW_NS);
-    td_team_run(s->bench->team, take_turns, s);
-    double took = (double)(td_now_ns() - start);
+    double took = run_window(s, take_turns);
     for (int i = 0; i < workers; i++) {
         turns += s->seats[i].turns;
     }
@@ -154,8 +158,7 @@ static td_status sample_locks(lock_state *s, const td_lock_kind *kind, double *a
     double ignored;
     for (int i = 0; i < WATCHED; i++) {
         TD_TRY(play(s, kind, &ignored));
-        atomic_store(&s->end_ns, td_now_ns() + WINDOW_NS);
-        td_team_run(s->bench->team, look_at_the_clock, s);
+        run_window(s, look_at_the_clock);
     }
     return TD_OK;
 }

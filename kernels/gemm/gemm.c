@@ -14,28 +14,68 @@ static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *
     gemm_pack_b(to, block->args, pass->first, pass->count, block->col, block->cols);
 }
 
-/* A stored (m, k) is read in place: even where its rows are a multiple of the page apart and evict
- * one another from L1, copying them costs more (0.83 of peak against 0.88 with rows of 3,072
- * floats). A stored (k, m) is packed panel by panel into two places in turn: the first panel here,
- * each other by the tiles of the one before. */
+/* Rows of a tile that meet in one set of an L1 of 64 sets of 8 lines are gone before their 16 k are
+ * used, when there are more of them than lines. */
+enum { L1_SETS = 64, L1_WAYS = 8 };
+
+static bool rows_collide(int64_t lda) {
+    const int64_t lines = lda * (int64_t)sizeof(float) / 64;
+    const int64_t power = lines & -lines; /* rows are an odd multiple of it apart */
+    const int64_t sets = power == 0 || power > L1_SETS ? 1 : L1_SETS / power;
+    return lda % TD_LANES == 0 && GEMM_MR > sets * L1_WAYS;
+}
+
+/* Whether tiles read A from a copy. A stored (k, m) always; rows stored (m, k) that evict one
+ * another from L1 where more than two tiles read each panel. */
+static bool is_copied(const gemm_block *block) {
+    const td_gemm_f32_args *args = block->args;
+    return args->a_trans || (block->panels_n > 2 && !block->in_place && block->turned == NULL &&
+                             !td_gemm_is_few(args) && rows_collide(args->lda));
+}
+
+/* From one copied row to the next: an odd number of lines. */
+static int64_t copied_row(const td_gemm_pass *pass) {
+    return (td_gemm_ceil_div(pass->count, TD_LANES) | 1) * TD_LANES;
+}
+
+/* Floats from one copied panel to the next. */
+static int64_t copied_panel(const td_gemm_pass *pass) {
+    return GEMM_MR * (copied_row(pass) + TD_GEMM_PANEL_PAD);
+}
+
+/* Panels are copied into two places in turn: the first one here, each other by the tiles of the one
+ * before. Rows of A stored (k, m) are packed as tiles read them, rows stored (m, k) keep their
+ * order. */
 static gemm_ahead copy_of(const gemm_block *block, const td_gemm_pass *pass, int64_t panel) {
     const td_gemm_f32_args *args = block->args;
-    const int64_t stride = GEMM_MR * (pass->count + TD_GEMM_PANEL_PAD);
-    int64_t row = block->row + panel_start(block, panel);
-    return (gemm_ahead){
-        .from = args->a + pass->first * args->lda + row,
-        .to = block->scratch + block->layout.panels_a + panel % 2 * stride,
+    const int64_t row = block->row + panel_start(block, panel);
+    const int64_t rows = panel_start(block, panel + 1) - panel_start(block, panel);
+    const int64_t chunks = block->panels_n * (pass->count / GEMM_CHUNK + 1);
+    gemm_ahead copy = {
+        .to = block->scratch + block->layout.panels_a + panel % 2 * copied_panel(pass),
         .from_ld = args->lda,
-        .to_ld = panel_start(block, panel + 1) - panel_start(block, panel),
-        .copies = pass->count,
-        .lanes = args->m - row,
-        .copies_a_chunk = td_gemm_ceil_div(GEMM_CHUNK, block->panels_n),
     };
+    if (args->a_trans) {
+        copy.from = args->a + pass->first * args->lda + row;
+        copy.copies = pass->count;
+        copy.width = args->m - row < TD_LANES ? args->m - row : TD_LANES;
+        copy.to_ld = rows;
+        copy.soon_by = GEMM_COPY_AHEAD * args->lda;
+    } else {
+        copy.from = args->a + row * args->lda + pass->first;
+        copy.copies = rows;
+        copy.width = pass->count;
+        copy.to_ld = copied_row(pass);
+        copy.soon_by = args->lda;
+    }
+    copy.vectors_a_chunk =
+        td_gemm_ceil_div(copy.copies * td_gemm_ceil_div(copy.width, TD_LANES), chunks);
+    return copy;
 }
 
 static void finish_ahead(gemm_ahead *ahead) {
     while (ahead->copies > 0) {
-        gemm_copy_row(ahead);
+        gemm_copy_vector(ahead);
     }
 }
 
@@ -111,7 +151,7 @@ static gemm_stream stored_of(const gemm_block *block, const td_gemm_pass *pass, 
 static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_t panel,
                        gemm_ahead *ahead) {
     const td_gemm_f32_args *args = block->args;
-    if (panel + 1 < block->panels_m && args->a_trans) {
+    if (panel + 1 < block->panels_m && is_copied(block)) {
         *ahead = copy_of(block, pass, panel + 1);
     } else if (panel + 1 < block->panels_m && !td_gemm_is_few(args)) {
         const int64_t row = panel_start(block, panel + 1);
@@ -132,7 +172,7 @@ static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_
 }
 
 static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_group *group) {
-    if (block->args->a_trans && group->first == 0) {
+    if (group->first == 0 && is_copied(block)) {
         gemm_ahead first = copy_of(block, pass, 0);
         finish_ahead(&first);
     }
@@ -142,8 +182,9 @@ static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
                              const gemm_group *group, int64_t panel) {
     const td_gemm_f32_args *args = block->args;
     int64_t row = block->row + panel_start(block, panel);
-    if (args->a_trans) {
-        return (gemm_panel){group->packed + panel % 2 * group->stride, 0, true};
+    if (is_copied(block)) {
+        return (gemm_panel){group->packed + panel % 2 * copied_panel(pass), copied_row(pass),
+                            args->a_trans};
     }
     return (gemm_panel){args->a + row * args->lda + pass->first, args->lda, false};
 }

@@ -73,26 +73,32 @@ typedef struct gemm_ahead {
     gemm_lines soon[GEMM_PLACES + 1]; /* ends with no rows */
     int next;                         /* of soon */
     gemm_stream a, b;
-    /* A packed: `copies` rows of k, `lanes` floats each, from `from` to `to`. */
+    /* A copied: `copies` rows of `width` floats, a vector at a time, `done` of the first of them;
+     * what lies `soon_by` floats behind a vector is asked for. */
     const float *from;
     float *to;
-    int64_t from_ld, to_ld, copies, lanes;
-    int64_t copies_a_chunk;
+    int64_t from_ld, to_ld, copies, width, done, soon_by;
+    int64_t vectors_a_chunk;
 } gemm_ahead;
 
 /* GEMM_FAR: rows of B in place ahead of which a tile asks for its next ones. */
 enum { GEMM_CHUNK = 8, GEMM_COPY_AHEAD = 8, GEMM_FAR = 10 };
 
-/* One row of k; a whole vector is written, and what is too much overwritten by the next row. */
-TD_SIMD void gemm_copy_row(gemm_ahead *ahead) {
-    __builtin_prefetch(ahead->from + GEMM_COPY_AHEAD * ahead->from_ld, 0, 3);
-    __builtin_prefetch(ahead->from + GEMM_COPY_AHEAD * ahead->from_ld + TD_LANES - 1, 0, 3);
-    td_v16_store(ahead->to, ahead->lanes >= TD_LANES
-                                ? td_v16_load(ahead->from)
-                                : td_v16_load_part(ahead->from, ahead->lanes, 0.0f));
-    ahead->from += ahead->from_ld;
-    ahead->to += ahead->to_ld;
-    ahead->copies--;
+/* A whole vector is written, and what is too much overwritten by the next row. */
+TD_SIMD void gemm_copy_vector(gemm_ahead *ahead) {
+    const float *from = ahead->from + ahead->done;
+    const int64_t left = ahead->width - ahead->done;
+    __builtin_prefetch(from + ahead->soon_by, 0, 3);
+    __builtin_prefetch(from + ahead->soon_by + TD_LANES - 1, 0, 3);
+    td_v16_store(ahead->to + ahead->done,
+                 left >= TD_LANES ? td_v16_load(from) : td_v16_load_part(from, left, 0.0f));
+    ahead->done += TD_LANES;
+    if (left <= TD_LANES) {
+        ahead->from += ahead->from_ld;
+        ahead->to += ahead->to_ld;
+        ahead->done = 0;
+        ahead->copies--;
+    }
 }
 
 TD_SIMD void gemm_ask(gemm_stream *stream) {
@@ -119,8 +125,8 @@ TD_SIMD void gemm_look_ahead(gemm_ahead *ahead) {
     }
     gemm_ask(&ahead->a);
     gemm_ask(&ahead->b);
-    for (int64_t i = ahead->copies_a_chunk; i > 0 && ahead->copies > 0; i--) {
-        gemm_copy_row(ahead);
+    for (int64_t i = ahead->vectors_a_chunk; i > 0 && ahead->copies > 0; i--) {
+        gemm_copy_vector(ahead);
     }
 }
 

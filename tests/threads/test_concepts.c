@@ -67,6 +67,24 @@ ParameterizedTest(int *row, concepts, the_mutant_is_caught) {
               report.reason, account(&report));
 }
 
+/* One mutant a shape: the check of each must break, not of one among them. */
+Test(concepts, each_shape_of_litmus_is_told_from_its_mutant) {
+    int count, row = 0;
+    const td_concept *rows = td_concepts(&count);
+    while (strcmp(rows[row].name, "litmus") != 0) {
+        row++;
+        cr_assert_lt(row, count);
+    }
+    td_lab_report report;
+    cr_assert_eq(td_concept_run(&rows[row], true, &report), TD_OK, "%s", td_error());
+    if (report.verdict == TD_VERDICT_NOT_APPLICABLE) {
+        cr_skip("%s", report.reason);
+    }
+    cr_assert_geq(report.checks, 7);
+    cr_assert_eq(report.broken, report.checks, "%d of %d%s", report.broken, report.checks,
+                 account(&report));
+}
+
 Test(concepts, ids_and_names_are_unique) {
     int count;
     const td_concept *rows = td_concepts(&count);

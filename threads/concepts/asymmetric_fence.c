@@ -43,6 +43,7 @@ void td_concept_asymmetric_fence(td_lab *lab) {
     }
     syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
     a.lab = lab;
+    a.turns.sides = 2;
     td_lab_pin(lab, lab->cpu[0]);
     pthread_t other = td_lab_thread(lab, cheap_side, &a);
     int weak = 0, done = 0, failed = 0;

@@ -100,7 +100,7 @@ void td_concept_false_sharing(td_lab *lab) {
     int attempts = 0;
     int64_t total = 0;
     for (; attempts < ATTEMPTS && c->counted < PAIRS && td_lab_patient(lab); attempts++) {
-        c->turns = (td_lab_turns){0};
+        c->turns = (td_lab_turns){.sides = 2};
         pthread_t other = td_lab_thread(lab, other_side, c);
         play(c, 0);
         pthread_join(other, NULL);

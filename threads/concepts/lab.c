@@ -256,9 +256,12 @@ bool td_lab_await(const _Atomic int *word, int value) {
 
 void td_lab_meet(td_lab_turns *turns, int id, int turn) {
     atomic_store(&turns->of[id], turn);
-    for (int looks = 0; atomic_load(&turns->of[1 - id]) < turn && !turns->stop; looks++) {
-        if (looks > MANY_LOOKS) {
-            td_lab_nap();
+    int looks = 0;
+    for (int other = 0; other < turns->sides; other++) {
+        while (atomic_load(&turns->of[other]) < turn && !turns->stop) {
+            if (++looks > MANY_LOOKS) {
+                td_lab_nap();
+            }
         }
     }
 }

@@ -154,13 +154,15 @@ bool td_lab_await(const _Atomic int *word, int value);
  * and yielding, were seen to hold each other and everybody else up for minutes (Linux 6.18). */
 void td_lab_nap(void);
 
-/* Two sides that begin each turn together; one that sets stop ends the waiting of both. */
+/* Sides that begin each turn together; one that sets stop ends the waiting of all. */
+enum { TD_LAB_SIDES = 4 };
 typedef struct td_lab_turns {
-    _Alignas(128) _Atomic int of[2];
+    _Alignas(128) _Atomic int of[TD_LAB_SIDES];
     _Alignas(128) _Atomic int stop;
+    int sides;
 } td_lab_turns;
 
-/* Side `id` is at `turn` (from 1, growing) and waits for the other one to be. */
+/* Side `id` is at `turn` (from 1, growing) and waits for the others to be. */
 void td_lab_meet(td_lab_turns *turns, int id, int turn);
 
 /* Waits until the task sleeps in the system call `number` (any when negative). */

@@ -29,7 +29,12 @@ static inline bool td_gemm_is_plain(const td_gemm_f32_args *args) {
 /* 64 rows: small enough to share among many workers; a run of tiles of one strip is computed as one
  * block, so the height costs nothing. Strips of at most 384 columns: with 384 k they are 576 KiB of
  * packed B, which leaves room for A and C in a 1 MiB L2. */
-enum { TD_GEMM_TILE_ROWS = 64, TD_GEMM_STRIP = 384, TD_GEMM_STRIP_STEP = 32 };
+enum {
+    TD_GEMM_TILE_ROWS = 64,
+    TD_GEMM_STRIP = 384,
+    TD_GEMM_FEW_STRIP = 128,
+    TD_GEMM_STRIP_STEP = 32,
+};
 
 /* Partial results of one block of rows wait in scratch between passes; 1,536 rows of a strip are
  * 2.25 MiB, and packing B once per 1,536 rows costs about 2 %. */
@@ -118,10 +123,11 @@ typedef struct td_gemm_grid {
 } td_gemm_grid;
 
 /* Strips are equally wide and even in number: two workers get the same work to within a register
- * tile. */
+ * tile. Where there is one row of tiles only, narrower strips let more workers share it. */
 static inline td_gemm_grid td_gemm_grid_of(const td_gemm_f32_args *args) {
     td_gemm_grid grid;
-    int64_t strips = td_gemm_ceil_div(args->n, TD_GEMM_STRIP);
+    const int64_t widest = args->m <= TD_GEMM_TILE_ROWS ? TD_GEMM_FEW_STRIP : TD_GEMM_STRIP;
+    int64_t strips = td_gemm_ceil_div(args->n, widest);
     strips += strips > 1 ? strips & 1 : 0;
     int64_t steps = td_gemm_ceil_div(args->n, TD_GEMM_STRIP_STEP);
     grid.strip_cols = strips > 0 ? td_gemm_ceil_div(steps, strips) * TD_GEMM_STRIP_STEP : 0;

@@ -185,10 +185,16 @@ static void draw_switches(const td_facts *facts, td_section *section, td_table *
 }
 
 static void draw_streams(const td_facts *facts, td_section *section, td_table *table) {
-    static const char *const names[] = {"pipe_gbps", "unix_stream_gbps", "process_vm_readv_gbps",
-                                        "ring_gbps"};
-    static const char *const labels[] = {"pipe", "Unix socket", "process_vm_readv",
-                                         "ring in shared memory"};
+    enum { WAYS = 6 };
+    static const char *const names[WAYS] = {
+        "pipe_gbps",          "unix_stream_gbps", "process_vm_readv_gbps",
+        "huge_vm_readv_gbps", "ring_gbps",        "big_ring_gbps"};
+    static const char *const labels[WAYS] = {"pipe",
+                                             "Unix socket",
+                                             "process_vm_readv",
+                                             "between huge pages",
+                                             "ring in shared memory",
+                                             "ring of 2 MiB"};
     const td_fact *fact = find_experiment(facts, "streams");
     if (fact == NULL || !fact->ok) {
         return;
@@ -196,7 +202,7 @@ static void draw_streams(const td_facts *facts, td_section *section, td_table *t
     json_t *chart = td_chart_add(section, "bar", "64 KiB from one process to another (GB/s)", "way",
                                  false, "GB/s", false);
     json_t *series = td_series_add(chart, fact->layout, "tandem");
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < WAYS; i++) {
         td_bar_add(chart, series, labels[i], read_figure(table, fact, names[i]), NAN, NAN);
     }
 }

@@ -165,8 +165,8 @@ static void draw_switches(const td_facts *facts, td_section *section, td_table *
     static const struct {
         const char *label, *prefix, *role;
     } kinds[] = {{"between threads", "thread", "other"}, {"between processes", "process", "other"}};
-    static const int pages[] = {0, 64, 1024};
-    static const char *const labels[] = {"nothing", "256 KiB", "4 MiB"};
+    static const int pages[] = {0, 64, 1024, 2048};
+    static const char *const labels[] = {"nothing", "256 KiB", "4 MiB", "8 MiB"};
     const td_fact *fact = find_experiment(facts, "working_set");
     if (fact == NULL || !fact->ok) {
         return;
@@ -176,7 +176,7 @@ static void draw_switches(const td_facts *facts, td_section *section, td_table *
                      "touched in each turn", false, "us", false);
     for (int kind = 0; kind < 2; kind++) {
         json_t *series = td_series_add(chart, kinds[kind].label, kinds[kind].role);
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 4; i++) {
             char name[32];
             snprintf(name, sizeof name, "%s_us_%d_pages", kinds[kind].prefix, pages[i]);
             td_bar_add(chart, series, labels[i], read_figure(table, fact, name), NAN, NAN);

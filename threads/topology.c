@@ -205,6 +205,22 @@ static td_status load_tree(const char *machine, td_topology *topology) {
     return TD_OK;
 }
 
+/* Some guests count a part of their memory for the node and all of it for the machine: where there
+ * is one node, it has all. */
+static void read_memory(hwloc_topology_t tree, td_topology_info *info) {
+    const int64_t all = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    const bool one = hwloc_bitmap_weight(hwloc_topology_get_complete_nodeset(tree)) == 1;
+    info->numa_nodes = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_NUMANODE);
+    for (int i = 0; i < info->numa_nodes; i++) {
+        hwloc_uint64_t *bytes = &hwloc_get_obj_by_type(tree, HWLOC_OBJ_NUMANODE, (unsigned)i)
+                                     ->attr->numanode.local_memory;
+        if (one && !info->synthetic && (hwloc_uint64_t)all > *bytes) {
+            *bytes = (hwloc_uint64_t)all;
+        }
+        info->memory_bytes += (int64_t)*bytes;
+    }
+}
+
 static td_status load(const char *machine, const char *root, td_topology *topology) {
     td_topology_info *info = &topology->info;
     TD_TRY(load_tree(machine, topology));
@@ -218,8 +234,7 @@ static td_status load(const char *machine, const char *root, td_topology *topolo
     info->pus = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PU);
     info->cores = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_CORE);
     info->packages = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_PACKAGE);
-    info->numa_nodes = hwloc_get_nbobjs_by_type(tree, HWLOC_OBJ_NUMANODE);
-    info->memory_bytes = (int64_t)hwloc_get_root_obj(tree)->total_memory;
+    read_memory(tree, info);
     hwloc_const_bitmap_t all = hwloc_topology_get_topology_cpuset(tree);
     if (info->pus < 1 || hwloc_bitmap_last(all) >= TD_MAX_PUS) {
         return td_fail(TD_EUSAGE,

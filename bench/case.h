@@ -66,6 +66,7 @@ typedef struct td_cost {
     double working_set;  /* bytes that a step touches, over all workers; 0: no bandwidth roof */
     double items;        /* of one step */
     double bus_factor, roof_bytes;
+    int like; /* the td_peak_kind that loads and stores as this does, its second roof; 0: none */
     double clock_ghz; /* measured beside, for cycles */
     char mix[16];     /* of loads and stores, when its rate was measured beside the case */
     double mix_gbps;  /* of the fastest pass */

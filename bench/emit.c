@@ -80,6 +80,14 @@ static td_status add_bus_roof(result *r, const td_case *subject, const td_cost *
     snprintf(name, sizeof name, "%s_2pn", operation);
     add_ceiling(r, memory, cost->bus_factor * cost->bytes * memory->value / cost->roof_bytes,
                 "GB/s", name);
+    if (cost->like != 0) {
+        const td_peak *like;
+        TD_TRY(td_ceiling_get((td_peak_kind)cost->like, memory->isa, workers, memory->bytes, again,
+                              &like));
+        snprintf(name, sizeof name, "%s_2pn_%s", operation, td_peak_row_of(like->kind)->name);
+        add_ceiling(r, like, cost->bus_factor * cost->bytes * like->value / cost->roof_bytes,
+                    "GB/s", name);
+    }
     return TD_OK;
 }
 
@@ -211,6 +219,9 @@ static json_t *further_members(const td_outcome *outcome, const td_layout *layou
         json_object_set_new(extra, "busbw", json_real(r->value));
         json_object_set_new(extra, "algbw", json_real(outcome->cost.bytes / stats->p50));
         json_object_set_new(extra, "busbw_roof", json_real(r->ceilings[0].value));
+        if (r->n_ceilings > 1) {
+            json_object_set_new(extra, "of_like_roof", json_real(r->value / r->ceilings[1].value));
+        }
     }
     if (outcome->account[0] != '\0') {
         json_object_set_new(extra, "account", account_lines(outcome->account));

@@ -12,12 +12,13 @@
 enum { TD_MPI_TEXT = 128 };
 
 /* The buffer of each rank has count f32 numbers, a multiple of the number of ranks where the
- * operation deals in blocks. f32 sums; root 0. */
+ * operation deals in even blocks. f32 sums; root 0. */
 typedef struct td_mpi_command {
     td_mpi_operation operation;
     td_coll_mode mode;
     td_coll_state state;
     bool in_place, end, check; /* check: one call on written numbers, compared */
+    bool uneven;               /* in the counted blocks of coll_blocks.h */
     int64_t count, calls;
 } td_mpi_command;
 

@@ -9,14 +9,15 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "bench/case.h"
+#include "bench/ceiling.h"
+#include "bench/coll_blocks.h"
+#include "bench/coll_cases.h"
 #include "bench/mpi_peer.h"
 #include "bench/selection_file.h"
 #include "bench/stats.h"
 #include "collectives/comm.h"
 #include "threads/mpi_ranks.h"
 
-enum { PARAM_ROW, PARAM_BYTES, PARAM_DTYPE, PARAM_HOW };
 enum {
     BOARD_AT = 4096,
     PAGE = 4096,
@@ -26,34 +27,12 @@ enum {
 _Static_assert((int)TD_COLL_CALLS >= (int)TD_ROUND_CALLS,
                "a round has room for the calls asked for");
 
-static const int64_t quick_sizes[] = {4 << 10, 64 << 10, 1 << 20, 8 << 20, 64 << 20};
-static const int64_t full_sizes[] = {4,        16,        64,      256,     1 << 10,  16 << 10,
-                                     32 << 10, 256 << 10, 2 << 20, 4 << 20, 16 << 20, 256 << 20};
-static const int64_t other_sizes[] = {64, 1 << 10, 16 << 10, 64 << 10, 1 << 20, 4 << 20};
-
-/* How a case is called. In the id, what differs from the first: f32-4KiB-written-isolated. */
-typedef struct coll_how {
-    td_coll_state state;
-    td_coll_mode mode;
-    bool apart; /* out of place */
-} coll_how;
-
-static int64_t pack_how(coll_how how) {
-    return (how.state * TD_COLL_MODES + how.mode) * 2 + how.apart;
-}
-
-static coll_how how_of(const td_case *subject) {
-    int64_t packed = subject->param[PARAM_HOW];
-    return (coll_how){(td_coll_state)(packed / 2 / TD_COLL_MODES),
-                      (td_coll_mode)(packed / 2 % TD_COLL_MODES), packed % 2 != 0};
-}
-
 typedef struct coll_state {
     const td_collective *row;
     td_comm *comm;
     td_dtype dtype;
     int64_t count, elements, bytes;
-    coll_how how;
+    td_coll_how how;
     td_coll_round round;
     td_coll_board *board; /* in the segment of rank 0 */
     _Atomic int status;   /* of the first call that failed */
@@ -61,165 +40,73 @@ typedef struct coll_state {
     td_mpi_peer *peers[TD_MPI_PEERS]; /* by companion */
     int library; /* the companion that is the collective of the MPI that started us; -1: none */
     int64_t rounds;
-    double library_ns[TD_ROUND_CALLS]; /* rank 0: of its last round */
+    double library_ns[TD_ROUND_CALLS];           /* rank 0: of its last round */
+    int64_t counts[TD_MAX_RANKS * TD_MAX_RANKS]; /* uneven: as of td_call */
+    td_mpi_blocks blocks;                        /* the same for a library: of this rank */
 } coll_state;
 
 /* A row of the table, or, behind its end, an operation whose row is chosen (selection.h). */
 static td_operation_id operation_of(const td_case *subject) {
     int n;
     const td_collective *rows = td_collectives(&n);
-    int64_t row = subject->param[PARAM_ROW];
+    int64_t row = subject->param[TD_COLL_PARAM_ROW];
     return row < n ? rows[row].id : (td_operation_id)(row - n);
 }
 
 static bool is_chosen(const td_case *subject) {
     int n;
     td_collectives(&n);
-    return subject->param[PARAM_ROW] >= n;
+    return subject->param[TD_COLL_PARAM_ROW] >= n;
 }
 
 static const td_collective *row_of(const td_case *subject, const td_layout *layout) {
     int n;
     const td_collective *rows = td_collectives(&n);
     return is_chosen(subject) ? td_selection_find(td_selection_in_use(), operation_of(subject),
-                                                  layout, subject->param[PARAM_BYTES])
-                              : &rows[subject->param[PARAM_ROW]];
+                                                  layout, subject->param[TD_COLL_PARAM_BYTES])
+                              : &rows[subject->param[TD_COLL_PARAM_ROW]];
 }
 
-static void list_size(const td_workload *self, td_case_list *list, int row, int64_t bytes,
-                      td_dtype dtype, coll_how how, bool quick) {
-    int n;
-    const td_collective *rows = td_collectives(&n);
-    const char *operation =
-        row < n ? rows[row].operation : td_operation_of((td_operation_id)(row - n))->name;
-    char size[24], name[64] = "";
-    if (bytes >= 1 << 20) {
-        snprintf(size, sizeof size, "%lldMiB", (long long)(bytes >> 20));
-    } else if (bytes >= 1 << 10) {
-        snprintf(size, sizeof size, "%lldKiB", (long long)(bytes >> 10));
-    } else {
-        snprintf(size, sizeof size, "%lldB", (long long)bytes);
-    }
-    if (bytes > 0) {
-        snprintf(name, sizeof name, "/%s-%s", dtype == TD_F32 ? "f32" : "bf16", size);
-    }
-    td_case *added = td_case_add(list, self, "coll/%s/%s%s%s%s%s%s%s", operation,
-                                 row < n ? rows[row].algorithm : "chosen", name,
-                                 how.state == TD_COLL_HOT ? "" : "-",
-                                 how.state == TD_COLL_HOT ? "" : td_coll_state_name(how.state),
-                                 how.mode == TD_COLL_STREAMING ? "" : "-",
-                                 how.mode == TD_COLL_STREAMING ? "" : td_coll_mode_name(how.mode),
-                                 how.apart ? "-apart" : "");
-    added->param[PARAM_ROW] = row;
-    added->param[PARAM_BYTES] = bytes;
-    added->param[PARAM_DTYPE] = dtype;
-    added->param[PARAM_HOW] = pack_how(how);
-    added->quick = quick;
+static bool has_pairs(const td_case *subject) {
+    return td_operation_of(operation_of(subject))->blocks == TD_BLOCKS_PAIRS;
 }
 
-/* The rows that the quick suite measures: what training uses, and what shows the difference. */
-static bool is_quick(const td_collective *row) {
-    static const char *const names[][2] = {{"barrier", "dissemination"},
-                                           {"allreduce", "tree"},
-                                           {"allreduce", "ring"},
-                                           {"reduce_scatter", "ring"},
-                                           {"allgather", "ring"}};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (row == td_collective_find(names[i][0], names[i][1])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Rows that stand for their operation beside other libraries: what is called for it. */
-static bool is_measured_whole(const td_collective *row) {
-    return row->direct != NULL;
-}
-
-/* Sizes from 4 B to 256 MiB by fours, each in every state of the buffers and every mode, and what
- * a training step does also out of place. */
-static void list_whole(const td_workload *self, td_case_list *list, int row) {
-    for (int64_t bytes = 4; bytes <= 256 << 20; bytes *= 4) {
-        for (int state = 0; state < TD_COLL_STATES; state++) {
-            for (int mode = 0; mode < TD_COLL_MODES; mode++) {
-                coll_how how = {(td_coll_state)state, (td_coll_mode)mode, false};
-                if (pack_how(how) != 0) {
-                    list_size(self, list, row, bytes, TD_F32, how, false);
-                }
-            }
-        }
-        coll_how apart = {TD_COLL_WRITTEN, TD_COLL_ISOLATED, true};
-        list_size(self, list, row, bytes, TD_F32, apart, false);
-    }
-}
-
-static td_status list_coll(const td_workload *self, td_case_list *list) {
-    const coll_how plain = {TD_COLL_HOT, TD_COLL_STREAMING, false};
-    int n;
-    const td_collective *rows = td_collectives(&n);
-    for (int row = 0; row < n; row++) {
-        if (rows[row].id == TD_COLL_barrier) {
-            list_size(self, list, row, 0, TD_F32, plain, is_quick(&rows[row]));
-            continue;
-        }
-        if (!is_quick(&rows[row])) {
-            for (size_t i = 0; i < sizeof other_sizes / sizeof other_sizes[0]; i++) {
-                list_size(self, list, row, other_sizes[i], TD_F32, plain, false);
-            }
-        } else {
-            for (size_t i = 0; i < sizeof quick_sizes / sizeof quick_sizes[0]; i++) {
-                list_size(self, list, row, quick_sizes[i], TD_F32, plain, true);
-                list_size(self, list, row, quick_sizes[i], TD_BF16, plain, false);
-            }
-            for (size_t i = 0; i < sizeof full_sizes / sizeof full_sizes[0]; i++) {
-                list_size(self, list, row, full_sizes[i], TD_F32, plain, false);
-            }
-        }
-        if (is_measured_whole(&rows[row])) {
-            list_whole(self, list, row);
-        }
-    }
-    for (int operation = TD_COLL_barrier + 1; operation < TD_COLL_COUNT; operation++) {
-        for (size_t i = 0; i < sizeof other_sizes / sizeof other_sizes[0]; i++) {
-            list_size(self, list, n + operation, other_sizes[i], TD_F32, plain, false);
-        }
-    }
-    return TD_OK;
-}
-
-/* The count of the call: of the vector, or for pairs of a block, so that the vector has the size.
- */
+/* The count of the call: of the vector, or for even pairs of a block, so that the vector has the
+ * size, or, uneven, nearly. */
 static int64_t case_count(const td_case *subject, int ranks) {
-    int64_t count =
-        subject->param[PARAM_BYTES] / td_dtype_bytes((td_dtype)subject->param[PARAM_DTYPE]);
-    return td_operation_of(operation_of(subject))->blocks == TD_BLOCKS_PAIRS ? count / ranks
-                                                                             : count;
+    td_dtype dtype = (td_dtype)subject->param[TD_COLL_PARAM_DTYPE];
+    int64_t count = subject->param[TD_COLL_PARAM_BYTES] / td_dtype_bytes(dtype);
+    if (td_coll_how_of(subject).uneven) {
+        return td_coll_uneven_elements(count, ranks);
+    }
+    return has_pairs(subject) ? count / ranks : count;
 }
 
 /* Blocks of nothing are no case: a library returns at once. */
 static bool fits_ranks(const td_case *subject, const td_layout *layout) {
     const td_collective *row = row_of(subject, layout);
-    return layout->ranks > 1 && row != NULL && row->fits(layout->ranks) &&
-           (subject->param[PARAM_BYTES] == 0 || case_count(subject, layout->ranks) > 0);
+    bool counted = !td_coll_how_of(subject).uneven || layout->ranks <= TD_MAX_RANKS;
+    return layout->ranks > 1 && row != NULL && row->fits(layout->ranks) && counted &&
+           (subject->param[TD_COLL_PARAM_BYTES] == 0 || case_count(subject, layout->ranks) > 0);
 }
 
 /* Bytes of the buffers that a call reads, and as many that it writes where that is apart. */
 static int64_t buffer_bytes(const td_case *subject) {
-    int64_t bytes = subject->param[PARAM_BYTES];
-    return (td_coll_copies(how_of(subject).state, bytes) * td_coll_stride(bytes) + PAGE - 1) /
+    int64_t bytes = subject->param[TD_COLL_PARAM_BYTES];
+    return (td_coll_copies(td_coll_how_of(subject).state, bytes) * td_coll_stride(bytes) + PAGE -
+            1) /
            PAGE * PAGE;
 }
 
 static int64_t staging_at(const td_case *subject) {
-    return BUFFER_AT + buffer_bytes(subject) * (how_of(subject).apart ? 2 : 1);
+    return BUFFER_AT + buffer_bytes(subject) * (td_coll_how_of(subject).apart ? 2 : 1);
 }
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
-    *bytes =
-        staging_at(subject) + td_collective_staging_bytes(row_of(subject, layout), layout->ranks,
-                                                          case_count(subject, layout->ranks),
-                                                          (td_dtype)subject->param[PARAM_DTYPE]);
+    *bytes = staging_at(subject) +
+             td_collective_staging_bytes(row_of(subject, layout), layout->ranks,
+                                         case_count(subject, layout->ranks),
+                                         (td_dtype)subject->param[TD_COLL_PARAM_DTYPE]);
     return TD_OK;
 }
 
@@ -238,7 +125,11 @@ static _Thread_local td_worker *here;
 static void call_coll(void *arg, int worker, void *in, void *out) {
     coll_state *s = arg;
     (void)worker;
-    td_call call = {.in = in, .out = out, .count = s->count, .dtype = s->dtype};
+    td_call call = {.in = in,
+                    .out = out,
+                    .count = s->count,
+                    .dtype = s->dtype,
+                    .counts = s->how.uneven ? s->counts : NULL};
     keep(s, td_collective_run(s->row, s->comm, here, &call));
 }
 
@@ -266,14 +157,40 @@ static void call_region(void *arg, td_worker *worker) {
 
 /* ---- set-up ---- */
 
+static bool deals_in_pairs(const coll_state *s) {
+    return td_operation_of(s->row->id)->blocks == TD_BLOCKS_PAIRS;
+}
+
+/* Where a block starts, of those that rank `from` has. */
+static int64_t first_of(const coll_state *s, int from, int block) {
+    int p = s->bench->rank->count;
+    if (s->how.uneven) {
+        return td_coll_uneven_first(s->elements, p, deals_in_pairs(s), from, block);
+    }
+    return deals_in_pairs(s) ? block * s->count : td_chunk_first(s->count, block, p);
+}
+
+static void count_blocks(coll_state *s) {
+    int p = s->bench->rank->count, me = s->bench->rank->rank, rows = deals_in_pairs(s) ? p : 1;
+    for (int from = 0; from < rows; from++) {
+        for (int to = 0; to < p; to++) {
+            s->counts[from * p + to] = first_of(s, from, to + 1) - first_of(s, from, to);
+        }
+    }
+    for (int block = 0; block < p; block++) {
+        s->blocks.counts[block] = (int)(first_of(s, me, block + 1) - first_of(s, me, block));
+        s->blocks.firsts[block] = (int)first_of(s, me, block);
+    }
+}
+
 static const char NO_SUCH_CALL[] = "MPI has no such call of these numbers in even blocks";
 
-/* MPI has it, for these numbers in even blocks. */
+/* MPI has it, for these numbers in these blocks. */
 static bool mpi_has_it(const coll_state *s) {
-    bool even = td_operation_of(s->row->id)->blocks == TD_BLOCKS_WHOLE ||
+    bool fits = td_operation_of(s->row->id)->blocks == TD_BLOCKS_WHOLE || s->how.uneven ||
                 s->elements % s->bench->rank->count == 0;
     return td_mpi_operation_find(s->row->operation) != TD_MPI_OPERATIONS && s->dtype == TD_F32 &&
-           even;
+           fits;
 }
 
 /* In every rank: beside ranks that MPI has started stands its own collective, called by them. */
@@ -335,12 +252,14 @@ static td_status setup_coll(td_bench *bench) {
     s->bench = bench;
     s->row = row_of(
         subject, &(td_layout){.ranks = rank->count, .workers = rank->workers, .kind = rank->kind});
-    s->dtype = (td_dtype)subject->param[PARAM_DTYPE];
-    s->how = how_of(subject);
+    s->dtype = (td_dtype)subject->param[TD_COLL_PARAM_DTYPE];
+    s->how = td_coll_how_of(subject);
     s->count = case_count(subject, rank->count);
-    s->elements =
-        td_operation_of(s->row->id)->blocks == TD_BLOCKS_PAIRS ? s->count * rank->count : s->count;
+    s->elements = deals_in_pairs(s) && !s->how.uneven ? s->count * rank->count : s->count;
     s->bytes = s->elements * td_dtype_bytes(s->dtype);
+    if (s->how.uneven) {
+        count_blocks(s);
+    }
     s->board = td_rank_peer(rank, 0, rank->segment + BOARD_AT);
     unsigned char *in = rank->segment + BUFFER_AT;
     s->round = (td_coll_round){.rank = rank->rank,
@@ -390,9 +309,10 @@ static double read_element(const coll_state *s, const void *buffer, int64_t i) {
     return (double)value;
 }
 
-static int owner_of(const coll_state *s, int64_t i, int ranks) {
+/* Of element i in the blocks that rank `from` has. */
+static int owner_of(const coll_state *s, int from, int64_t i) {
     int owner = 0;
-    while (td_chunk_first(s->count, owner + 1, ranks) <= i) {
+    while (first_of(s, from, owner + 1) <= i) {
         owner++;
     }
     return owner;
@@ -408,7 +328,7 @@ static int sum_below(int64_t i, int ranks) {
 
 /* What element i of this rank must be; false: undefined. */
 static bool expected(const coll_state *s, int64_t i, const td_rank *rank, int *out) {
-    int p = rank->count, me = rank->rank;
+    int p = rank->count, me = rank->rank, from;
     switch (s->row->id) {
     case TD_COLL_allreduce:
         *out = sum_below(i, p);
@@ -418,7 +338,7 @@ static bool expected(const coll_state *s, int64_t i, const td_rank *rank, int *o
         return me == 0;
     case TD_COLL_reduce_scatter:
         *out = sum_below(i, p);
-        return owner_of(s, i, p) == me;
+        return owner_of(s, me, i) == me;
     case TD_COLL_scan:
         *out = sum_below(i, me + 1);
         return true;
@@ -430,15 +350,16 @@ static bool expected(const coll_state *s, int64_t i, const td_rank *rank, int *o
         return true;
     case TD_COLL_scatter:
         *out = td_coll_value(0, i);
-        return owner_of(s, i, p) == me;
+        return owner_of(s, me, i) == me;
     case TD_COLL_allgather:
-        *out = td_coll_value(owner_of(s, i, p), i);
+        *out = td_coll_value(owner_of(s, me, i), i);
         return true;
     case TD_COLL_gather:
-        *out = td_coll_value(owner_of(s, i, p), i);
+        *out = td_coll_value(owner_of(s, me, i), i);
         return me == 0;
     case TD_COLL_alltoall:
-        *out = td_coll_value((int)(i / s->count), me * s->count + i % s->count);
+        from = owner_of(s, me, i);
+        *out = td_coll_value(from, first_of(s, from, me) + i - first_of(s, me, from));
         return true;
     case TD_COLL_shift:
         *out = td_coll_value((me + p - 1) % p, i);
@@ -537,6 +458,7 @@ static td_mpi_command command_of(const coll_state *s) {
                             .mode = s->how.mode,
                             .state = s->how.state,
                             .in_place = !s->how.apart,
+                            .uneven = s->how.uneven,
                             .count = s->elements};
 }
 
@@ -564,7 +486,8 @@ static void verify_peers(td_bench *bench) {
 
 static void call_library(void *arg, int worker, void *in, void *out) {
     coll_state *s = arg;
-    const td_mpi_call call = {td_mpi_operation_find(s->row->operation), in, out, s->elements};
+    const td_mpi_call call = {td_mpi_operation_find(s->row->operation), in, out, s->elements,
+                              s->how.uneven ? &s->blocks : NULL};
     if (worker == 0) {
         int error = td_mpi_messages()->collective(&call);
         keep(s, error == 0 ? TD_OK : td_mpi_failed(error, s->row->operation));
@@ -585,8 +508,10 @@ static td_status verify_library(td_bench *bench) {
     td_coll_write(s->round.in, rank->rank, 0, s->elements, s->round.element_bytes);
     call_library(s, 0, s->round.in, s->round.out);
     if (s->row->id == TD_COLL_reduce_scatter && !s->how.apart) {
-        size_t block = (size_t)(s->bytes / rank->count);
-        memmove(s->round.out + block * (size_t)rank->rank, s->round.out, block);
+        int64_t first = first_of(s, rank->rank, rank->rank);
+        int64_t n = first_of(s, rank->rank, rank->rank + 1) - first;
+        memmove(s->round.out + first * s->round.element_bytes, s->round.out,
+                (size_t)(n * s->round.element_bytes));
     }
     td_status status = status_of(s);
     status = status == TD_OK ? check_result(s, s->round.out, s->elements) : status;
@@ -717,6 +642,15 @@ static void note_pages(const td_bench *bench) {
     }
 }
 
+/* An allreduce loads and stores as many bytes: in place, every line that it has loaded; apart,
+ * other ones, and past the caches where a copy does so. */
+static int like_peak(const coll_state *s) {
+    if (s->row->id != TD_COLL_allreduce) {
+        return 0;
+    }
+    return s->how.apart ? TD_PEAK_COPY : TD_PEAK_SWAP;
+}
+
 static void cost_coll(const td_bench *bench, td_cost *out) {
     const coll_state *s = bench->state;
     int ranks = bench->rank->count;
@@ -733,17 +667,20 @@ static void cost_coll(const td_bench *bench, td_cost *out) {
                      .bytes = bytes,
                      .working_set = touched * (s->how.apart ? 2 : 1),
                      .bus_factor = operation->busbw_factor(ranks),
-                     .roof_bytes = operation->least_traffic(ranks) * bytes};
+                     .roof_bytes = operation->least_traffic(ranks) * bytes,
+                     .like = like_peak(s)};
     td_outcome_number(bench->outcome, "message_bytes", bytes);
     td_outcome_number(bench->outcome, "wrong", 0); /* a case with one would have failed */
     td_outcome_number(bench->outcome, "traffic_bytes",
-                      td_collective_traffic(s->row, ranks, s->count, s->dtype));
+                      td_collective_traffic(s->row, ranks,
+                                            deals_in_pairs(s) ? s->elements / ranks : s->count,
+                                            s->dtype));
     note_pages(bench);
 }
 
 const td_workload td_workload_coll = {
     .name = "coll",
-    .list = list_coll,
+    .list = td_coll_list,
     .fits = fits_ranks,
     .segment = segment_coll,
     .setup = setup_coll,

@@ -11,7 +11,31 @@
 
 #include "threads/mpi_module.h"
 
+/* Those that have a call for counted blocks. */
+static inline int td_mpi_carry_out_counted(const td_mpi_call *call, MPI_Comm all, int rank) {
+    const int *counts = call->blocks->counts, *firsts = call->blocks->firsts;
+    bool here = call->in == call->out;
+    const float *from = call->in;
+    float *to = call->out;
+    switch (call->operation) {
+    case TD_MPI_reduce_scatter:
+        return MPI_Reduce_scatter(here ? MPI_IN_PLACE : from, here ? to : to + firsts[rank], counts,
+                                  MPI_FLOAT, MPI_SUM, all);
+    case TD_MPI_allgather:
+        return MPI_Allgatherv(here ? MPI_IN_PLACE : from + firsts[rank], counts[rank], MPI_FLOAT,
+                              to, counts, firsts, MPI_FLOAT, all);
+    case TD_MPI_alltoall:
+        return MPI_Alltoallv(here ? MPI_IN_PLACE : from, counts, firsts, MPI_FLOAT, to, counts,
+                             firsts, MPI_FLOAT, all);
+    default:
+        return MPI_ERR_OP;
+    }
+}
+
 static inline int td_mpi_carry_out(const td_mpi_call *call, MPI_Comm all, int rank, int ranks) {
+    if (call->blocks != NULL) {
+        return td_mpi_carry_out_counted(call, all, rank);
+    }
     int n = (int)call->count, block = n / ranks;
     bool here = call->in == call->out;
     const float *from = call->in, *own_in = from + rank * block;

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TD_MPI_MODULE_VERSION = 2, TD_MPI_LISTS = 2 };
+enum { TD_MPI_MODULE_VERSION = 3, TD_MPI_LISTS = 2, TD_MPI_BLOCKS = 64 };
 
 /* Collectives of the library; names as in collectives/operations.inc. */
 #define TD_MPI_OPERATION_MAP(X)                                                                    \
@@ -24,14 +24,21 @@ typedef enum td_mpi_operation {
 } td_mpi_operation;
 #undef TD_MPI_ENUM
 
+/* Counted blocks: the elements of each, of an alltoall those of this rank, as many as come for it,
+ * and where they start. For at most TD_MPI_BLOCKS ranks. */
+typedef struct td_mpi_blocks {
+    int counts[TD_MPI_BLOCKS], firsts[TD_MPI_BLOCKS];
+} td_mpi_blocks;
+
 /* One of them, on our layout of blocks: count f32 numbers in the buffer of each rank, a multiple of
- * the ranks where the operation deals in blocks; sums, root 0. in == out: in place; the library
- * then leaves the block of a reduce_scatter at the start of the buffer. */
+ * the ranks where the operation deals in blocks that are not counted; sums, root 0. in == out: in
+ * place; the library then leaves the block of a reduce_scatter at the start of the buffer. */
 typedef struct td_mpi_call {
     td_mpi_operation operation;
     const void *in;
     void *out;
     int64_t count;
+    const td_mpi_blocks *blocks; /* NULL: even ones */
 } td_mpi_call;
 
 typedef struct td_mpi_module {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bench/coll_round.h"
+#include "bench/coll_blocks.h"
 #include "bench/mpi_peer.h"
 #include "threads/group.h"
 
@@ -180,6 +181,25 @@ Test(mpi_peer, one_that_ends_is_skipped_with_its_last_words) {
     cr_expect_eq(td_group_run(&options, start_quitter, home), TD_ESKIP);
     cr_expect_not_null(strstr(td_error(), "it ended: no such network: 1 1"), "%s", td_error());
     remove_library(home);
+}
+
+/* What a rank has for another is what comes back, so that a library can exchange it in place. */
+Test(coll_blocks, fill_the_vector_and_are_alike_in_both_directions) {
+    for (int ranks = 2; ranks <= 9; ranks++) {
+        int64_t n = td_coll_uneven_elements(1000, ranks), least = td_coll_uneven_least(ranks);
+        cr_expect(n > 1000 - least && n <= 1000);
+        cr_expect_eq(td_coll_uneven_elements(least - 1, ranks), 0);
+        for (int from = 0; from < ranks; from++) {
+            cr_expect_eq(td_coll_uneven_first(n, ranks, false, from, ranks), n);
+            cr_expect_eq(td_coll_uneven_first(n, ranks, true, from, ranks), n);
+            for (int to = 0; to < ranks; to++) {
+                int64_t block = td_coll_uneven_block(n, ranks, true, from, to);
+                cr_expect_gt(block, 0);
+                cr_expect_eq(block, td_coll_uneven_block(n, ranks, true, to, from));
+                cr_expect(to == 0 || block != td_coll_uneven_block(n, ranks, true, from, to - 1));
+            }
+        }
+    }
 }
 
 Test(mpi_peer, operations_have_their_names) {

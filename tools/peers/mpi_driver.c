@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/coll_blocks.h"
 #include "bench/mpi_link.h"
 #include "threads/mpi_calls.h"
 
@@ -45,13 +46,27 @@ static bool given_up(void *arg) {
     return kill(tandem, 0) != 0 && errno == ESRCH;
 }
 
-static int64_t block_of(void) {
-    return mine->what.count / ranks;
+/* Where a block starts, of those that rank `from` has. */
+static int64_t first_of(int from, int block) {
+    bool pairs = mine->what.operation == TD_MPI_alltoall;
+    return mine->what.uneven ? td_coll_uneven_first(mine->what.count, ranks, pairs, from, block)
+                             : mine->what.count / ranks * block;
+}
+
+/* Of this command; a call finds them ready. */
+static td_mpi_blocks blocks;
+
+static void count_blocks(void) {
+    for (int block = 0; block < ranks; block++) {
+        blocks.firsts[block] = (int)first_of(rank, block);
+        blocks.counts[block] = (int)(first_of(rank, block + 1) - first_of(rank, block));
+    }
 }
 
 static void call(void *arg, int worker, void *in, void *out) {
     (void)arg, (void)worker;
-    const td_mpi_call what = {mine->what.operation, in, out, mine->what.count};
+    const td_mpi_call what = {mine->what.operation, in, out, mine->what.count,
+                              mine->what.uneven ? &blocks : NULL};
     int error = td_mpi_carry_out(&what, MPI_COMM_WORLD, rank, ranks);
     if (error != MPI_SUCCESS) {
         fail("the call returns", error);
@@ -68,8 +83,11 @@ static int sum_of(int last, int64_t i) {
 
 /* What element i of out must be; false: undefined. */
 static bool expected(int64_t i, int *value) {
-    int64_t block = block_of() > 0 ? block_of() : 1;
-    int owner = (int)(i / block);
+    int owner = 0;
+    int64_t own = first_of(rank, rank);
+    while (owner + 1 < ranks && first_of(rank, owner + 1) <= i) {
+        owner++;
+    }
     switch (mine->what.operation) {
     case TD_MPI_broadcast:
         *value = td_coll_value(0, i);
@@ -81,8 +99,8 @@ static bool expected(int64_t i, int *value) {
         *value = sum_of(ranks, i);
         return true;
     case TD_MPI_reduce_scatter:
-        *value = sum_of(ranks, mine->what.in_place ? i + rank * block : i);
-        return owner == (mine->what.in_place ? 0 : rank);
+        *value = sum_of(ranks, mine->what.in_place ? i + own : i);
+        return mine->what.in_place ? i < first_of(rank, rank + 1) - own : owner == rank;
     case TD_MPI_allgather:
         *value = td_coll_value(owner, i);
         return true;
@@ -93,7 +111,7 @@ static bool expected(int64_t i, int *value) {
         *value = td_coll_value(0, i);
         return owner == rank && !(mine->what.in_place && rank == 0);
     case TD_MPI_alltoall:
-        *value = td_coll_value(owner, rank * block + i % block);
+        *value = td_coll_value(owner, first_of(owner, rank) + i - first_of(rank, owner));
         return true;
     case TD_MPI_scan:
         *value = sum_of(rank + 1, i);
@@ -150,6 +168,7 @@ static void give_back(void) {
 
 static void carry_out(void) {
     const td_mpi_command *what = &mine->what;
+    count_blocks();
     int64_t bytes = what->count * (int64_t)sizeof(float);
     int64_t copies = td_coll_copies(what->state, bytes), whole = copies * td_coll_stride(bytes);
     whole = (whole + 4095) / 4096 * 4096;

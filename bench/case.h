@@ -197,6 +197,7 @@ typedef struct td_bench {
 struct td_workload {
     const char *name, *doc;
     bool own_team; /* set-up creates workers itself */
+    bool apart;    /* ranks may be on several hosts: it needs no memory in common */
     td_status (*list)(const td_workload *self, td_case_list *list);
     /* Whether a case makes sense on a layout; every default layout is asked. */
     bool (*fits)(const td_case *subject, const td_layout *layout);

@@ -17,7 +17,14 @@ td_status td_run_layout_parse(const char *text, td_layout *out) {
     int workers = out->ranks * out->workers;
     if (out->kind == TD_RANK_MPI && out->ranks > 1) {
         out->over = true; /* a rank may see the CPUs it was bound to, and no others */
-        return td_mpi_start();
+        TD_TRY(td_mpi_start());
+        return td_mpi_hosts() == 1
+                   ? TD_OK
+                   : td_fail(TD_EUSAGE,
+                             "layout %s: its ranks are on %d hosts (%s, %s ...); this works in "
+                             "memory that all ranks have in common, expected one host",
+                             text, td_mpi_hosts(), td_mpi_host_name(0),
+                             td_mpi_host_name(td_mpi_ranks() - 1));
     }
     if (workers > pus && !out->over) {
         td_note(NULL, "%d workers share %d CPUs here; the answer is the same, the speed is not",

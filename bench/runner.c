@@ -375,6 +375,11 @@ static void run_cell(cell *c) {
     }
     group.segment_bytes = (size_t)(segment > 0 ? segment : 4096);
     group.deadline_ns = c->options->limit_ns;
+    if (status == TD_OK && c->layout->kind == TD_RANK_MPI && td_mpi_hosts() > 1 &&
+        !c->subject->workload->apart) {
+        status = td_fail(TD_ESKIP, "its ranks are on %d hosts; this works in memory in common",
+                         td_mpi_hosts());
+    }
     if (status == TD_OK) {
         status = td_group_run(&group, rank_main, c);
     }

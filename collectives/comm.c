@@ -157,6 +157,12 @@ static td_status check_call(const td_comm *comm, const td_collective *row, const
         return td_fail(TD_EUSAGE, "%s/%s is not made for %d ranks", row->operation, row->algorithm,
                        p);
     }
+    if (row->direct != NULL && comm->rank->apart) {
+        return td_fail(TD_ESKIP,
+                       "%s/%s works in memory that all ranks have in common; these are on several "
+                       "hosts, expected an algorithm of messages",
+                       row->operation, row->algorithm);
+    }
     if (call->reduce == TD_AVG && scans) {
         return td_fail(TD_EUSAGE, "%s has no average", row->operation);
     }
@@ -405,11 +411,11 @@ td_status td_comm_compare(td_comm *comm, int peer, const td_comm_call *theirs) {
     if (same) {
         return TD_OK;
     }
-    char here[256], there[256];
+    char here[256], there[256], name[TD_RANK_NAME];
     describe(mine, here, sizeof here);
     describe(theirs, there, sizeof there);
-    return td_rank_abort(comm->rank,
-                         td_fail(TD_EPEER, "calls %s; rank %d calls %s", here, peer, there));
+    td_rank_name(comm->rank, peer, name);
+    return td_rank_abort(comm->rank, td_fail(TD_EPEER, "calls %s; %s calls %s", here, name, there));
 }
 
 /* In the peer's log, unless it has shown the same hash. One that is ahead has compared with mine
@@ -428,6 +434,7 @@ int td_comm_find_late(const td_comm *comm, int worker, int peer) {
     for (int i = 0; i < comm->rank->count; i++) {
         const td_comm_shared *shared = td_comm_peer(comm, peer, comm->shared);
         int next = atomic_load_explicit(&shared->waits_for[worker], memory_order_relaxed) - 1;
+        next = comm->rank->apart ? td_rank_waits_for(comm->rank, peer) : next;
         if (next < 0 || next == comm->rank->rank) {
             break;
         }
@@ -520,6 +527,9 @@ void td_comm_dump(const td_comm *comm, FILE *out) {
     uint64_t now = td_tsc();
     char text[256];
     for (int rank = 0; rank < comm->rank->count; rank++) {
+        if (comm->rank->apart && rank != comm->rank->rank) {
+            continue; /* on another host, or as good as there */
+        }
         const td_comm_shared *shared = td_comm_peer(comm, rank, comm->shared);
         uint32_t done = atomic_load_explicit(&shared->done[0].event.value, memory_order_relaxed);
         int waits = atomic_load_explicit(&shared->waits_for[0], memory_order_relaxed) - 1;

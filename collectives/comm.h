@@ -67,7 +67,8 @@ const td_collective *td_collective_find(const char *operation,
 
 /* Carries out one call. TD_EUSAGE: a root or count out of range, buffers that overlap without being
  * equal or lie outside the segment, block counts that do not add up, avg of a scan, a number of
- * ranks the row does not fit, too little staging. The first call of a kind plans it, which
+ * ranks the row does not fit, too little staging. TD_ESKIP: a direct row, and ranks on several
+ * hosts. The first call of a kind plans it, which
  * allocates; later ones do not. */
 td_status td_collective_run(const td_collective *row, td_comm *comm, td_worker *worker,
                             const td_call *call);

@@ -106,15 +106,16 @@ td_status td_messages_plan(td_comm *comm, td_comm_plan *plan) {
     const td_collective *row = plan->row;
     choice c = {.aliases = plan->aliases, .me = comm->rank->rank};
     td_moves schedule;
-    td_status status =
-        td_collective_moves(row,
-                            &(td_schedule_options){.ranks = comm->rank->count,
-                                                   .root = plan->root,
-                                                   .segments = plan->segments,
-                                                   .in_place = plan->aliases.in_place,
-                                                   .sink = choose,
-                                                   .sink_arg = &c},
-                            &schedule);
+    td_status status = td_collective_moves(
+        row,
+        &(td_schedule_options){.ranks = comm->rank->count,
+                               .root = plan->root,
+                               .node = comm->rank->apart ? td_mpi_ranks_a_host() : 0,
+                               .segments = plan->segments,
+                               .in_place = plan->aliases.in_place,
+                               .sink = choose,
+                               .sink_arg = &c},
+        &schedule);
     if (status == TD_OK) {
         td_schedule_destroy(&schedule);
         if (c.kept.out_of_memory || !td_schedule_sort(&c.kept)) {
@@ -203,9 +204,11 @@ static td_status late(td_comm *comm, int peer) {
     int n;
     const td_comm_call *call = &comm->shared->calls[comm->sequence % TD_COMM_LOG];
     const td_collective *row = &td_collectives(&n)[call->row];
-    td_status status = td_fail(TD_ETIMEDOUT, "rank %d made no progress in %s/%s within %.1f s",
-                               td_comm_find_late(comm, 0, peer), row->operation, row->algorithm,
-                               (double)td_rank_deadline_ns(comm->rank) * 1e-9);
+    char name[TD_RANK_NAME];
+    td_rank_name(comm->rank, td_comm_find_late(comm, 0, peer), name);
+    td_status status =
+        td_fail(TD_ETIMEDOUT, "%s made no progress in %s/%s within %.1f s", name, row->operation,
+                row->algorithm, (double)td_rank_deadline_ns(comm->rank) * 1e-9);
     td_comm_dump(comm, stderr);
     return td_rank_abort(comm->rank, status);
 }
@@ -221,6 +224,9 @@ static td_status await(td_comm *comm, int list) {
         }
         if (done) {
             atomic_store_explicit(&comm->shared->waits_for[0], 0, memory_order_relaxed);
+            if (start_ns != 0) {
+                td_rank_listen(comm->rank, -1, 0);
+            }
             return TD_OK;
         }
         if (comm->rank->shares_cpus) {
@@ -231,6 +237,10 @@ static td_status await(td_comm *comm, int list) {
             start_ns = start_ns == 0 ? now_ns : start_ns;
             int peer = mpi->late(list);
             atomic_store_explicit(&comm->shared->waits_for[0], peer + 1, memory_order_relaxed);
+            td_rank_listen(comm->rank, peer, now_ns - start_ns);
+            if (comm->rank->apart) {
+                td_wait_turn(&turns); /* a network is slow enough for somebody else's turn */
+            }
             if (td_rank_failed(comm->rank)) {
                 return td_rank_barrier(comm->rank); /* says why */
             }

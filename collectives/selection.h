@@ -28,8 +28,8 @@ typedef struct td_selection {
 const td_collective *td_selection_default(td_operation_id operation, int ranks, int64_t bytes);
 
 /* The entry for a call by ranks of this layout, or the default where there is none. table may be
- * NULL. Of an operation that
- * has no row for so many ranks: NULL. */
+ * NULL. Of ranks that MPI runs on several hosts: never a direct row, and by default what the model
+ * says of a network. Of an operation that has no row for so many ranks: NULL. */
 const td_collective *td_selection_find(const td_selection *table, td_operation_id operation,
                                        const td_layout *layout, int64_t bytes);
 

@@ -57,15 +57,17 @@ int64_t td_group_counted_ns(int64_t elapsed_ns, int64_t step_ns) {
     return elapsed_ns < most ? elapsed_ns : most;
 }
 
-void td_group_name_ranks(const bool *named, int count, char *text, size_t text_bytes) {
-    int total = 0;
+void td_group_name_ranks(const td_group *group, const bool *named, char *text, size_t text_bytes) {
+    int total = 0, count = group->count;
     for (int i = 0; i < count; i++) {
         total += named[i];
     }
     size_t used = (size_t)snprintf(text, text_bytes, total == 1 ? "rank" : "ranks");
     for (int i = 0, seen = 0; i < count && used < text_bytes; i++) {
         if (named[i]) {
-            used += (size_t)snprintf(text + used, text_bytes - used, "%s %d", seen++ ? "," : "", i);
+            used += (size_t)snprintf(text + used, text_bytes - used, "%s %d%s%s", seen++ ? "," : "",
+                                     i, group->apart ? " on " : "",
+                                     group->apart ? td_mpi_host_name(i) : "");
         }
     }
 }
@@ -88,7 +90,7 @@ void td_group_check_end(td_group *group, int64_t step_ns, int64_t *waited_ns, in
         for (int i = 0; i < group->count; i++) {
             late[i] = !atomic_load_explicit(&control->slots[i].ended, memory_order_relaxed);
         }
-        td_group_name_ranks(late, group->count, names, sizeof names);
+        td_group_name_ranks(group, late, names, sizeof names);
         td_group_fail(group, TD_CLAIM_SUPERVISOR, TD_ETIMEDOUT,
                       "%s did not end within %.1f s of the others", names,
                       (double)group->deadline_ns * 1e-9);
@@ -138,8 +140,16 @@ const td_wait_rule *td_rank_wait_rule(const td_rank *rank) {
     return &rank->group->rule;
 }
 
+void td_rank_name(const td_rank *rank, int which, char text[TD_RANK_NAME]) {
+    bool apart = rank->apart;
+    snprintf(text, TD_RANK_NAME, "rank %d%s%s", which, apart ? " on " : "",
+             apart ? td_mpi_host_name(which) : "");
+}
+
 td_status td_rank_abort(td_rank *rank, td_status status) {
-    td_group_fail(rank->group, rank->rank, status, "rank %d: %s", rank->rank, td_error());
+    char name[TD_RANK_NAME];
+    td_rank_name(rank, rank->rank, name);
+    td_group_fail(rank->group, rank->rank, status, "%s: %s", name, td_error());
     return status;
 }
 
@@ -206,8 +216,7 @@ static void find_late(const td_rank *rank, bool *late) {
     }
 }
 
-/* What a rank finds that waits at a barrier, or returns, while the other does not do the same. */
-static td_status fail_unmatched(td_rank *rank) {
+td_status td_group_fail_unmatched(td_rank *rank) {
     const td_group_control *control = rank->group->control;
     bool ended[TD_MAX_RANKS];
     char names[512];
@@ -217,8 +226,17 @@ static td_status fail_unmatched(td_rank *rank) {
     for (int i = 0; i < rank->count; i++) {
         ended[i] = atomic_load_explicit(&control->slots[i].ended, memory_order_relaxed);
     }
-    td_group_name_ranks(ended, rank->count, names, sizeof names);
+    td_group_name_ranks(rank->group, ended, names, sizeof names);
     return record(rank, td_fail(TD_EPEER, "%s returned while others wait at a barrier", names));
+}
+
+td_status td_group_fail_late(td_rank *rank) {
+    bool late[TD_MAX_RANKS];
+    char names[512];
+    find_late(rank, late);
+    td_group_name_ranks(rank->group, late, names, sizeof names);
+    return record(rank, td_fail(TD_ETIMEDOUT, "%s did not reach the barrier within %.1f s", names,
+                                (double)rank->group->deadline_ns * 1e-9));
 }
 
 td_status td_rank_barrier(td_rank *rank) {
@@ -228,6 +246,9 @@ td_status td_rank_barrier(td_rank *rank) {
     }
     if (rank->count == 1) {
         return TD_OK;
+    }
+    if (rank->group->apart) {
+        return td_apart_barrier(rank);
     }
     uint32_t target = atomic_load_explicit(&control->barrier.value, memory_order_relaxed) + 1;
     /* seq_cst pairs with the increment of `ended` in td_group_run_rank: of a rank that arrives and
@@ -247,16 +268,11 @@ td_status td_rank_barrier(td_rank *rank) {
      * seen, because it came before the end. */
     if (atomic_load_explicit(&control->ended.value, memory_order_seq_cst) > 0 &&
         !td_event_reached(&control->barrier, target)) {
-        return fail_unmatched(rank);
+        return td_group_fail_unmatched(rank);
     }
     td_status status = td_rank_wait(rank, &control->barrier, target);
     if (status == TD_ETIMEDOUT) {
-        bool late[TD_MAX_RANKS];
-        char names[512];
-        find_late(rank, late);
-        td_group_name_ranks(late, rank->count, names, sizeof names);
-        status = record(rank, td_fail(TD_ETIMEDOUT, "%s did not reach the barrier within %.1f s",
-                                      names, (double)rank->group->deadline_ns * 1e-9));
+        status = td_group_fail_late(rank);
     }
     return status;
 }
@@ -294,7 +310,7 @@ td_status td_group_run_rank(td_rank *rank) {
     /* seq_cst, see td_rank_barrier. */
     if (status == TD_OK && rank->count > 1 &&
         atomic_load_explicit(&control->arrived, memory_order_seq_cst) > 0) {
-        status = fail_unmatched(rank);
+        status = td_group_fail_unmatched(rank);
     }
     return status;
 }

@@ -30,13 +30,16 @@ typedef struct td_rank {
     int workers;
     const int *pu;          /* PU of each of my workers */
     bool shares_cpus;       /* the group has more workers than effective CPUs */
+    bool apart;             /* on several hosts: only messages reach the others, no memory */
     int64_t cache_bytes;    /* of all data caches that this rank sees, as reported */
     unsigned char *segment; /* my segment of the heap: 2 MiB aligned, zero at start */
     size_t segment_bytes;
 } td_rank;
 
 /* Under MPI td_group_run is called by all ranks alike, and each runs fn once, in its main thread.
- * Ranks must be on one machine then: they have the heap in common, and pass messages besides. */
+ * On one host they have the heap in common, and pass messages besides. On several (`apart`) a rank
+ * has its own segment only, and td_rank_peer gives room that nobody else sees; results come from
+ * segment 0 of the same process, so they are rank 0's in rank 0 only. */
 typedef td_status td_rank_fn(td_rank *rank, void *arg);
 
 typedef struct td_group_options {
@@ -87,6 +90,19 @@ int64_t td_rank_deadline_ns(const td_rank *rank);
 
 /* True when another rank has failed; cheap, for long loops. */
 bool td_rank_failed(const td_rank *rank);
+
+/* "rank 2", or "rank 2 on node-b" when ranks are on several hosts. */
+enum { TD_RANK_NAME = 96 };
+void td_rank_name(const td_rank *rank, int which, char text[TD_RANK_NAME]);
+
+/* For a rank on one of several hosts that has waited so long for a message of `peer` (-1: of
+ * nobody any more): tells others for whom it waits once that is long, and hears what they tell, so
+ * that td_rank_failed says how the group is. By the main thread; nothing where ranks have memory in
+ * common. */
+void td_rank_listen(td_rank *rank, int peer, int64_t waited_ns);
+
+/* The rank for which `which` has said that it waits; -1: none. */
+int td_rank_waits_for(const td_rank *rank, int which);
 
 /* Marks the group failed with this rank's td_error() message, unless it has failed already; the
  * other ranks' barriers return TD_EPEER. Returns status. */

@@ -12,14 +12,12 @@
 
 /* What ranks tell each other before they have memory in common. */
 typedef struct introduction {
-    char host[80];
     int pid, heap; /* heap: a descriptor of the process */
     td_cpu_mask cpus;
 } introduction;
 
 static void introduce(introduction *out, int heap) {
     *out = (introduction){.pid = (int)getpid(), .heap = heap, .cpus = *td_mpi_cpus()};
-    gethostname(out->host, sizeof out->host - 1);
 }
 
 td_status td_group_check_mpi(const td_layout *layout) {
@@ -43,7 +41,7 @@ static td_status find_pus(const td_layout *layout, const introduction *all, int 
     int local = 0, locals = 0;
     bool alike = true;
     for (int i = 0; i < layout->ranks; i++) {
-        if (strcmp(all[i].host, mine->host) == 0) {
+        if (td_mpi_host_of(i) == td_mpi_host_of(td_mpi_rank())) {
             local += i < td_mpi_rank();
             locals++;
             alike = alike && memcmp(&all[i].cpus, &mine->cpus, sizeof mine->cpus) == 0;
@@ -69,12 +67,12 @@ static td_status find_pus(const td_layout *layout, const introduction *all, int 
     return status;
 }
 
-static bool shares_with(const introduction *all, const td_cpu_mask *used, int ranks) {
+static bool shares_with(const td_cpu_mask *used, int ranks) {
     const td_cpu_mask *mine = &used[td_mpi_rank()];
     for (int i = 0; i < ranks; i++) {
+        bool beside = i != td_mpi_rank() && td_mpi_host_of(i) == td_mpi_host_of(td_mpi_rank());
         for (size_t word = 0; word < sizeof mine->bits / sizeof mine->bits[0]; word++) {
-            if (i != td_mpi_rank() && strcmp(all[i].host, all[td_mpi_rank()].host) == 0 &&
-                (used[i].bits[word] & mine->bits[word]) != 0) {
+            if (beside && (used[i].bits[word] & mine->bits[word]) != 0) {
                 return true;
             }
         }
@@ -91,12 +89,7 @@ td_status td_group_place_mpi(td_group *group, const td_layout *layout) {
     int64_t caches = 0;
     introduce(&mine, -1);
     TD_TRY(td_mpi_exchange(&mine, all, sizeof mine));
-    for (int i = 0; i < layout->ranks; i++) {
-        if (strcmp(all[i].host, all[0].host) != 0) {
-            return td_fail(TD_ESKIP, "ranks run on %s and on %s: this needs memory in common",
-                           all[0].host, all[i].host);
-        }
-    }
+    group->apart = td_mpi_hosts() > 1;
     TD_TRY(td_mpi_agree(find_pus(layout, all, pu, &shares, &caches)));
     for (int w = 0; w < layout->workers; w++) {
         unsigned long bit = 1UL << (pu[w] % bits), *word = &used.bits[pu[w] / bits];
@@ -104,11 +97,12 @@ td_status td_group_place_mpi(td_group *group, const td_layout *layout) {
         *word |= bit;
     }
     TD_TRY(td_mpi_exchange(&used, all_used, sizeof used));
-    shares = shares || shares_with(all, all_used, layout->ranks);
+    shares = shares || shares_with(all_used, layout->ranks);
     for (int i = 0; i < layout->ranks; i++) {
         group->ranks[i] = (td_rank){.rank = i,
                                     .count = layout->ranks,
                                     .kind = TD_RANK_MPI,
+                                    .apart = group->apart,
                                     .group = group,
                                     .workers = layout->workers,
                                     .pu = group->pu + (size_t)i * (size_t)layout->workers,
@@ -118,9 +112,14 @@ td_status td_group_place_mpi(td_group *group, const td_layout *layout) {
     return TD_OK;
 }
 
-/* Rank 0 makes the heap; the others open it through its process, so that it has no name. */
+/* Rank 0 makes the heap; the others open it through its process, so that it has no name. On
+ * several hosts each has one of its own, in which the segments of others are room that nobody
+ * touches. */
 td_status td_group_share_heap(size_t bytes, td_heap *out) {
     introduction mine, all[TD_MAX_RANKS];
+    if (td_mpi_hosts() > 1) {
+        return td_mpi_agree(td_heap_create(bytes, true, out));
+    }
     int fd = -1;
     td_status status = TD_OK;
     if (td_mpi_rank() == 0) {
@@ -154,7 +153,12 @@ td_status td_group_run_mpi(td_group *group) {
     td_bind_get(&before);
     td_group_run_rank(&group->ranks[td_mpi_rank()]);
     td_bind_set(&before);
-    while (!td_event_wait(ended, (uint32_t)group->count, &group->rule, TD_WAIT_SLICE_NS, NULL) &&
+    if (group->apart) {
+        td_apart_tell(group);
+    }
+    while (!(group->apart ? td_apart_ended(group)
+                          : td_event_wait(ended, (uint32_t)group->count, &group->rule,
+                                          TD_WAIT_SLICE_NS, NULL)) &&
            !td_group_grace_over(group, TD_WAIT_SLICE_NS, &grace_ns, &grace_last_ns)) {
         td_group_check_end(group, TD_WAIT_SLICE_NS, &waited_ns, &last_ns);
     }

@@ -29,6 +29,7 @@ typedef struct td_rank_slot {
     _Alignas(128) _Atomic uint32_t arrivals; /* at barriers */
     _Atomic uint32_t waiting;                /* workers inside td_rank_wait or td_rank_barrier */
     _Atomic bool ended;                      /* fn has returned */
+    int waits_for; /* group_apart.c: 1 + the rank for which messages are awaited; 0: none */
 } td_rank_slot;
 
 /* In the heap, shared by all ranks: no pointers here. */
@@ -53,6 +54,7 @@ struct td_group {
     td_rank_fn *fn;
     void *arg;
     bool interleave;
+    bool apart; /* ranks of several hosts: the control block is this rank's own (group_apart.c) */
     int count;
     int *pu; /* of all workers of all ranks */
     td_rank *ranks;
@@ -79,7 +81,18 @@ bool td_group_failed(const td_group *group);
 int64_t td_group_counted_ns(int64_t elapsed_ns, int64_t step_ns);
 
 /* Names ranks for a message: "rank 1", "ranks 1, 3". */
-void td_group_name_ranks(const bool *named, int count, char *text, size_t text_bytes);
+void td_group_name_ranks(const td_group *group, const bool *named, char *text, size_t text_bytes);
+
+/* What a rank finds that waits at a barrier, or returns, while others do not do the same; and when
+ * others have not come to a barrier within the deadline. Recorded. */
+td_status td_group_fail_unmatched(td_rank *rank);
+td_status td_group_fail_late(td_rank *rank);
+
+/* Ranks of several hosts (group_apart.c): td_rank_barrier; tells all others how this rank is;
+ * whether all have ended, after a look at what they have told. Called by the main thread. */
+td_status td_apart_barrier(td_rank *rank);
+void td_apart_tell(td_group *group);
+bool td_apart_ended(td_group *group);
 
 /* Start all ranks and return when they have ended, or, for a thread that hangs, been left behind.
  * The outcome is in the control block. */

@@ -112,8 +112,11 @@ static void drop(void) {
     }
 }
 
-static int arrived(int from, int tag, int *yes) {
-    return MPI_Iprobe(from < 0 ? MPI_ANY_SOURCE : from, tag, all, yes, MPI_STATUS_IGNORE);
+static int arrived(int tag, int *from) {
+    MPI_Status status;
+    int yes = 0, error = MPI_Iprobe(MPI_ANY_SOURCE, tag, all, &yes, &status);
+    *from = error == 0 && yes ? status.MPI_SOURCE : -1;
+    return error;
 }
 
 static int collective(const td_mpi_call *call) {

@@ -9,14 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TD_MPI_MODULE_VERSION = 3, TD_MPI_LISTS = 2, TD_MPI_BLOCKS = 64 };
+enum { TD_MPI_MODULE_VERSION = 4, TD_MPI_LISTS = 4, TD_MPI_BLOCKS = 64 };
 
 /* Collectives of the library; names as in collectives/operations.inc. */
 #define TD_MPI_OPERATION_MAP(X)                                                                    \
     X(barrier)                                                                                     \
     X(broadcast)                                                                                   \
-    X(reduce) X(allreduce) X(reduce_scatter) X(allgather) X(gather) X(scatter) X(alltoall) X(scan) \
-        X(exscan) X(shift)
+    X(reduce)                                                                                      \
+    X(allreduce) X(reduce_scatter) X(allgather) X(gather) X(scatter) X(alltoall) X(scan) X(exscan) \
+        X(shift)
 
 #define TD_MPI_ENUM(name) TD_MPI_##name,
 typedef enum td_mpi_operation {
@@ -52,9 +53,9 @@ typedef struct td_mpi_module {
     int (*send)(int list, const void *data, int64_t bytes, int to, int tag);
     int (*receive)(int list, void *data, int64_t bytes, int from, int tag);
     int (*test)(int list, int *done);
-    int (*late)(int list); /* the peer of one that is not done, -1: there is none */
-    void (*drop)(void);    /* forgets all that is not done */
-    int (*arrived)(int from, int tag, int *yes); /* something to receive; from -1: of anybody */
+    int (*late)(int list);              /* the peer of one that is not done, -1: there is none */
+    void (*drop)(void);                 /* forgets all that is not done */
+    int (*arrived)(int tag, int *from); /* whose message waits to be received; -1: there is none */
     int (*collective)(const td_mpi_call *call);
     void (*explain)(int error, char *text, size_t text_bytes);
 } td_mpi_module;

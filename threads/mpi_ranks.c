@@ -16,7 +16,8 @@
 
 /* Tags: one for each purpose, and one for each group, so that what is left of a group that failed
  * meets nobody. MPI promises tags up to 32,767. */
-enum { TAG_EXCHANGE = 1, TAG_TELL, TAG_GROUP, TAG_GROUPS = 30000, EXCHANGED_BYTES = 2048 };
+enum { TAG_EXCHANGE = 1, TAG_TELL, TAG_GROUP, TAG_GROUPS = 15000 };
+enum { HOST_NAME = 64, BOOT_ID = 40 };
 static const int64_t COME_NS = INT64_C(60000000000), LEAVE_NS = INT64_C(10000000000);
 
 static struct {
@@ -25,6 +26,8 @@ static struct {
     bool lost; /* messages were given up: MPI cannot be ended in order any more */
     char library[80];
     td_cpu_mask cpus;
+    int hosts, host_of[TD_MAX_RANKS];
+    char host_name[TD_MAX_RANKS][HOST_NAME]; /* of each rank */
 } world;
 
 /* What launchers set for each process they start, and the module for it. Open MPI 4 and 5; MPICH,
@@ -97,6 +100,32 @@ int td_mpi_tag(void) {
     return TAG_GROUP + world.groups % TAG_GROUPS;
 }
 
+int td_mpi_notice_tag(void) {
+    return td_mpi_tag() + TAG_GROUPS;
+}
+
+int td_mpi_hosts(void) {
+    return world.hosts;
+}
+
+int td_mpi_host_of(int rank) {
+    return world.host_of[rank];
+}
+
+const char *td_mpi_host_name(int rank) {
+    return world.host_name[rank];
+}
+
+int td_mpi_ranks_a_host(void) {
+    int each = world.hosts == 0 ? 0 : world.ranks / world.hosts;
+    for (int rank = 0; rank < world.ranks; rank++) {
+        if (each * world.hosts != world.ranks || world.host_of[rank] != rank / each) {
+            return 0;
+        }
+    }
+    return each;
+}
+
 void td_mpi_next_group(bool failed) {
     world.groups++;
     if (failed) {
@@ -162,36 +191,9 @@ static td_status load(const char *library, const td_mpi_module **out) {
     return TD_OK;
 }
 
-td_status td_mpi_start(void) {
-    int rank, ranks, which = launcher(&rank, &ranks), error;
-    if (td_mpi_started()) {
-        return TD_OK;
-    }
-    if (which == LAUNCHERS) {
-        return td_fail(TD_ESKIP, "ranks of kind mpi are started by mpirun or srun: mpirun -n P "
-                                 "tandem ..., with a layout pPxT:mpi");
-    }
-    const td_mpi_module *module = NULL;
-    TD_TRY(load(launchers[which].module, &module));
-    td_bind_get(&world.cpus);
-    if ((error = module->start(&rank, &ranks, world.library, sizeof world.library)) != 0) {
-        return td_fail(TD_ESKIP, "MPI does not start: error %d", error);
-    }
-    if (ranks > TD_MAX_RANKS) {
-        return td_fail(TD_EUSAGE, "%d ranks were started; at most %d", ranks, TD_MAX_RANKS);
-    }
-    td_cpu_mask everywhere;
-    memset(&everywhere, 0xFF, sizeof everywhere);
-    td_bind_set(&everywhere);
-    world.rank = rank;
-    world.ranks = ranks;
-    world.module = module;
-    return TD_OK;
-}
-
 /* ---- few words between ranks ---- */
 
-static void nap(int64_t waited_ns) {
+void td_mpi_nap(int64_t waited_ns) {
     if (waited_ns > 50000) {
         nanosleep(&(struct timespec){.tv_nsec = waited_ns < 2000000 ? 20000 : 500000}, NULL);
     }
@@ -215,7 +217,7 @@ static td_status finish_list(int64_t most_ns) {
             return td_fail(TD_ETIMEDOUT, "rank %d does not answer within %.0f s", late,
                            (double)most_ns * 1e-9);
         }
-        nap(waited_ns);
+        td_mpi_nap(waited_ns);
     }
 }
 
@@ -263,6 +265,58 @@ td_status td_mpi_agree(td_status mine) {
         }
     }
     return TD_OK;
+}
+
+typedef struct whereabouts {
+    char name[HOST_NAME], boot[BOOT_ID];
+} whereabouts;
+
+static td_status find_hosts(void) {
+    whereabouts mine = {0}, all[TD_MAX_RANKS];
+    gethostname(mine.name, sizeof mine.name - 1);
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (file != NULL) { /* without it the name must do */
+        size_t length = fread(mine.boot, 1, sizeof mine.boot - 1, file);
+        mine.boot[length] = '\0';
+        fclose(file);
+    }
+    TD_TRY(td_mpi_exchange(&mine, all, sizeof mine));
+    for (int i = 0; i < world.ranks; i++) {
+        int same = 0;
+        while (same < i && memcmp(&all[same], &all[i], sizeof all[i]) != 0) {
+            same++;
+        }
+        world.host_of[i] = same < i ? world.host_of[same] : world.hosts++;
+        memcpy(world.host_name[i], all[i].name, sizeof all[i].name);
+    }
+    return TD_OK;
+}
+
+td_status td_mpi_start(void) {
+    int rank, ranks, which = launcher(&rank, &ranks), error;
+    if (td_mpi_started()) {
+        return TD_OK;
+    }
+    if (which == LAUNCHERS) {
+        return td_fail(TD_ESKIP, "ranks of kind mpi are started by mpirun or srun: mpirun -n P "
+                                 "tandem ..., with a layout pPxT:mpi");
+    }
+    const td_mpi_module *module = NULL;
+    TD_TRY(load(launchers[which].module, &module));
+    td_bind_get(&world.cpus);
+    if ((error = module->start(&rank, &ranks, world.library, sizeof world.library)) != 0) {
+        return td_fail(TD_ESKIP, "MPI does not start: error %d", error);
+    }
+    if (ranks > TD_MAX_RANKS) {
+        return td_fail(TD_EUSAGE, "%d ranks were started; at most %d", ranks, TD_MAX_RANKS);
+    }
+    td_cpu_mask everywhere;
+    memset(&everywhere, 0xFF, sizeof everywhere);
+    td_bind_set(&everywhere);
+    world.rank = rank;
+    world.ranks = ranks;
+    world.module = module;
+    return find_hosts();
 }
 
 int td_mpi_end(td_status status) {

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 #include "threads/bind.h"
@@ -33,6 +34,16 @@ int td_mpi_ranks(void);
 const char *td_mpi_library(void); /* its name and version; "" before the start */
 const td_cpu_mask *td_mpi_cpus(void);
 
+/* The hosts on which the ranks run, in the order of their first ranks: how many, that of a rank,
+ * and what it calls itself. A host is a name and a boot of its system; ranks of one have memory in
+ * common. */
+int td_mpi_hosts(void);
+int td_mpi_host_of(int rank);
+const char *td_mpi_host_name(int rank);
+
+/* Ranks on each host when that is one number and they are numbered host by host; else 0. */
+int td_mpi_ranks_a_host(void);
+
 /* At the end of the program: all ranks leave together, or, when some are still elsewhere, end
  * here. Returns the exit code. */
 int td_mpi_end(td_status status);
@@ -48,9 +59,16 @@ td_status td_mpi_hear(void *what, size_t bytes);
 /* The first failure by rank becomes everybody's, with its message. */
 td_status td_mpi_agree(td_status mine);
 
-/* For messages of a group: the module, and a tag that no earlier group has used. */
+/* For messages of a group: the module, and tags that no earlier group has used, for what it works
+ * on and for what its ranks tell each other about themselves. Lists of the module from
+ * TD_MPI_NOTICES on are those of the latter. */
+enum { TD_MPI_NOTICES = 2 };
 const td_mpi_module *td_mpi_messages(void);
 int td_mpi_tag(void);
+int td_mpi_notice_tag(void);
+
+/* Between two looks for a message that has not come for so long. */
+void td_mpi_nap(int64_t waited_ns);
 
 /* What an error of the module says. */
 td_status td_mpi_failed(int error, const char *doing);

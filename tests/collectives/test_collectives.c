@@ -28,8 +28,8 @@ ParameterizedTestParameters(collectives, every_row_on_every_layout) {
 ParameterizedTest(setting *s, collectives, every_row_on_every_layout) {
     char sha256[TD_SHA256_HEX];
     td_layout layout = td_trial_layout(s->kind, s->ranks, s->workers);
-    cr_assert_eq(td_trial_rows(&layout, 1, sha256), TD_OK, "p%dxt%d:%s: %s", s->ranks, s->workers,
-                 s->kind == TD_RANK_PROCESS ? "process" : "thread", td_error());
+    cr_assert_eq(td_trial_rows(&layout, 1, true, sha256), TD_OK, "p%dxt%d:%s: %s", s->ranks,
+                 s->workers, s->kind == TD_RANK_PROCESS ? "process" : "thread", td_error());
 }
 
 Test(collectives, table) {

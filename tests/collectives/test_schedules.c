@@ -100,6 +100,35 @@ ParameterizedTest(int *number, schedules, every_row_is_proved, .timeout = 300) {
     cr_assert_geq(proved, 8);
 }
 
+/* The nodes are hosts of so many ranks, and not those that the number of ranks suggests. */
+Test(schedules, the_hierarchical_row_follows_the_hosts, .timeout = 300) {
+    const td_collective *row = td_collective_find("allreduce", "hierarchical");
+    for (int p = 2; p <= 24; p++) {
+        for (int node = 1; node <= p; node++) {
+            for (int variant = 0; variant < 4 && p % node == 0; variant++) {
+                td_aliases aliases = {.in_place = variant % 2 == 1, .wide = variant >= 2};
+                td_schedule_options options = {
+                    .ranks = p, .segments = 1, .node = node, .in_place = aliases.in_place};
+                td_moves schedule;
+                td_linked linked;
+                td_schedule_cost cost;
+                cr_assert_eq(td_collective_moves(row, &options, &schedule), TD_OK);
+                int width = node > 1 ? node : td_torus_width(p), hosts = p / width;
+                bool power = (hosts & (hosts - 1)) == 0;
+                cr_assert_eq(td_schedule_cost_of(&schedule, &cost), TD_OK);
+                cr_expect_eq(cost.rounds, 2 * (width - 1) + td_log2_down(hosts) + (power ? 0 : 2),
+                             "p%d, %d a host: %d rounds", p, node, cost.rounds);
+                cr_assert_eq(td_schedule_link(&schedule, aliases, -1, &linked), TD_OK, "%s",
+                             td_error());
+                cr_expect_eq(td_schedule_check(&schedule, &linked, row->id, aliases), TD_OK,
+                             "p%d, %d a host: %s", p, node, td_error());
+                td_linked_destroy(&linked);
+                td_schedule_destroy(&schedule);
+            }
+        }
+    }
+}
+
 /* ---- damage ---- */
 
 static const char *const victims[][2] = {

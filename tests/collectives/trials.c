@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "collectives/comm.h"
 #include "reference.h"
+#include "threads/mpi_ranks.h"
 
 enum {
     MAX_COUNT = 20011,
@@ -27,6 +28,7 @@ typedef struct trial {
     td_pattern kind;
     int64_t elements;
     int every;
+    bool direct;
     td_sha256 *results;     /* of all calls so far, where they are defined */
     unsigned char *defined; /* of one call */
     td_status status;       /* of all calls so far, and the first message */
@@ -104,7 +106,7 @@ static void judge(trial *t) {
     judge_guards(t, t->in_area);
     judge_guards(t, t->out_area);
     /* One answer: the bits of rank 0. */
-    if (t->row->id == TD_COLL_allreduce &&
+    if (t->row->id == TD_COLL_allreduce && !t->rank->apart &&
         memcmp(out, td_rank_peer(t->rank, 0, out), (size_t)(t->elements * bytes)) != 0) {
         complain(t, "other bits than rank 0", 0);
     }
@@ -194,6 +196,9 @@ static void run_all(void *arg, td_worker *worker) {
     const td_collective *table = td_collectives(&rows);
     const int64_t counts[] = {0, 1, p - 1, p + 1, 64 * p + 1, p <= 3 ? MAX_COUNT : 1009};
     for (int row = 0; row < rows; row++) {
+        if (table[row].direct != NULL && !t->direct) {
+            continue;
+        }
         for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
             for (int variant = 0; variant < 6 && table[row].fits(p); variant++) {
                 if ((row + (int)c + variant) % t->every != 0) {
@@ -224,8 +229,13 @@ static td_status join_results(trial *t) {
     TD_TRY(td_rank_barrier(rank));
     td_sha256 *joined;
     TD_TRY(td_sha256_create(&joined));
+    char each[TD_MAX_RANKS][TD_SHA256_HEX];
+    if (rank->apart) {
+        TD_TRY(td_mpi_exchange(mine, each, TD_SHA256_HEX));
+    }
     for (int peer = 0; peer < rank->count; peer++) {
-        td_sha256_add(joined, td_rank_peer(rank, peer, mine), TD_SHA256_HEX);
+        td_sha256_add(joined, rank->apart ? each[peer] : td_rank_peer(rank, peer, mine),
+                      TD_SHA256_HEX);
     }
     td_sha256_finish(joined, all);
     TD_TRY(td_rank_barrier(rank));
@@ -233,11 +243,20 @@ static td_status join_results(trial *t) {
     return TD_OK;
 }
 
+typedef struct plan {
+    int every;
+    bool direct;
+} plan;
+
 static td_status all_rows(td_rank *rank, void *arg) {
+    const plan *wanted = arg;
     td_team_options options = {
         .workers = rank->workers, .pu = rank->pu, .shares_cpus = rank->shares_cpus};
     int64_t staging = staging_bytes(rank->count) / 64 * 64;
-    trial t = {.every = *(int *)arg, .rank = rank, .in_area = rank->segment + staging};
+    trial t = {.every = wanted->every,
+               .direct = wanted->direct,
+               .rank = rank,
+               .in_area = rank->segment + staging};
     t.out_area = t.in_area + (AREA_BYTES + 63) / 64 * 64;
     td_team *team = NULL;
     t.defined = td_alloc(AREA_BYTES);
@@ -251,10 +270,12 @@ static td_status all_rows(td_rank *rank, void *arg) {
     return t.status == TD_OK ? join_results(&t) : td_fail(t.status, "%s", t.text);
 }
 
-td_status td_trial_rows(const td_layout *layout, int every, char sha256[TD_SHA256_HEX]) {
+td_status td_trial_rows(const td_layout *layout, int every, bool direct,
+                        char sha256[TD_SHA256_HEX]) {
+    plan wanted = {every, direct};
     td_group_options options = {.layout = *layout,
                                 .segment_bytes = (size_t)staging_bytes(layout->ranks) +
                                                  2 * AREA_BYTES + (1 << 12),
                                 .deadline_ns = INT64_C(20000000000)};
-    return td_group_run_result(&options, all_rows, &every, sha256, TD_SHA256_HEX);
+    return td_group_run_result(&options, all_rows, &wanted, sha256, TD_SHA256_HEX);
 }

@@ -11,9 +11,10 @@
 /* MPI: ranks on shared CPUs wait by yielding, and some calls must do. */
 enum { TD_TRIAL_RANKS = 16, TD_TRIAL_MPI = 9 };
 
-/* every: one of so many calls. TD_ECHECK says what is wrong. sha256: of all results of all ranks,
- * which no transport changes. */
-td_status td_trial_rows(const td_layout *layout, int every, char sha256[TD_SHA256_HEX]);
+/* every: one of so many calls; direct: also of the rows that work in common memory. TD_ECHECK says
+ * what is wrong. sha256: of all results of all ranks, which no transport changes. */
+td_status td_trial_rows(const td_layout *layout, int every, bool direct,
+                        char sha256[TD_SHA256_HEX]);
 
 /* As many ranks and workers, sharing CPUs where there are not enough. */
 static inline td_layout td_trial_layout(td_rank_kind kind, int ranks, int workers) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One rank of a test under mpirun.
- *   mpirun -n P mpi_runner rows WORKERS | differ MARK | stop MARK | kill MARK
- * rows: all rows, judged, and their hash; the others: a rank that calls something else, that stops
- * or that dies; MARK is for who looks for them. Exit codes are Tandem's.
+ *   mpirun -n P mpi_runner rows WORKERS | differ | stop | kill | leave | direct, each with a MARK
+ * rows: all rows, judged, and their hash; the others: a rank that calls something else, that stops,
+ * that dies, or that leaves while others wait at a barrier; a row for common memory. MARK is for
+ * who looks for them. Exit codes are Tandem's.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 #include "trials.h"
 
 enum { COUNT = 4096, CALLS = 20 };
-static const int64_t DEADLINE_NS = INT64_C(1500000000);
+/* Hosts that are make-believe have the same CPUs, and do not know. */
+static const int64_t DEADLINE_NS = INT64_C(1500000000), APART_NS = INT64_C(4000000000);
 
 typedef struct play {
     const char *what;
@@ -27,6 +29,9 @@ typedef struct play {
 static void call_again(void *arg, td_worker *worker) {
     play *p = arg;
     const td_collective *ring = td_collective_find("allreduce", "ring");
+    if (strcmp(p->what, "direct") == 0) {
+        ring = td_collective_find("allreduce", "tree");
+    }
     bool struck = p->rank == 1;
     for (int i = 0; i < CALLS && p->status == TD_OK; i++) {
         bool now = struck && i == CALLS / 2;
@@ -42,6 +47,9 @@ static td_status play_rank(td_rank *rank, void *arg) {
     play p = {.what = arg, .rank = rank->rank};
     int64_t staging = td_comm_bytes(rank->count, COUNT, TD_F32);
     td_team *team;
+    if (strcmp(p.what, "leave") == 0) {
+        return rank->rank == 1 ? TD_OK : td_rank_barrier(rank);
+    }
     p.buffer = (float *)(rank->segment + staging);
     TD_TRY(td_comm_create(rank, rank->segment, staging, &p.comm));
     TD_TRY(td_team_create(&(td_team_options){.workers = 1, .pu = rank->pu}, &team));
@@ -54,21 +62,25 @@ static td_status play_rank(td_rank *rank, void *arg) {
 static td_status run(int argc, char **argv) {
     int rank, ranks;
     if (argc < 2 || !td_mpi_launched(&rank, &ranks)) {
-        return td_fail(TD_EUSAGE, "usage: mpirun -n P mpi_runner rows WORKERS|differ|stop|kill");
+        return td_fail(TD_EUSAGE, "usage: mpirun -n P mpi_runner rows WORKERS|"
+                                  "differ|stop|kill|leave|direct");
     }
     if (strcmp(argv[1], "rows") == 0 && argc == 3) {
         char sha256[TD_SHA256_HEX];
         td_layout layout = td_trial_layout(TD_RANK_MPI, ranks, (int)strtol(argv[2], NULL, 10));
-        TD_TRY(td_trial_rows(&layout, TD_TRIAL_MPI, sha256));
+        TD_TRY(td_mpi_start());
+        TD_TRY(td_trial_rows(&layout, TD_TRIAL_MPI, td_mpi_hosts() == 1, sha256));
         if (rank == 0) {
-            printf("%s\nsha256 %s\n", td_mpi_library(), sha256);
+            printf("%s\nhosts %d, %d ranks a host\nsha256 %s\n", td_mpi_library(), td_mpi_hosts(),
+                   td_mpi_ranks_a_host(), sha256);
         }
         return TD_OK;
     }
+    TD_TRY(td_mpi_start());
     td_group_options options = {.layout = td_trial_layout(TD_RANK_MPI, ranks, 1),
                                 .segment_bytes = (size_t)td_comm_bytes(ranks, COUNT, TD_F32) +
                                                  COUNT * sizeof(float),
-                                .deadline_ns = DEADLINE_NS};
+                                .deadline_ns = td_mpi_hosts() > 1 ? APART_NS : DEADLINE_NS};
     return td_group_run(&options, play_rank, argv[1]);
 }
 

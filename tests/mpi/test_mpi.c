@@ -58,8 +58,37 @@ static int start(const char *library, int ranks, const char *command, char *outp
 }
 
 typedef struct setting {
-    int library, ranks, workers;
+    int library, ranks, workers, hosts;
 } setting;
+
+/* The same on hosts td-0, td-1, ... with as many ranks each, made by host_agent.sh; their network
+ * is this machine's own. */
+static int start_on_hosts(const setting *s, const char *command, char *output) {
+    char line[2048], hosts[256];
+    size_t used = 0;
+    for (int i = 0; i < s->hosts; i++) {
+        used += (size_t)snprintf(hosts + used, sizeof hosts - used, "%std-%d:%d", i > 0 ? "," : "",
+                                 i, s->ranks / s->hosts);
+    }
+    snprintf(line, sizeof line,
+             s->library == 0
+                 ? "env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+                   "ASAN_OPTIONS=detect_leaks=0 timeout -k 5 400 mpirun.openmpi --bind-to none "
+                   "--mca plm_rsh_agent %s/tests/mpi/host_agent.sh --mca oob_tcp_if_include lo "
+                   "--mca pml ob1 --mca btl self,tcp --mca btl_tcp_if_include lo "
+                   "--mca mpi_yield_when_idle 1 --host %s -n %d %s 2>&1"
+                 : "env ASAN_OPTIONS=detect_leaks=0 timeout -k 5 400 mpirun.mpich -bind-to none "
+                   "-launcher ssh -launcher-exec %s/tests/mpi/host_agent.sh -iface lo "
+                   "-hosts %s -n %d %s 2>&1",
+             TD_SOURCE_DIRECTORY, hosts, s->ranks, command);
+    return run(line, output);
+}
+
+static void skip_without_hosts(void) {
+    if (system("unshare --uts hostname td-0 2>/dev/null") != 0) {
+        cr_skip_test("no hosts of other names: unshare --uts is refused (needs root)");
+    }
+}
 
 static void skip_without(const setting *s) {
     if (!is_here(libraries[s->library])) {
@@ -69,7 +98,8 @@ static void skip_without(const setting *s) {
 
 /* MPICH's ranks on shared CPUs take minutes: its polls are long. */
 ParameterizedTestParameters(mpi, the_bits_of_other_ranks) {
-    static setting settings[] = {{0, 2, 1}, {0, 2, 2}, {0, 3, 1}, {0, 4, 1}, {1, 2, 1}};
+    static setting settings[] = {
+        {0, 2, 1, 1}, {0, 2, 2, 1}, {0, 3, 1, 1}, {0, 4, 1, 1}, {1, 2, 1, 1}};
     return cr_make_param_array(setting, settings, sizeof settings / sizeof settings[0]);
 }
 
@@ -77,9 +107,9 @@ ParameterizedTest(setting *s, mpi, the_bits_of_other_ranks, .timeout = 900) {
     char output[OUTPUT], command[512], threads[TD_SHA256_HEX], processes[TD_SHA256_HEX];
     skip_without(s);
     td_layout layout = td_trial_layout(TD_RANK_THREAD, s->ranks, s->workers);
-    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, threads), TD_OK, "%s", td_error());
+    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, true, threads), TD_OK, "%s", td_error());
     layout.kind = TD_RANK_PROCESS;
-    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, processes), TD_OK, "%s", td_error());
+    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, true, processes), TD_OK, "%s", td_error());
     cr_expect_str_eq(threads, processes);
     snprintf(command, sizeof command, "%s rows %d", TD_MPI_RUNNER, s->workers);
     int code = start(libraries[s->library], s->ranks, command, output);
@@ -126,14 +156,15 @@ static bool all_gone(void) {
 static void expect_end(const setting *s, const char *what, int code, const char *says) {
     char output[OUTPUT], command[512];
     snprintf(command, sizeof command, "%s %s %d", TD_MPI_RUNNER, what, (int)getpid());
-    int found = start(libraries[s->library], s->ranks, command, output);
+    int found = s->hosts > 1 ? start_on_hosts(s, command, output)
+                             : start(libraries[s->library], s->ranks, command, output);
     cr_expect(code > 0 ? found == code : found != 0 && found != 124, "%s: exit %d: %s", what, found,
               output);
     cr_expect_not_null(strstr(output, says), "%s: \"%s\" is not in: %s", what, says, output);
 }
 
 ParameterizedTestParameters(mpi, a_rank_that_errs_stops_or_dies) {
-    static setting settings[] = {{0, 3, 1}, {1, 3, 1}};
+    static setting settings[] = {{0, 3, 1, 1}, {1, 3, 1, 1}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -143,6 +174,45 @@ ParameterizedTest(setting *s, mpi, a_rank_that_errs_stops_or_dies, .timeout = 90
     expect_end(s, "differ", 3, "ring of 4096 f32 sum");
     expect_end(s, "stop", 3, "rank 1 made no progress in allreduce/ring within 1.5 s");
     expect_end(s, "kill", 0, s->library == 0 ? "rank 1" : "signal 9");
+    cr_expect(all_gone(), "%d ranks are still there", left_behind());
+}
+
+ParameterizedTestParameters(mpi, hosts_give_the_same_bits) {
+    static setting settings[] = {{0, 4, 1, 2}, {0, 4, 1, 4}, {1, 2, 1, 2}};
+    return cr_make_param_array(setting, settings, sizeof settings / sizeof settings[0]);
+}
+
+ParameterizedTest(setting *s, mpi, hosts_give_the_same_bits, .timeout = 900) {
+    char output[OUTPUT], command[512], threads[TD_SHA256_HEX], hosts[64];
+    skip_without(s);
+    skip_without_hosts();
+    td_layout layout = td_trial_layout(TD_RANK_THREAD, s->ranks, s->workers);
+    cr_assert_eq(td_trial_rows(&layout, TD_TRIAL_MPI, false, threads), TD_OK, "%s", td_error());
+    snprintf(command, sizeof command, "%s rows %d", TD_MPI_RUNNER, s->workers);
+    int code = start_on_hosts(s, command, output);
+    cr_assert_eq(code, 0, "%s: exit %d: %s", libraries[s->library], code, output);
+    snprintf(hosts, sizeof hosts, "hosts %d, %d ranks a host", s->hosts, s->ranks / s->hosts);
+    cr_expect_not_null(strstr(output, hosts), "%s", output);
+    const char *at = strstr(output, "sha256 ");
+    cr_assert_not_null(at, "%s", output);
+    cr_expect_eq(strncmp(at + 7, threads, TD_SHA256_HEX - 1), 0, "%s: %s, threads: %s",
+                 libraries[s->library], at, threads);
+}
+
+ParameterizedTestParameters(mpi, a_rank_of_another_host_that_errs_stops_or_dies) {
+    static setting settings[] = {{0, 3, 1, 3}, {1, 3, 1, 3}};
+    return cr_make_param_array(setting, settings, LIBRARIES);
+}
+
+ParameterizedTest(setting *s, mpi, a_rank_of_another_host_that_errs_stops_or_dies, .timeout = 900) {
+    skip_without(s);
+    skip_without_hosts();
+    expect_end(s, "differ", 3, "ring of 2048 f32 sum");
+    expect_end(s, "differ", 3, "ring of 4096 f32 sum");
+    expect_end(s, "stop", 3, "rank 1 on td-1 made no progress in allreduce/ring within 4.0 s");
+    expect_end(s, "leave", 3, "rank 1 on td-1 returned while others wait at a barrier");
+    expect_end(s, "direct", 3, "these are on several hosts, expected an algorithm of messages");
+    expect_end(s, "kill", 0, s->library == 0 ? "rank 1" : "RUNNING AT td-1");
     cr_expect(all_gone(), "%d ranks are still there", left_behind());
 }
 
@@ -159,7 +229,7 @@ static int lines_with(const char *path, const char *what, const char *also) {
 }
 
 ParameterizedTestParameters(mpi, its_own_collectives_stand_beside_ours) {
-    static setting settings[] = {{0, 2, 1}, {1, 2, 1}};
+    static setting settings[] = {{0, 2, 1, 1}, {1, 2, 1, 1}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -193,7 +263,7 @@ ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeo
 
 /* The batch script under a Slurm of its own, whose srun starts the ranks by PMIx and by PMI-2. */
 ParameterizedTestParameters(full_slurm, the_batch_script_measures) {
-    static setting settings[] = {{0, 2, 1}, {1, 2, 1}};
+    static setting settings[] = {{0, 2, 1, 1}, {1, 2, 1, 1}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -223,18 +293,18 @@ Test(mpi, what_is_missing_is_said) {
     unsetenv("PMIX_RANK");
     td_layout layout = td_trial_layout(TD_RANK_MPI, 2, 1);
     char sha256[TD_SHA256_HEX];
-    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_ESKIP);
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, true, sha256), TD_ESKIP);
     cr_expect_not_null(strstr(td_error(), "mpirun -n P"), "%s", td_error());
     setenv("OMPI_COMM_WORLD_RANK", "0", 1);
     setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
     setenv("TANDEM_MPI", "/nowhere/module.so", 1);
-    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_ESKIP);
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, true, sha256), TD_ESKIP);
     cr_expect_not_null(strstr(td_error(), "/nowhere/module.so: No such file"), "%s", td_error());
     setenv("TANDEM_MPI", "/proc/self/exe", 1);
-    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_ESKIP);
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, true, sha256), TD_ESKIP);
     cr_expect_not_null(strstr(td_error(), "cannot be loaded"), "%s", td_error());
     /* A layout that each of the ranks would run for itself. */
     layout.kind = TD_RANK_PROCESS;
-    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, sha256), TD_EUSAGE);
+    cr_expect_eq(td_trial_rows(&layout, TD_TRIAL_MPI, true, sha256), TD_EUSAGE);
     cr_expect_not_null(strstr(td_error(), "p2xT:mpi"), "%s", td_error());
 }

@@ -56,6 +56,24 @@ bool td_rank_failed(const td_rank *rank) {
     return false;
 }
 
+void td_rank_listen(td_rank *rank, int peer, int64_t waited_ns) {
+    (void)rank, (void)peer, (void)waited_ns;
+}
+
+int td_rank_waits_for(const td_rank *rank, int which) {
+    (void)rank, (void)which;
+    return -1;
+}
+
+int td_mpi_ranks_a_host(void) {
+    return 0;
+}
+
+void td_rank_name(const td_rank *rank, int which, char text[TD_RANK_NAME]) {
+    (void)rank;
+    snprintf(text, TD_RANK_NAME, "rank %d", which);
+}
+
 td_status td_rank_abort(td_rank *rank, td_status status) {
     fprintf(stderr, "rank %d: %s\n", rank->rank, td_error());
     td_mpi_module_table.abandon(td_exit_code(status));

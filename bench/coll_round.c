@@ -81,6 +81,9 @@ static void prepare(const td_coll_round *round, unsigned char *in, unsigned char
 
 /* All ranks are here. Returns the agreed start; 0: given up. */
 static uint64_t meet_ranks(const td_coll_round *round, td_coll_board *board) {
+    if (round->meet_ranks != NULL) {
+        return round->meet_ranks(round->arg);
+    }
     uint32_t phase = atomic_load_explicit(&board->passed, memory_order_relaxed);
     /* acq_rel and release, acquire: what ranks wrote before is visible to all after. */
     uint32_t before = atomic_fetch_add_explicit(&board->arrived, 1, memory_order_acq_rel);

@@ -61,6 +61,8 @@ typedef struct td_coll_round {
     void (*call)(void *arg, int worker, void *in, void *out);
     void (*meet)(void *arg, int worker); /* of the rank's workers; NULL: it has one */
     bool (*given_up)(void *arg);         /* asked while waiting for other ranks */
+    /* Of all ranks, by worker 0: the time stamp of the start, 0: given up. NULL: on the board. */
+    uint64_t (*meet_ranks)(void *arg);
 } td_coll_round;
 
 /* Buffers that rotate, and the distance between them. */

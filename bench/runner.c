@@ -286,6 +286,9 @@ static void read_bindings(td_bench *bench) {
     td_outcome *out = bench->outcome;
     int *pu = out->binding + rank->rank * rank->workers;
     int bound = 0;
+    for (int i = 0; rank->apart && i < rank->count * rank->workers; i++) {
+        out->binding[i] = -1; /* those of other ranks are in their processes */
+    }
     td_team_bindings(bench->team, pu);
     for (int i = 0; i < rank->workers; i++) {
         bound += pu[i] >= 0 && pu[i] == rank->pu[i];

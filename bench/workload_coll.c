@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/ceiling.h"
+#include "bench/coll_hosts.h"
 #include "bench/coll_blocks.h"
 #include "bench/coll_cases.h"
 #include "bench/mpi_peer.h"
@@ -34,7 +35,8 @@ typedef struct coll_state {
     int64_t count, elements, bytes;
     td_coll_how how;
     td_coll_round round;
-    td_coll_board *board; /* in the segment of rank 0 */
+    td_coll_board *board; /* in the segment of rank 0; on several hosts in that of each */
+    td_coll_clock clock;  /* of several hosts */
     _Atomic int status;   /* of the first call that failed */
     td_bench *bench;
     td_mpi_peer *peers[TD_MPI_PEERS]; /* by companion */
@@ -103,9 +105,13 @@ static int64_t staging_at(const td_case *subject) {
 }
 
 static td_status segment_coll(const td_case *subject, const td_layout *layout, int64_t *bytes) {
+    const td_collective *row = row_of(subject, layout);
+    if (row->direct != NULL && layout->kind == TD_RANK_MPI && td_mpi_hosts() > 1) {
+        return td_fail(TD_ESKIP, "%s/%s works in memory in common; its ranks are on %d hosts",
+                       row->operation, row->algorithm, td_mpi_hosts());
+    }
     *bytes = staging_at(subject) +
-             td_collective_staging_bytes(row_of(subject, layout), layout->ranks,
-                                         case_count(subject, layout->ranks),
+             td_collective_staging_bytes(row, layout->ranks, case_count(subject, layout->ranks),
                                          (td_dtype)subject->param[TD_COLL_PARAM_DTYPE]);
     return TD_OK;
 }
@@ -141,6 +147,13 @@ static void meet_coll(void *arg, int worker) {
 static bool given_up(void *arg) {
     const coll_state *s = arg;
     return td_rank_failed(s->bench->rank);
+}
+
+static uint64_t meet_hosts(void *arg) {
+    coll_state *s = arg;
+    uint64_t go = 0;
+    keep(s, td_coll_hosts_meet(&s->clock, &go));
+    return go;
 }
 
 static void round_region(void *arg, td_worker *worker) {
@@ -260,7 +273,7 @@ static td_status setup_coll(td_bench *bench) {
     if (s->how.uneven) {
         count_blocks(s);
     }
-    s->board = td_rank_peer(rank, 0, rank->segment + BOARD_AT);
+    s->board = td_rank_peer(rank, rank->apart ? rank->rank : 0, rank->segment + BOARD_AT);
     unsigned char *in = rank->segment + BUFFER_AT;
     s->round = (td_coll_round){.rank = rank->rank,
                                .ranks = rank->count,
@@ -275,7 +288,8 @@ static td_status setup_coll(td_bench *bench) {
                                .arg = s,
                                .call = call_coll,
                                .meet = meet_coll,
-                               .given_up = given_up};
+                               .given_up = given_up,
+                               .meet_ranks = rank->apart ? meet_hosts : NULL};
     TD_TRY(start_peers(bench, s));
     add_library(bench, s);
     int64_t staging = staging_at(subject);
@@ -413,9 +427,29 @@ static void write_rough(const coll_state *s) {
     }
 }
 
-/* Units in the last place of the type by which results differ from sums in f64, and whether all
- * ranks have the same bits. */
-static void note_rounding(coll_state *s) {
+/* Whether all ranks have the same bits; asked in every rank, known in rank 0. */
+static td_status compare_ranks(const coll_state *s, bool *same) {
+    const td_rank *rank = s->bench->rank;
+    char all[TD_MAX_RANKS][TD_SHA256_HEX], mine[TD_SHA256_HEX];
+    *same = true;
+    if (rank->apart) {
+        td_sha256 *sha;
+        TD_TRY(td_sha256_create(&sha));
+        td_sha256_add(sha, s->round.out, (size_t)s->bytes);
+        td_sha256_finish(sha, mine);
+        TD_TRY(td_mpi_exchange(mine, all, sizeof mine));
+    }
+    for (int peer = 1; rank->rank == 0 && peer < rank->count; peer++) {
+        bool equal = rank->apart ? memcmp(all[peer], all[0], sizeof mine) == 0
+                                 : memcmp(td_rank_peer(rank, peer, s->round.out), s->round.out,
+                                          (size_t)s->bytes) == 0;
+        *same = *same && equal;
+    }
+    return TD_OK;
+}
+
+/* Units in the last place of the type by which results differ from sums in f64. */
+static void note_rounding(coll_state *s, bool same) {
     td_outcome *out = s->bench->outcome;
     const td_rank *rank = s->bench->rank;
     int bits = s->dtype == TD_F32 ? 24 : 8, exponent;
@@ -428,11 +462,6 @@ static void note_rounding(coll_state *s) {
         frexp(sum, &exponent);
         double ulps = fabs(read_element(s, s->round.out, i) - sum) / ldexp(1, exponent - bits);
         most = ulps > most ? ulps : most;
-    }
-    bool same = true;
-    for (int peer = 1; peer < rank->count; peer++) {
-        same = same &&
-               memcmp(td_rank_peer(rank, peer, s->round.out), s->round.out, (size_t)s->bytes) == 0;
     }
     out->max_ulp = most;
     td_outcome_number(out, "rank_identical", same);
@@ -447,8 +476,10 @@ static td_status verify_rounding(td_bench *bench) {
     td_team_run(bench->team, call_region, s);
     TD_TRY(status_of(s));
     TD_TRY(td_rank_barrier(bench->rank));
+    bool same;
+    TD_TRY(compare_ranks(s, &same));
     if (bench->rank->rank == 0) {
-        note_rounding(s);
+        note_rounding(s, same);
     }
     return td_rank_barrier(bench->rank);
 }
@@ -556,29 +587,36 @@ static void library_region(void *arg, td_worker *worker) {
     td_coll_round_run(&round, s->board, worker->id);
 }
 
-/* The library's round, as ours, by the same ranks on the same buffers. */
-static td_status time_library(td_bench *bench, int64_t calls) {
+/* All workers of all ranks; nanoseconds of each call, in rank 0. */
+static td_status time_round(td_bench *bench, td_region_fn *region, int64_t calls, double *ns) {
     coll_state *s = bench->state;
     s->round.calls = calls;
-    td_team_run(bench->team, library_region, s);
-    TD_TRY(status_of(s));
-    if (bench->rank->rank == 0) {
-        td_coll_round_times(&s->round, s->board, s->library_ns);
+    if (bench->rank->apart) {
+        TD_TRY(td_coll_clock_set(&s->clock));
     }
-    return TD_OK;
-}
-
-static td_status time_own(td_bench *bench, int64_t calls, double *ns) {
-    coll_state *s = bench->state;
-    s->round.calls = calls;
-    td_team_run(bench->team, round_region, s);
+    td_team_run(bench->team, region, s);
     TD_TRY(status_of(s));
     if (td_rank_failed(bench->rank)) {
         return td_rank_barrier(bench->rank); /* says why */
     }
+    if (bench->rank->apart) {
+        TD_TRY(td_coll_hosts_times(&s->clock, &s->round, s->board));
+    }
     if (bench->rank->rank == 0) {
         td_coll_round_times(&s->round, s->board, ns);
     }
+    return TD_OK;
+}
+
+/* The library's round, as ours, by the same ranks on the same buffers. */
+static td_status time_library(td_bench *bench, int64_t calls) {
+    coll_state *s = bench->state;
+    return time_round(bench, library_region, calls, s->library_ns);
+}
+
+static td_status time_own(td_bench *bench, int64_t calls, double *ns) {
+    coll_state *s = bench->state;
+    TD_TRY(time_round(bench, round_region, calls, ns));
     /* What the last call wrote is looked at, not only that it came back. */
     return s->how.state == TD_COLL_WRITTEN ? check_result(s, s->round.out, COMPARED) : TD_OK;
 }
@@ -615,6 +653,11 @@ static void finish_coll(td_bench *bench) {
     double best = INFINITY;
     if (bench->rank->rank != 0 || out->n_samples == 0) {
         return;
+    }
+    if (bench->rank->apart) {
+        const coll_state *s = bench->state;
+        td_outcome_number(out, "hosts", td_mpi_hosts());
+        td_outcome_number(out, "clock_error_ns", s->clock.error_ns);
     }
     double own = td_stats_median_of(out->samples_ns, out->n_samples);
     for (int i = 0; i < out->n_companions; i++) {
@@ -665,7 +708,7 @@ static void cost_coll(const td_bench *bench, td_cost *out) {
     double touched = stays ? (ranks - 1) * bytes : ranks * bytes;
     *out = (td_cost){.value = TD_VALUE_BUS,
                      .bytes = bytes,
-                     .working_set = touched * (s->how.apart ? 2 : 1),
+                     .working_set = bench->rank->apart ? 0 : touched * (s->how.apart ? 2 : 1),
                      .bus_factor = operation->busbw_factor(ranks),
                      .roof_bytes = operation->least_traffic(ranks) * bytes,
                      .like = like_peak(s)};
@@ -680,6 +723,7 @@ static void cost_coll(const td_bench *bench, td_cost *out) {
 
 const td_workload td_workload_coll = {
     .name = "coll",
+    .apart = true,
     .list = td_coll_list,
     .fits = fits_ranks,
     .segment = segment_coll,

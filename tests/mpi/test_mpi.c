@@ -261,6 +261,41 @@ ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeo
     cr_expect_eq(system(remove), 0);
 }
 
+ParameterizedTestParameters(mpi, hosts_are_measured) {
+    static setting settings[] = {{0, 4, 1, 2}, {1, 2, 1, 2}};
+    return cr_make_param_array(setting, settings, LIBRARIES);
+}
+
+/* Every call compared; direct rows have a record that says why they do not run. */
+ParameterizedTest(setting *s, mpi, hosts_are_measured, .timeout = 900) {
+    char output[OUTPUT], command[512], records[256], remove[256], hosts[64];
+    char folder[] = "/tmp/tandem-hosts-XXXXXX";
+    skip_without(s);
+    skip_without_hosts();
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(records, sizeof records, "%s/records.jsonl", folder);
+    snprintf(command, sizeof command,
+             "%s/tandem bench 'coll/allreduce/*/f32-1KiB' --suite full --layouts p%dxt1:mpi "
+             "--min-time-ms 1 --out %s",
+             TD_BUILD_DIRECTORY, s->ranks, folder);
+    int code = start_on_hosts(s, command, output);
+    cr_expect_eq(code, 0, "exit %d: %s", code, output);
+    snprintf(hosts, sizeof hosts, "\"hosts\":%d", s->hosts);
+    int ours = lines_with(records, hosts, "\"status\":\"ok\"");
+    cr_expect_geq(ours, 8, "%d records: %s", ours, output);
+    cr_expect_eq(lines_with(records, "\"rank_identical\":1", hosts), ours);
+    cr_expect_eq(lines_with(records, "\"clock_error_ns\":", hosts), ours);
+    cr_expect_eq(lines_with(records, "\"provider\":\"mpi\"", "\"status\":\"ok\""), ours);
+    cr_expect_geq(lines_with(records, "memory in common", "\"status\":\"skipped\""), 1);
+    snprintf(command, sizeof command, "%s/tandem train --model ti-32 --layout p%dxt1:mpi",
+             TD_BUILD_DIRECTORY, s->ranks);
+    code = start_on_hosts(s, command, output);
+    cr_expect_eq(code, 2, "exit %d: %s", code, output);
+    cr_expect_not_null(strstr(output, "expected one host"), "%s", output);
+    snprintf(remove, sizeof remove, "rm -r %s", folder);
+    cr_expect_eq(system(remove), 0);
+}
+
 /* The batch script under a Slurm of its own, whose srun starts the ranks by PMIx and by PMI-2. */
 ParameterizedTestParameters(full_slurm, the_batch_script_measures) {
     static setting settings[] = {{0, 2, 1, 1}, {1, 2, 1, 1}};

@@ -357,7 +357,7 @@ td_status td_comm_end(td_comm_turn *turn) {
     td_comm *comm = turn->comm;
     td_comm_wake(turn);
     /* Peers have read it; the next call writes it without waiting for it. */
-    __builtin_prefetch(&comm->shared->done[turn->worker->id], 1);
+    td_comm_fetch_to_write(&comm->shared->done[turn->worker->id]);
     td_team_barrier(turn->worker);
     return tell(comm);
 }

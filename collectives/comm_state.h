@@ -179,6 +179,13 @@ static inline void *td_comm_peer(const td_comm *comm, int peer, const void *buff
     return (unsigned char *)(uintptr_t)buffer + comm->to_peer[peer];
 }
 
+/* Asks for a line to write. Without -mprfchw the compiler's own asks to read, and the line of one's
+ * own that a peer has read is still shared then, so that the store waits for it. A processor that
+ * does not know the instruction does nothing. */
+static inline void td_comm_fetch_to_write(const void *line) {
+    __asm__ volatile("prefetchw %0" : : "m"(*(const unsigned char *)line));
+}
+
 /* Where scratch vectors lie: after the shared state. */
 static inline unsigned char *td_comm_scratch(const td_comm *comm) {
     return (unsigned char *)(comm->shared + 1);

@@ -211,10 +211,17 @@ static bool cell_comes(const td_comm *comm, const td_comm_cell *cell) {
 }
 
 /* The lines of a cell. */
-#define TD_FETCH(cell, bytes, to_write)                                                            \
-    for (int64_t at = 0; at < (bytes); at += 64) {                                                 \
-        __builtin_prefetch((const unsigned char *)(cell) + at, to_write);                          \
+static void fetch_to_read(const void *cell, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) {
+        __builtin_prefetch((const unsigned char *)cell + at);
     }
+}
+
+static void fetch_to_write(const void *cell, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) {
+        td_comm_fetch_to_write((const unsigned char *)cell + at);
+    }
+}
 
 /* Events are for peers that sleep, or are in another call: they raise theirs in any call, so a rank
  * that has raised it without its cell is one of those. They are raised first, although nobody may
@@ -225,7 +232,7 @@ static td_status await_cells(td_comm_turn *turn, const td_comm_cell *mine, int64
     td_comm_mark(turn, TD_ROUND_ENTERED);
     td_comm_wake(turn);
     for (int i = 1; i < p; i++) {
-        TD_FETCH(td_comm_peer(comm, (rank + i) % p, mine), bytes, 0);
+        fetch_to_read(td_comm_peer(comm, (rank + i) % p, mine), bytes);
     }
     while (next < p && cell_comes(comm, td_comm_peer(comm, (rank + next) % p, mine))) {
         next++;
@@ -253,7 +260,7 @@ td_status td_direct_hand_over(const td_collective *row, td_comm *comm, td_worker
             handed->take(comm, call, mine->data);
         }
         /* Who is here has read the other cell: its lines come back before they are written. */
-        TD_FETCH(&cells[comm->handed_over % 2], bytes, 1);
+        fetch_to_write(&cells[comm->handed_over % 2], bytes);
     }
     return td_comm_end(&turn);
 }

@@ -15,7 +15,7 @@ enum { ROWS = 4 };
 /* Row r of the next ROWS rows, at column c. Each pass over these rows asks for one or two of them,
  * because requests in one burst wait for one another. */
 TD_SIMD void ask_for_row(const float *x, int64_t ldx, int r, int64_t c) {
-    __builtin_prefetch(x + (r + ROWS) * ldx + c, 0, 3);
+    __builtin_prefetch(x + (r + ROWS) * ldx + c, 0, 2);
 }
 
 /* mean = sum / cols, then one pass for both the sum e and the squares of x - mean: e, which would

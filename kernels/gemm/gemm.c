@@ -11,6 +11,10 @@
 #include "kernels/kernel.h"
 
 static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *to) {
+    if (block->half) {
+        gemm_pack_half(to, block->args, pass->first, pass->count, block->cols);
+        return;
+    }
     gemm_pack_b(to, block->args, pass->first, pass->count, block->col, block->cols);
 }
 
@@ -196,6 +200,7 @@ static void run_turned(const td_gemm_f32_args *args, int64_t first, int64_t last
     const int64_t row = first * grid.strip_cols, end = last * grid.strip_cols;
     gemm_block block = block_of(&turned, &turned, td_gemm_turned_cut_of(&turned), scratch);
     block.turned = args;
+    block.half = args->m <= TD_GEMM_HALF_ROWS;
     for (; block.col < turned.n; block.col += block.cut.cols) {
         const int64_t next = block.col + block.cut.cols;
         block.cols = next < turned.n ? block.cut.cols : turned.n - block.col;

@@ -23,7 +23,7 @@ typedef struct gemm_block {
     int64_t panels_m, panels_n;
     td_gemm_cut cut;
     int64_t next_col;                /* of B, packed after the last pass; -1: nothing is */
-    bool plain, in_place;            /* in_place: B is not packed */
+    bool plain, in_place, half;      /* in_place: B is not packed; half: of each panel, 8 columns */
     const td_gemm_f32_args *turned;  /* whose C is what args compute, turned; or NULL */
     const float *b;                  /* its part of a pass */
     int64_t b_apart, b_next, b_step; /* floats between vectors of columns, tiles and steps */
@@ -187,7 +187,10 @@ static gemm_spot spot_at(const gemm_block *block, int64_t panel, int64_t j) {
 static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const gemm_group *group,
                       int64_t panel) {
     const gemm_panel at = find_panel(block, pass, group, panel);
-    const int reads = block->in_place ? GEMM_B_IN_PLACE : at.packed ? GEMM_A_PACKED : GEMM_A_ROWS;
+    const int reads = block->half       ? GEMM_HALF
+                      : block->in_place ? GEMM_B_IN_PLACE
+                      : at.packed       ? GEMM_A_PACKED
+                                        : GEMM_A_ROWS;
     gemm_ahead ahead = {.next = 0};
     gemm_work work = {
         .lda = at.ld, .ahead = &ahead, .b_apart = block->b_apart, .b_step = block->b_step};
@@ -225,7 +228,7 @@ static void place_b(gemm_block *block, const td_gemm_pass *pass) {
     const int64_t depth = args->packed != NULL ? args->k : pass->count;
     block->b_apart = whole ? TD_LANES : TD_LANES * depth;
     block->b_next = GEMM_NR * depth;
-    block->b_step = GEMM_B_STEP;
+    block->b_step = block->half ? TD_HALF : GEMM_B_STEP;
     block->b = packed_b;
     if (args->packed != NULL) {
         block->b = args->packed + block->col * args->k + pass->first * GEMM_B_STEP;

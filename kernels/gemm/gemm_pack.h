@@ -54,6 +54,20 @@ static inline void gemm_pack_panel_turned(float *to, const float *b, int64_t ldb
     }
 }
 
+/* B stored (n, k), rows [k0, k0 + k) of at most 8 columns, each (k, 8), zero beyond the last one: a
+ * panel of 16 would take twice the room in L1. */
+static inline void gemm_pack_half(float *to, const td_gemm_f32_args *args, int64_t k0, int64_t k,
+                                  int64_t cols) {
+    float square[TD_LANES * TD_LANES];
+    for (int64_t p = 0; p < k; p += TD_LANES) {
+        const int64_t some = k - p < TD_LANES ? k - p : TD_LANES;
+        gemm_pack_corner(square, args->b + k0 + p, args->ldb, some, cols);
+        for (int64_t i = 0; i < some; i++) {
+            td_v8_store(to + (p + i) * TD_HALF, td_v8_load(square + i * TD_LANES));
+        }
+    }
+}
+
 /* B's rows [k0, k0 + k) of columns [c0, c0 + cols), panel after panel of 16 columns, each (k, 16),
  * zero beyond the last column. */
 static inline void gemm_pack_b(float *to, const td_gemm_f32_args *args, int64_t k0, int64_t k,

@@ -77,9 +77,9 @@ static inline bool td_gemm_is_few(const td_gemm_f32_args *args) {
 /* Few rows times B as it is stored: every element of B is used so seldom that packing it would take
  * as long as the product. Stored (k, n) it is read in place. Stored (n, k) it changes place with A:
  * its rows are read in place, A is packed, and tiles of C are turned before they are stored; the
- * lanes of a vector are then rows of C, a quarter of which may stay empty. Not more rows than a
- * tile has. */
-enum { TD_GEMM_IN_PLACE_ROWS = 64, TD_GEMM_IN_PLACE_DEPTH = 768 };
+ * lanes of a vector are then rows of C, and half of the last one may stay empty, and 8 rows take
+ * half vectors. Not more rows than a tile has. */
+enum { TD_GEMM_IN_PLACE_ROWS = 64, TD_GEMM_IN_PLACE_DEPTH = 768, TD_GEMM_HALF_ROWS = 8 };
 
 static inline bool td_gemm_is_in_place(const td_gemm_f32_args *args) {
     return args->packed == NULL && args->m <= TD_GEMM_IN_PLACE_ROWS && !args->a_trans &&

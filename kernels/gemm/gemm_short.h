@@ -139,8 +139,10 @@ typedef void short_tile_fn(const short_work *work, gemm_place to);
 #define SHORT_TILES(level, nv)                                                                     \
     SHORT_TILE(level, 1, nv, 0) SHORT_TILE(level, 2, nv, 0) SHORT_TILE(level, 3, nv, 0)
 #define SHORT_ROW(level, nv)                                                                       \
-    { short_tile_##level##_1_##nv##_0, short_tile_##level##_2_##nv##_0,                            \
-      short_tile_##level##_3_##nv##_0 }
+    {                                                                                              \
+        short_tile_##level##_1_##nv##_0, short_tile_##level##_2_##nv##_0,                          \
+            short_tile_##level##_3_##nv##_0                                                        \
+    }
 SHORT_TILES(1, 1)
 SHORT_TILES(2, 1)
 SHORT_TILES(3, 1)
@@ -233,8 +235,7 @@ static void short_strip(gemm_block *block, int64_t row, int64_t stop, int64_t st
     for (; row < stop; row += TD_GEMM_TILE_ROWS) {
         const int64_t rows = stop - row < TD_GEMM_TILE_ROWS ? stop - row : TD_GEMM_TILE_ROWS;
         for (int64_t p = 0; p < args->k; p++) {
-            memcpy(a + p * SHORT_LDA, args->a + p * args->lda + row,
-                   (size_t)rows * sizeof *a);
+            memcpy(a + p * SHORT_LDA, args->a + p * args->lda + row, (size_t)rows * sizeof *a);
         }
         for (int64_t j = 0; j < block->cols; j += step) {
             short_part(block, &work, row, rows, block->col + j,

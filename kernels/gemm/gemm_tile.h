@@ -9,14 +9,14 @@
  * GEMM_STEP(a, b, acc) is defined by whoever includes this: acc after one step along k, a and b
  * being what A and B hold for it, in lanes of 32 bits. So is GEMM_B_STEP: floats of B from one step
  * to the next, TD_LANES where each vector of columns is a panel of its own, else GEMM_NR. With
- * GEMM_IN_PLACE there are tiles that read B as it is stored, too.
+ * GEMM_IN_PLACE there are tiles that read B as it is stored, and tiles of 8 columns, too.
  */
 #ifndef TD_KERNELS_GEMM_TILE_H
 #define TD_KERNELS_GEMM_TILE_H
 
 #include "kernels/gemm/gemm_place.h"
 #include "kernels/gemm/gemm_plan.h"
-#include "kernels/simd.h"
+#include "kernels/simd_half.h"
 
 /* clang-format off */
 #define GEMM_HEIGHTS_2(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__)
@@ -37,11 +37,11 @@
 enum { GEMM_MR = 14, GEMM_NV = 2, GEMM_DEPTH = TD_GEMM_DEPTH_AVX512 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_14
 #elif defined(TD_TILES_OF_AVX2)
-#define GEMM_UNROLL _Pragma("GCC unroll 1")
+#define GEMM_UNROLL  _Pragma("GCC unroll 1")
 enum { GEMM_MR = 6, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_AVX2 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_6
 #else
-#define GEMM_UNROLL _Pragma("GCC unroll 1")
+#define GEMM_UNROLL  _Pragma("GCC unroll 1")
 enum { GEMM_MR = 2, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_PORTABLE };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_2
 #endif
@@ -134,7 +134,7 @@ typedef struct gemm_work {
     gemm_ahead *ahead;
     int64_t k;
     const float *a;
-    int64_t lda;     /* rows of A; not used when packed */
+    int64_t lda; /* rows of A; not used when packed */
     const float *b;
     int64_t b_apart; /* floats from one vector of columns to the next */
     int64_t b_step;  /* floats from one step to the next where B is read in place */
@@ -220,7 +220,7 @@ TD_SIMD_INLINE void gemm_tile(const gemm_work *w, const int mr, const int nv, co
     for (int64_t k = w->k; k > 0; k -= GEMM_CHUNK) {
         gemm_look_ahead(w->ahead);
         if (k >= GEMM_CHUNK) {
-GEMM_UNROLL
+            GEMM_UNROLL
             for (int64_t i = 0; i < GEMM_CHUNK; i++) {
                 GEMM_ONE_STEP
             }
@@ -253,24 +253,98 @@ GEMM_HEIGHTS(GEMM_DEFINE, 1, in_place, false, true)
 #if defined(TD_TILES_OF_AVX512)
 GEMM_HEIGHTS(GEMM_DEFINE, 2, in_place, false, true)
 #endif
+/* Half a vector of columns, for products of 8 rows that are turned (gemm_plan.h): A in place,
+ * B packed (k, 8). A vector of 16 lanes with 8 empty ones takes as long as a full one, so half of
+ * the peak was the most; one of 8 takes half as long where ports are 256 bits wide (Zen 4), and
+ * elsewhere not longer. With 14 rows 15 loads for 14 FMAs. */
+#define GEMM_HALF_FIRST(i)                                                                         \
+    if ((i) < mr) {                                                                                \
+        acc[i] = w->from.p == NULL ? td_v8_set1(0.0f) : td_v8_load(w->from.p + (i)*w->from.ld);    \
+    }
+#define GEMM_HALF_FMA(i)                                                                           \
+    if ((i) < mr) {                                                                                \
+        acc[i] = td_v8_fma(td_v8_set1(base[(i) / 3][((i) % 3) * lda]), b0, acc[i]);                \
+    }
+#define GEMM_HALF_ADD(i)                                                                           \
+    if ((i) < mr) {                                                                                \
+        acc[i] = td_v8_add(td_v8_load(w->older[t].p + (i)*w->older[t].ld), acc[i]);                \
+    }
+#define GEMM_HALF_STORE(i)                                                                         \
+    if ((i) < mr) {                                                                                \
+        td_v8_store(w->to.p + (i)*w->to.ld, acc[i]);                                               \
+    }
+
+#define GEMM_HALF_STEP                                                                             \
+    const td_v8 b0 = td_v8_load(b);                                                                \
+    GEMM_EACH_ROW(GEMM_HALF_FMA)                                                                   \
+    b += TD_HALF;                                                                                  \
+    base[0]++;                                                                                     \
+    base[1]++;                                                                                     \
+    base[2]++;                                                                                     \
+    base[3]++;                                                                                     \
+    base[4]++;
+
+/* mr is a constant at each use. */
+TD_SIMD_INLINE void gemm_half_tile(const gemm_work *w, const int mr) {
+    td_v8 acc[14];
+    const float *a = w->a, *b = w->b;
+    const int64_t lda = w->lda;
+    const float *base[5] = {a, mr > 3 ? a + 3 * lda : a, mr > 6 ? a + 6 * lda : a,
+                            mr > 9 ? a + 9 * lda : a, mr > 12 ? a + 12 * lda : a};
+    GEMM_EACH_ROW(GEMM_HALF_FIRST)
+#pragma GCC unroll 1
+    for (int64_t k = w->k; k > 0; k -= GEMM_CHUNK) {
+        gemm_look_ahead(w->ahead);
+        if (k >= GEMM_CHUNK) {
+            GEMM_UNROLL
+            for (int64_t i = 0; i < GEMM_CHUNK; i++) {
+                GEMM_HALF_STEP
+            }
+        } else {
+#pragma GCC unroll 1
+            for (int64_t left = k; left > 0; left--) {
+                GEMM_HALF_STEP
+            }
+        }
+    }
+    for (int t = 0; t < w->n_older; t++) {
+        GEMM_EACH_ROW(GEMM_HALF_ADD)
+    }
+    GEMM_EACH_ROW(GEMM_HALF_STORE)
+}
+
+#define GEMM_HALF_DEFINE(mr, nv)                                                                   \
+    static void gemm_half_##nv##_##mr(const gemm_work *work) {                                     \
+        gemm_half_tile(work, mr);                                                                  \
+    }
+GEMM_HEIGHTS(GEMM_HALF_DEFINE, 1)
 #endif
 
 /* A table of tiles: [vectors - 1][rows]. */
 #define GEMM_ROW(mr, nv, name) [mr] = gemm_##name##_##nv##_##mr,
 #if defined(TD_TILES_OF_AVX512)
-#define GEMM_TABLE(name) {{GEMM_HEIGHTS(GEMM_ROW, 1, name)}, {GEMM_HEIGHTS(GEMM_ROW, 2, name)}}
+#define GEMM_TABLE(name)                                                                           \
+    {                                                                                              \
+        {GEMM_HEIGHTS(GEMM_ROW, 1, name)}, {                                                       \
+            GEMM_HEIGHTS(GEMM_ROW, 2, name)                                                        \
+        }                                                                                          \
+    }
 #else
-#define GEMM_TABLE(name) {{GEMM_HEIGHTS(GEMM_ROW, 1, name)}}
+#define GEMM_TABLE(name)                                                                           \
+    {                                                                                              \
+        { GEMM_HEIGHTS(GEMM_ROW, 1, name) }                                                        \
+    }
 #endif
 
-/* How a tile reads A and B: A in place, A packed, both in place. */
-enum { GEMM_A_ROWS, GEMM_A_PACKED, GEMM_B_IN_PLACE, GEMM_N_READS };
+/* How a tile reads A and B: A in place, A packed, both in place, A in place and 8 columns of B. */
+enum { GEMM_A_ROWS, GEMM_A_PACKED, GEMM_B_IN_PLACE, GEMM_HALF, GEMM_N_READS };
 
 static gemm_tile_fn *const gemm_tiles[GEMM_N_READS][GEMM_NV][GEMM_MR + 1] = {
     [GEMM_A_ROWS] = GEMM_TABLE(rows),
     [GEMM_A_PACKED] = GEMM_TABLE(packed),
 #if defined(GEMM_IN_PLACE)
     [GEMM_B_IN_PLACE] = GEMM_TABLE(in_place),
+    [GEMM_HALF] = {{GEMM_HEIGHTS(GEMM_ROW, 1, half)}},
 #endif
 };
 

@@ -21,6 +21,7 @@ typedef struct card {
     const char *title;
     const td_fact *fact;
     double value, share; /* share of its ceiling, NaN when unknown */
+    double nominal;      /* the share with work that was left out, NaN where there is none */
     const char *unit, *of;
     double peer; /* times the peer, NaN when none ran */
     const char *peer_name;
@@ -69,8 +70,12 @@ static void write_card(td_text *out, const card *c) {
     if (isfinite(c->share)) {
         td_text_printf(out,
                        "<div class=\"track\"><i style=\"width:%.1f%%\"></i></div>"
-                       "<div class=\"where\">%.0f&nbsp;%% of %s</div>",
+                       "<div class=\"where\">%.0f&nbsp;%% of %s",
                        100 * fmin(1, c->share), 100 * c->share, c->of);
+        if (isfinite(c->nominal)) {
+            td_text_printf(out, ", %.0f&nbsp;%% MFU", 100 * c->nominal);
+        }
+        td_text_puts(out, "</div>");
     }
     td_text_puts(out, "<div class=\"where\">");
     td_html_escape(out, c->fact->id + strlen(c->fact->part[0]) + 1);
@@ -91,10 +96,7 @@ static void write_cards(td_text *out, const td_facts *facts) {
     const td_fact *coll = best_of(facts, "coll", "allreduce", by_busbw);
     const td_fact *data = best_of(facts, "data", "tfrecord", by_value);
     card cards[] = {
-        {.title = "Training",
-         .fact = step,
-         .unit = "pairs/s",
-         .of = "the peak of its products (MFU)"},
+        {.title = "Training", .fact = step, .unit = "pairs/s", .of = "its peak in executed work"},
         {.title = "GEMM f32", .fact = gemm, .unit = "GFLOP/s", .of = "FMA peak"},
         {.title = "Allreduce bus bandwidth", .fact = coll, .unit = "GB/s", .of = "the memory roof"},
         {.title = "TFRecord, checked", .fact = data, .unit = "GB/s", .of = ""},
@@ -104,7 +106,9 @@ static void write_cards(td_text *out, const td_facts *facts) {
         card *c = &cards[i];
         if (c->fact != NULL) {
             c->value = i == 2 ? by_busbw(c->fact) : c->fact->value;
-            c->share = i == 0 ? td_fact_number(c->fact, "mfu") : td_fact_share(c->fact, NULL);
+            /* Packing and pruning leave out nominal work: MFU may be above 100 %, HFU not. */
+            c->share = i == 0 ? td_fact_number(c->fact, "hfu") : td_fact_share(c->fact, NULL);
+            c->nominal = i == 0 ? td_fact_number(c->fact, "mfu") : NAN;
             c->of = c->of[0] == '\0' ? td_fact_ceiling_name(c->fact) : c->of;
             const td_fact *peer = td_fact_peer(facts, c->fact);
             c->peer = peer == NULL ? NAN : c->fact->value / peer->value;

@@ -51,6 +51,7 @@ Test(report, page_answers_in_its_first_screen, .init = render_golden) {
     char *html = read_output("report.html");
     cr_assert_neq(strstr(html, "<h1>AMD EPYC (family 26, model 2)"), NULL);
     cr_assert_eq(count(html, "<div class=\"card\">"), 4);
+    cr_assert_neq(strstr(html, "83&nbsp;% of its peak in executed work, 114&nbsp;% MFU"), NULL);
     cr_assert_neq(strstr(html, "times openblas"), NULL);
     cr_assert_neq(strstr(html, "libopenblas is not installed"), NULL);
     cr_assert_neq(strstr(html, "the same, bit for bit"), NULL);

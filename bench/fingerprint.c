@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "bench/build_info.h"
 #include "kernels/kernel.h"
+#include "threads/procfs.h"
 #include "threads/wait.h"
 
 const char *td_fingerprint_commit(void) {
@@ -166,21 +167,8 @@ static json_t *mitigations_json(void) {
 }
 
 static double steal_share(void) {
-    long long v[8];
-    FILE *file = fopen("/proc/stat", "re");
-    bool good = file && fscanf(file, "cpu %lld %lld %lld %lld %lld %lld %lld %lld", &v[0], &v[1],
-                               &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]) == 8;
-    if (file) {
-        fclose(file);
-    }
-    if (!good) {
-        return 0;
-    }
-    double total = 0;
-    for (int i = 0; i < 8; i++) {
-        total += (double)v[i];
-    }
-    return total > 0 ? 100 * (double)v[7] / total : 0;
+    const td_proc_ticks ticks = td_proc_ticks_read();
+    return ticks.total > 0 ? 100 * (double)ticks.stolen / (double)ticks.total : 0;
 }
 
 static json_t *kernel_json(void) {

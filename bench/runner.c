@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "threads/mpi_ranks.h"
+#include "threads/procfs.h"
 
 /* A sample shorter than this would measure the clock; one longer costs samples. */
 static const int64_t SAMPLE_NS = 400000;
@@ -44,24 +45,12 @@ typedef struct cell {
 } cell;
 
 typedef struct noise {
-    long long steal, total;
+    td_proc_ticks ticks;
     int64_t switches;
 } noise;
 
 static noise read_noise(void) {
-    noise now = {0};
-    FILE *file = fopen("/proc/stat", "re");
-    long long v[8] = {0};
-    if (file) {
-        if (fscanf(file, "cpu %lld %lld %lld %lld %lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3],
-                   &v[4], &v[5], &v[6], &v[7]) == 8) {
-            now.steal = v[7];
-            for (int i = 0; i < 8; i++) {
-                now.total += v[i];
-            }
-        }
-        fclose(file);
-    }
+    noise now = {.ticks = td_proc_ticks_read()};
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     now.switches = usage.ru_nivcsw;
@@ -256,9 +245,10 @@ static td_status sample_all(cell *c, td_bench *bench) {
     TD_TRY((bench->subject->workload->rounds ? sample_rounds : sample_steps)(c, bench));
     noise after = read_noise();
     if (rank->rank == 0) {
-        out->steal_pct = after.total > before.total ? 100.0 * (double)(after.steal - before.steal) /
-                                                          (double)(after.total - before.total)
-                                                    : 0;
+        int64_t passed = after.ticks.total - before.ticks.total;
+        out->steal_pct =
+            passed > 0 ? 100.0 * (double)(after.ticks.stolen - before.ticks.stolen) / (double)passed
+                       : 0;
     }
     if (rank->rank == 0 || rank->kind != TD_RANK_THREAD) {
         atomic_fetch_add_explicit(&out->involuntary_switches, after.switches - before.switches,

@@ -182,3 +182,22 @@ bool td_proc_sched_read(int pid, int tid, td_proc_sched *out) {
            sscanf(text, "%" SCNd64 " %" SCNd64 " %" SCNd64, &out->run_ns, &out->delay_ns,
                   &out->slices) == 3;
 }
+
+td_proc_ticks td_proc_ticks_read(void) {
+    enum { KINDS = 8, STOLEN = 7 }; /* proc(5): user, nice, system, idle, iowait, irq, softirq */
+    int64_t ticks[KINDS];
+    td_proc_ticks out = {0};
+    char text[256];
+    if (td_proc_read(text, sizeof text, "/proc/stat") > 0 &&
+        sscanf(text,
+               "cpu %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64
+               " %" SCNd64 " %" SCNd64,
+               &ticks[0], &ticks[1], &ticks[2], &ticks[3], &ticks[4], &ticks[5], &ticks[6],
+               &ticks[7]) == KINDS) {
+        for (int i = 0; i < KINDS; i++) {
+            out.total += ticks[i];
+        }
+        out.stolen = ticks[STOLEN];
+    }
+    return out;
+}

@@ -68,4 +68,11 @@ typedef struct td_proc_sched {
 } td_proc_sched;
 bool td_proc_sched_read(int pid, int tid, td_proc_sched *out);
 
+/* Ticks of all CPUs together since the system began, and of those the ones in which a host ran
+ * something else; 0 where the kernel does not tell. */
+typedef struct td_proc_ticks {
+    int64_t total, stolen;
+} td_proc_ticks;
+td_proc_ticks td_proc_ticks_read(void);
+
 #endif

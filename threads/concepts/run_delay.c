@@ -2,7 +2,6 @@
 #include "threads/concepts/lab.h"
 
 #include <sched.h>
-#include <stdio.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,20 +16,6 @@ static void sleep_a_third_of_the_time(int64_t start) {
         struct timespec nap = {.tv_sec = passed / 1000000000, .tv_nsec = passed % 1000000000};
         nanosleep(&nap, NULL);
     }
-}
-
-/* Ticks in which a host ran something else on this machine's CPUs, since it was started: a thread
- * has them neither as time on a CPU nor in line. 0 where the kernel does not tell. */
-static long long stolen_ticks(void) {
-    long long stolen = 0;
-    FILE *file = fopen("/proc/stat", "r");
-    if (file != NULL) {
-        if (fscanf(file, "cpu %*d %*d %*d %*d %*d %*d %*d %lld", &stolen) != 1) {
-            stolen = 0;
-        }
-        fclose(file);
-    }
-    return stolen;
 }
 
 typedef struct account {
@@ -59,7 +44,9 @@ static account be_busy(bool sleeps) {
 }
 
 /* A thread that never waits is either on a CPU or in line for one, so the two add up to the time
- * that passed, beside however many others. A round in which a host took a CPU is done again. */
+ * that passed, beside however many others. What a host takes is neither: such a round is done
+ * again.
+ */
 void td_concept_run_delay(td_lab *lab) {
     enum { ROUNDS = 40 };
     td_proc_sched probe;
@@ -67,12 +54,11 @@ void td_concept_run_delay(td_lab *lab) {
         td_lab_skip(lab, "the kernel keeps no schedstat");
     }
     account busy;
-    int rounds = 0;
-    bool stolen = true;
-    for (; stolen && rounds < ROUNDS; rounds++) {
-        const long long before = stolen_ticks();
+    int stolen = 0;
+    for (int again = 0; again == stolen && stolen < ROUNDS; again++) {
+        const int64_t before = td_proc_ticks_read().stolen;
         busy = be_busy(lab->mutant);
-        stolen = stolen_ticks() != before;
+        stolen += td_proc_ticks_read().stolen != before;
     }
     const double sum_ms = busy.run_ms + busy.delay_ms;
     td_lab_number(lab, "run_ms", busy.run_ms);
@@ -81,5 +67,5 @@ void td_concept_run_delay(td_lab *lab) {
                  "of %.1f ms the thread was on a CPU for %.1f and in line for %.1f", busy.wall_ms,
                  busy.run_ms, busy.delay_ms);
     td_lab_saw(lab, "in that time it was given a CPU %lld times; a host took one in %d rounds",
-               (long long)busy.slices, rounds - 1);
+               (long long)busy.slices, stolen);
 }

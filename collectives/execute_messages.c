@@ -110,7 +110,7 @@ td_status td_messages_plan(td_comm *comm, td_comm_plan *plan) {
         row,
         &(td_schedule_options){.ranks = comm->rank->count,
                                .root = plan->root,
-                               .node = comm->rank->apart ? td_mpi_ranks_a_host() : 0,
+                               .nodes = comm->rank->apart ? td_mpi_host_map() : NULL,
                                .segments = plan->segments,
                                .in_place = plan->aliases.in_place,
                                .sink = choose,

@@ -19,7 +19,7 @@ td_status td_schedule_create(const td_schedule_options *options, td_generate_fn 
                   .root = options->root,
                   .blocks = options->blocks,
                   .segments = options->segments,
-                  .node = options->node,
+                  .nodes = options->nodes,
                   .in_place = options->in_place,
                   .sink = options->sink,
                   .sink_arg = options->sink_arg,

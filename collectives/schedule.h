@@ -48,7 +48,7 @@ typedef struct td_move {
  */
 typedef struct td_moves {
     int ranks, root, blocks, segments;
-    int node;       /* ranks of a host, numbered host by host; 0: not known */
+    const int *nodes; /* the host of each rank, from 0 in the order of first ranks; NULL: unknown */
     bool in_place;  /* OUT is IN: what peers still need of IN must be saved before it is written */
     td_move *moves; /* sorted by round once linked, otherwise as added */
     int n_moves, capacity, rounds;
@@ -71,7 +71,7 @@ typedef void td_generate_fn(td_moves *s);
 /* generate may be NULL: no moves. TD_ENOMEM. */
 typedef struct td_schedule_options {
     int ranks, root, blocks, segments;
-    int node; /* see td_moves */
+    const int *nodes; /* see td_moves; borrowed while moves are made */
     bool in_place;
     bool (*sink)(void *arg, const struct td_move *move); /* or NULL; see td_moves */
     void *sink_arg;

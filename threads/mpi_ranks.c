@@ -112,18 +112,12 @@ int td_mpi_host_of(int rank) {
     return world.host_of[rank];
 }
 
-const char *td_mpi_host_name(int rank) {
-    return world.host_name[rank];
+const int *td_mpi_host_map(void) {
+    return world.host_of;
 }
 
-int td_mpi_ranks_a_host(void) {
-    int each = world.hosts == 0 ? 0 : world.ranks / world.hosts;
-    for (int rank = 0; rank < world.ranks; rank++) {
-        if (each * world.hosts != world.ranks || world.host_of[rank] != rank / each) {
-            return 0;
-        }
-    }
-    return each;
+const char *td_mpi_host_name(int rank) {
+    return world.host_name[rank];
 }
 
 void td_mpi_next_group(bool failed) {

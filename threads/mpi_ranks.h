@@ -34,15 +34,13 @@ int td_mpi_ranks(void);
 const char *td_mpi_library(void); /* its name and version; "" before the start */
 const td_cpu_mask *td_mpi_cpus(void);
 
-/* The hosts on which the ranks run, in the order of their first ranks: how many, that of a rank,
- * and what it calls itself. A host is a name and a boot of its system; ranks of one have memory in
- * common. */
+/* The hosts on which the ranks run, in the order of their first ranks: how many, that of a rank and
+ * of all, and what it calls itself. A host is a name and a boot of its system; ranks of one have
+ * memory in common. */
 int td_mpi_hosts(void);
 int td_mpi_host_of(int rank);
+const int *td_mpi_host_map(void);
 const char *td_mpi_host_name(int rank);
-
-/* Ranks on each host when that is one number and they are numbered host by host; else 0. */
-int td_mpi_ranks_a_host(void);
 
 /* At the end of the program: all ranks leave together, or, when some are still elsewhere, end
  * here. Returns the exit code. */

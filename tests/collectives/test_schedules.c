@@ -100,33 +100,95 @@ ParameterizedTest(int *number, schedules, every_row_is_proved, .timeout = 300) {
     cr_assert_geq(proved, 8);
 }
 
-/* The nodes are hosts of so many ranks, and not those that the number of ranks suggests. */
+/* ---- hosts ---- */
+
+enum { MOST_ON_HOSTS = 24, DRAWN = 6 };
+
+/* Ways in which ranks may lie on hosts: so many a host, the last with what is left; one after the
+ * other in turn; all but one for each other host on the first; drawn. False: there is no such way.
+ */
+static bool put_on_hosts(int p, int way, int number, int *hosts) {
+    uint32_t drawn = (uint32_t)(p * 64 + number);
+    int named[MOST_ON_HOSTS], n_named = 0, alone = p - number + 1;
+    memset(named, -1, sizeof named);
+    for (int rank = 0; rank < p; rank++) {
+        drawn = drawn * 1664525u + 1013904223u;
+        const int by_way[] = {rank / number, rank % number, rank < alone ? 0 : rank - alone + 1,
+                              (int)(drawn >> 16) % (number + 1)};
+        int host = by_way[way];
+        named[host] = named[host] < 0 ? n_named++ : named[host];
+        hosts[rank] = named[host];
+    }
+    return way < 3 || number <= DRAWN;
+}
+
+static void check_on_hosts(const td_collective *row, int p, const int *hosts, td_aliases aliases) {
+    int sizes[MOST_ON_HOSTS] = {0}, most = 0, count = 0;
+    char where[MOST_ON_HOSTS * 3 + 1] = "";
+    for (int rank = 0; rank < p; rank++) {
+        sizes[hosts[rank]]++;
+        most = sizes[hosts[rank]] > most ? sizes[hosts[rank]] : most;
+        count = hosts[rank] >= count ? hosts[rank] + 1 : count;
+        snprintf(where + strlen(where), sizeof where - strlen(where), " %d", hosts[rank]);
+    }
+    if (count == p) {
+        most = td_torus_width(p);
+        count = p / most;
+    }
+    td_schedule_options options = {
+        .ranks = p, .segments = 1, .nodes = hosts, .in_place = aliases.in_place};
+    td_moves schedule;
+    td_linked linked;
+    td_schedule_cost cost;
+    bool power = (count & (count - 1)) == 0;
+    cr_assert_eq(td_collective_moves(row, &options, &schedule), TD_OK);
+    cr_assert_eq(td_schedule_cost_of(&schedule, &cost), TD_OK);
+    cr_expect_eq(cost.rounds, 2 * (most - 1) + td_log2_down(count) + (power ? 0 : 2),
+                 "hosts%s: %d rounds", where, cost.rounds);
+    cr_assert_eq(td_schedule_link(&schedule, aliases, -1, &linked), TD_OK, "hosts%s: %s", where,
+                 td_error());
+    cr_expect_eq(td_schedule_check(&schedule, &linked, row->id, aliases), TD_OK, "hosts%s: %s",
+                 where, td_error());
+    td_linked_destroy(&linked);
+    td_schedule_destroy(&schedule);
+}
+
+/* The nodes are those hosts, even or not, and not what the number of ranks suggests. */
 Test(schedules, the_hierarchical_row_follows_the_hosts, .timeout = 300) {
     const td_collective *row = td_collective_find("allreduce", "hierarchical");
-    for (int p = 2; p <= 24; p++) {
-        for (int node = 1; node <= p; node++) {
-            for (int variant = 0; variant < 4 && p % node == 0; variant++) {
-                td_aliases aliases = {.in_place = variant % 2 == 1, .wide = variant >= 2};
-                td_schedule_options options = {
-                    .ranks = p, .segments = 1, .node = node, .in_place = aliases.in_place};
-                td_moves schedule;
-                td_linked linked;
-                td_schedule_cost cost;
-                cr_assert_eq(td_collective_moves(row, &options, &schedule), TD_OK);
-                int width = node > 1 ? node : td_torus_width(p), hosts = p / width;
-                bool power = (hosts & (hosts - 1)) == 0;
-                cr_assert_eq(td_schedule_cost_of(&schedule, &cost), TD_OK);
-                cr_expect_eq(cost.rounds, 2 * (width - 1) + td_log2_down(hosts) + (power ? 0 : 2),
-                             "p%d, %d a host: %d rounds", p, node, cost.rounds);
-                cr_assert_eq(td_schedule_link(&schedule, aliases, -1, &linked), TD_OK, "%s",
-                             td_error());
-                cr_expect_eq(td_schedule_check(&schedule, &linked, row->id, aliases), TD_OK,
-                             "p%d, %d a host: %s", p, node, td_error());
-                td_linked_destroy(&linked);
-                td_schedule_destroy(&schedule);
+    int hosts[MOST_ON_HOSTS], proved = 0;
+    for (int p = 2; p <= MOST_ON_HOSTS; p++) {
+        for (int way = 0; way < 4; way++) {
+            for (int number = 1; number <= p; number++) {
+                for (int variant = 0; variant < 4; variant++) {
+                    if (put_on_hosts(p, way, number, hosts)) {
+                        check_on_hosts(
+                            row, p, hosts,
+                            (td_aliases){.in_place = variant % 2 == 1, .wide = variant >= 2});
+                        proved++;
+                    }
+                }
             }
         }
     }
+    cr_expect_gt(proved, 3000);
+}
+
+/* Between hosts every part goes once a step, however many ranks a host has. */
+Test(schedules, the_hierarchical_row_sends_little_between_hosts) {
+    const td_collective *row = td_collective_find("allreduce", "hierarchical");
+    static const int hosts[] = {0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3};
+    enum { RANKS = sizeof hosts / sizeof hosts[0], HOSTS = 4, STEPS = 2 };
+    int between = 0;
+    td_moves schedule;
+    td_schedule_options options = {.ranks = RANKS, .segments = 1, .nodes = hosts};
+    cr_assert_eq(td_collective_moves(row, &options, &schedule), TD_OK);
+    for (int i = 0; i < schedule.n_moves; i++) {
+        const td_move *move = &schedule.moves[i];
+        between += hosts[move->rank] != hosts[move->peer] ? move->chunks : 0;
+    }
+    cr_expect_eq(between, HOSTS * STEPS * td_chunks(&schedule), "%d chunks", between);
+    td_schedule_destroy(&schedule);
 }
 
 /* ---- damage ---- */

@@ -71,8 +71,11 @@ static td_status run(int argc, char **argv) {
         TD_TRY(td_mpi_start());
         TD_TRY(td_trial_rows(&layout, TD_TRIAL_MPI, td_mpi_hosts() == 1, sha256));
         if (rank == 0) {
-            printf("%s\nhosts %d, %d ranks a host\nsha256 %s\n", td_mpi_library(), td_mpi_hosts(),
-                   td_mpi_ranks_a_host(), sha256);
+            printf("%s\nsha256 %s\nhosts", td_mpi_library(), sha256);
+            for (int i = 0; i < ranks; i++) {
+                printf(" %d %s", td_mpi_host_of(i), td_mpi_host_name(i));
+            }
+            printf("\n");
         }
         return TD_OK;
     }

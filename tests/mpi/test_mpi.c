@@ -59,16 +59,23 @@ static int start(const char *library, int ranks, const char *command, char *outp
 
 typedef struct setting {
     int library, ranks, workers, hosts;
+    bool uneven; /* the first host has all ranks but one for each other */
 } setting;
 
-/* The same on hosts td-0, td-1, ... with as many ranks each, made by host_agent.sh; their network
- * is this machine's own. */
+static int ranks_of_host(const setting *s, int host) {
+    if (s->uneven) {
+        return host == 0 ? s->ranks - s->hosts + 1 : 1;
+    }
+    return s->ranks / s->hosts;
+}
+
+/* The same on hosts td-0, td-1, ..., made by host_agent.sh; their network is this machine's own. */
 static int start_on_hosts(const setting *s, const char *command, char *output) {
     char line[2048], hosts[256];
     size_t used = 0;
     for (int i = 0; i < s->hosts; i++) {
         used += (size_t)snprintf(hosts + used, sizeof hosts - used, "%std-%d:%d", i > 0 ? "," : "",
-                                 i, s->ranks / s->hosts);
+                                 i, ranks_of_host(s, i));
     }
     snprintf(line, sizeof line,
              s->library == 0
@@ -98,8 +105,11 @@ static void skip_without(const setting *s) {
 
 /* MPICH's ranks on shared CPUs take minutes: its polls are long. */
 ParameterizedTestParameters(mpi, the_bits_of_other_ranks) {
-    static setting settings[] = {
-        {0, 2, 1, 1}, {0, 2, 2, 1}, {0, 3, 1, 1}, {0, 4, 1, 1}, {1, 2, 1, 1}};
+    static setting settings[] = {{0, 2, 1, 1, false},
+                                 {0, 2, 2, 1, false},
+                                 {0, 3, 1, 1, false},
+                                 {0, 4, 1, 1, false},
+                                 {1, 2, 1, 1, false}};
     return cr_make_param_array(setting, settings, sizeof settings / sizeof settings[0]);
 }
 
@@ -164,7 +174,7 @@ static void expect_end(const setting *s, const char *what, int code, const char 
 }
 
 ParameterizedTestParameters(mpi, a_rank_that_errs_stops_or_dies) {
-    static setting settings[] = {{0, 3, 1, 1}, {1, 3, 1, 1}};
+    static setting settings[] = {{0, 3, 1, 1, false}, {1, 3, 1, 1, false}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -178,12 +188,13 @@ ParameterizedTest(setting *s, mpi, a_rank_that_errs_stops_or_dies, .timeout = 90
 }
 
 ParameterizedTestParameters(mpi, hosts_give_the_same_bits) {
-    static setting settings[] = {{0, 4, 1, 2}, {0, 4, 1, 4}, {1, 2, 1, 2}};
+    static setting settings[] = {
+        {0, 4, 1, 2, false}, {0, 4, 1, 4, false}, {0, 4, 1, 2, true}, {1, 2, 1, 2, false}};
     return cr_make_param_array(setting, settings, sizeof settings / sizeof settings[0]);
 }
 
 ParameterizedTest(setting *s, mpi, hosts_give_the_same_bits, .timeout = 900) {
-    char output[OUTPUT], command[512], threads[TD_SHA256_HEX], hosts[64];
+    char output[OUTPUT], command[512], threads[TD_SHA256_HEX], hosts[256] = "hosts";
     skip_without(s);
     skip_without_hosts();
     td_layout layout = td_trial_layout(TD_RANK_THREAD, s->ranks, s->workers);
@@ -191,7 +202,11 @@ ParameterizedTest(setting *s, mpi, hosts_give_the_same_bits, .timeout = 900) {
     snprintf(command, sizeof command, "%s rows %d", TD_MPI_RUNNER, s->workers);
     int code = start_on_hosts(s, command, output);
     cr_assert_eq(code, 0, "%s: exit %d: %s", libraries[s->library], code, output);
-    snprintf(hosts, sizeof hosts, "hosts %d, %d ranks a host", s->hosts, s->ranks / s->hosts);
+    for (int host = 0; host < s->hosts; host++) {
+        for (int i = 0; i < ranks_of_host(s, host); i++) {
+            snprintf(hosts + strlen(hosts), sizeof hosts - strlen(hosts), " %d td-%d", host, host);
+        }
+    }
     cr_expect_not_null(strstr(output, hosts), "%s", output);
     const char *at = strstr(output, "sha256 ");
     cr_assert_not_null(at, "%s", output);
@@ -200,7 +215,7 @@ ParameterizedTest(setting *s, mpi, hosts_give_the_same_bits, .timeout = 900) {
 }
 
 ParameterizedTestParameters(mpi, a_rank_of_another_host_that_errs_stops_or_dies) {
-    static setting settings[] = {{0, 3, 1, 3}, {1, 3, 1, 3}};
+    static setting settings[] = {{0, 3, 1, 3, false}, {1, 3, 1, 3, false}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -229,7 +244,7 @@ static int lines_with(const char *path, const char *what, const char *also) {
 }
 
 ParameterizedTestParameters(mpi, its_own_collectives_stand_beside_ours) {
-    static setting settings[] = {{0, 2, 1, 1}, {1, 2, 1, 1}};
+    static setting settings[] = {{0, 2, 1, 1, false}, {1, 2, 1, 1, false}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -262,7 +277,7 @@ ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeo
 }
 
 ParameterizedTestParameters(mpi, hosts_are_measured) {
-    static setting settings[] = {{0, 4, 1, 2}, {1, 2, 1, 2}};
+    static setting settings[] = {{0, 4, 1, 2, false}, {1, 2, 1, 2, false}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 
@@ -298,7 +313,7 @@ ParameterizedTest(setting *s, mpi, hosts_are_measured, .timeout = 900) {
 
 /* The batch script under a Slurm of its own, whose srun starts the ranks by PMIx and by PMI-2. */
 ParameterizedTestParameters(full_slurm, the_batch_script_measures) {
-    static setting settings[] = {{0, 2, 1, 1}, {1, 2, 1, 1}};
+    static setting settings[] = {{0, 2, 1, 1, false}, {1, 2, 1, 1, false}};
     return cr_make_param_array(setting, settings, LIBRARIES);
 }
 

@@ -9,7 +9,7 @@
 
 #define TD_SCHEDULE(operation, algorithm, blocks, segmented, fits, rounds, volume, doc)            \
     td_generate_fn td_##operation##__##algorithm;
-#define TD_DIRECT(operation, algorithm, fits, traffic, cells, apart, waits, doc)                   \
+#define TD_DIRECT(operation, algorithm, fits, traffic, cells, apart, waits, shared, doc)           \
     td_collective_fn td_##operation##__##algorithm;
 #include "collectives/collectives.inc"
 #undef TD_SCHEDULE

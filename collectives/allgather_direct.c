@@ -65,7 +65,7 @@ td_status td_allgather__direct(const td_collective *row, td_comm *comm, td_worke
     for (int i = 0; call->counts != NULL && i < td_comm_size(comm); i++) {
         most = call->counts[i] > most ? call->counts[i] : most;
     }
-    if (most * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
+    if (most * td_dtype_bytes(call->dtype) > td_direct_slot(comm)) {
         TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
         td_comm_mark(&turn, TD_ROUND_ENTERED);
         take_blocks(&turn, call);
@@ -73,7 +73,8 @@ td_status td_allgather__direct(const td_collective *row, td_comm *comm, td_worke
     }
     int64_t bytes = td_dtype_bytes(call->dtype), first, last;
     block_of(call, td_comm_rank(comm), td_comm_size(comm), &first, &last);
-    td_handed block = {.from = (const unsigned char *)call->in + first * bytes,
+    td_handed block = {.giver = TD_ALL_GIVE,
+                       .from = (const unsigned char *)call->in + first * bytes,
                        .bytes = (last - first) * bytes,
                        .take = take_cells};
     return td_direct_hand_over(row, comm, worker, call, &block);

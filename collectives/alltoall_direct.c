@@ -82,12 +82,12 @@ td_status td_alltoall__direct(const td_collective *row, td_comm *comm, td_worker
                               const td_call *call) {
     td_comm_turn turn;
     int64_t bytes = td_call_elements(row, td_comm_size(comm), call) * td_dtype_bytes(call->dtype);
-    if (bytes > TD_COMM_SLOT) {
+    if (bytes > td_direct_slot(comm)) {
         TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
         td_comm_mark(&turn, TD_ROUND_ENTERED);
         exchange_blocks(&turn, call);
         return td_comm_end(&turn);
     }
-    td_handed all = {.from = call->in, .bytes = bytes, .take = take_cells};
+    td_handed all = {.giver = TD_ALL_GIVE, .from = call->in, .bytes = bytes, .take = take_cells};
     return td_direct_hand_over(row, comm, worker, call, &all);
 }

@@ -24,6 +24,22 @@ static void copy_part(const td_comm *comm, const td_worker *worker, const td_cal
     }
 }
 
+/* Everybody copies its own, and leaves: a root that shares its CPU with others has none to spare.
+ */
+static void take_alone(td_comm_turn *turn, const td_call *call) {
+    td_comm *comm = turn->comm;
+    int rank = td_comm_rank(comm);
+    bool root = rank == call->root;
+    if (!root && td_comm_await(turn, call->root, TD_ROUND_ENTERED) != TD_OK) {
+        return;
+    }
+    copy_part(comm, turn->worker, call, 0, call->count, rank);
+    td_comm_mark(turn, 0);
+    if (root) {
+        td_comm_await_all(turn, 0);
+    }
+}
+
 /* p - 1 copies by p ranks: every one takes all but a p-th of its own, and the root gives each the
  * rest, once it is there. */
 static void take_and_give(td_comm_turn *turn, const td_call *call) {
@@ -60,10 +76,9 @@ td_status td_broadcast__direct(const td_collective *row, td_comm *comm, td_worke
     if (bytes > TD_COMM_SLOT_ONE) {
         TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
         td_comm_mark(&turn, TD_ROUND_ENTERED);
-        take_and_give(&turn, call);
+        (comm->rank->shares_cpus ? take_alone : take_and_give)(&turn, call);
         return td_comm_end(&turn);
     }
-    bool gives = td_comm_rank(comm) == call->root;
-    td_handed whole = {.from = call->in, .bytes = gives ? bytes : 0, .take = take_cell};
+    td_handed whole = {.giver = call->root, .from = call->in, .bytes = bytes, .take = take_cell};
     return td_direct_hand_over(row, comm, worker, call, &whole);
 }

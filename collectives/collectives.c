@@ -73,7 +73,7 @@ static double chain_overlap(double p, double k) {
         *out_rounds = ranks > 1 ? (rounds) : 0;                                                    \
         *out_volume = ranks > 1 ? (volume) : 0;                                                    \
     }
-#define TD_DIRECT(operation, algorithm, fits, traffic, cells, apart, waits, doc)                   \
+#define TD_DIRECT(operation, algorithm, fits, traffic, cells, apart, waits, shared, doc)           \
     static bool can_##operation##_##algorithm(int ranks) {                                         \
         const double p = ranks;                                                                    \
         (void)p;                                                                                   \
@@ -82,7 +82,8 @@ static double chain_overlap(double p, double k) {
     static td_direct_form direct_form_of_##operation##_##algorithm(int ranks) {                    \
         const double p = ranks;                                                                    \
         (void)p;                                                                                   \
-        return ranks > 1 ? (td_direct_form){traffic, cells, apart, waits} : (td_direct_form){0};   \
+        return ranks > 1 ? (td_direct_form){traffic, cells, apart, waits, shared}                  \
+                         : (td_direct_form){0};                                                    \
     }
 #include "collectives/collectives.inc"
 #undef TD_SCHEDULE
@@ -124,7 +125,7 @@ static const td_collective rows[] = {
      .blocks = blocks_of_##op##_##alg,                                                             \
      .form = form_of_##op##_##alg,                                                                 \
      .segmented = segmented_},
-#define TD_DIRECT(op, alg, fits_, traffic_, cells_, apart_, waits_, doc_)                          \
+#define TD_DIRECT(op, alg, fits_, traffic_, cells_, apart_, waits_, shared_, doc_)                 \
     {.operation = #op,                                                                             \
      .algorithm = #alg,                                                                            \
      .id = TD_COLL_##op,                                                                           \

@@ -307,6 +307,7 @@ static td_status find_plan(td_comm *comm, const td_collective *row, const td_cal
 
 static td_status prepare(td_comm *comm, const td_collective *row, const td_call *call) {
     comm->sequence++;
+    comm->steps += comm->next_base - comm->base;
     comm->base = comm->next_base;
     comm->plan = NULL;
     if (td_rank_failed(comm->rank)) {
@@ -507,6 +508,33 @@ td_status td_comm_await_all(td_comm_turn *turn, int round) {
     for (int i = 1; i < p; i++) {
         TD_TRY(td_comm_await(turn, (rank + i) % p, round));
     }
+    return TD_OK;
+}
+
+/* None is ever so far behind. */
+static const uint64_t FAR = UINT64_C(1) << 30;
+
+td_status td_comm_await_left(td_comm_turn *turn, uint64_t steps) {
+    td_comm *comm = turn->comm;
+    int p = comm->rank->count, rank = comm->rank->rank;
+    if (comm->met >= steps || comm->steps - steps > FAR) {
+        return TD_OK;
+    }
+    TD_COMM_DELAY();
+    uint32_t target = (uint32_t)steps + 1, beyond = comm->base - (uint32_t)steps;
+    for (int i = 1; i < p; i++) {
+        int peer = (rank + i) % p;
+        td_status status = await_value(turn, peer, target);
+        if (status != TD_OK) {
+            td_comm_keep(comm, status);
+            return status;
+        }
+        const td_comm_shared *theirs = td_comm_peer(comm, peer, comm->shared);
+        uint32_t more =
+            atomic_load_explicit(&theirs->done[0].event.value, memory_order_relaxed) - target;
+        beyond = more < beyond ? more : beyond;
+    }
+    comm->met = steps + beyond;
     return TD_OK;
 }
 

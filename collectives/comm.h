@@ -29,7 +29,8 @@ int td_comm_size(const td_comm *comm);
 /* After a failure every later call returns the same status at once. Workers of a rank get the same
  * status. A rank that makes another call than its peers (operation, algorithm, count, type,
  * reduction, root, block counts, place of the buffers, order of calls) fails all of them with
- * TD_EPEER, naming both. */
+ * TD_EPEER, naming both; one that has left already, as the root of a small broadcast, in its next
+ * call. */
 td_status td_barrier(td_comm *comm, td_worker *worker);
 
 /* The last calls of every rank, the newest last: what, when, and how far it came. */
@@ -43,7 +44,7 @@ typedef td_status td_collective_fn(const struct td_collective *row, td_comm *com
 
 /* The closed form of a direct row, as collectives.inc has it; nothing of one rank. */
 typedef struct td_direct_form {
-    double traffic, cells, apart, waits;
+    double traffic, cells, apart, waits, shared;
 } td_direct_form;
 
 typedef struct td_collective {

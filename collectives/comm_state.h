@@ -25,7 +25,9 @@ typedef struct td_comm_call {
 } td_comm_call;
 _Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
 
-enum { TD_COMM_LOG = 64, TD_COMM_PLANS = 32, TD_COMM_SLOT = 512, TD_COMM_SLOT_ONE = 1024 };
+/* The log is longer than the most ranks of a chain, each a call ahead of the next, and cells. */
+enum { TD_COMM_LOG = 128, TD_COMM_PLANS = 32, TD_COMM_CELLS = 4 };
+enum { TD_COMM_SLOT = 512, TD_COMM_SLOT_ONE = 1024 }; /* bytes; see td_direct_slot */
 
 /* How far a worker is: see base below. Beside it, in the same line, a hash of the call, so that
  * peers have both in one transfer. */
@@ -38,8 +40,7 @@ typedef union td_comm_done {
 } td_comm_done;
 _Static_assert(sizeof(td_comm_done) == 64, "the hash fits beside its event");
 
-/* A message that is handed over by copying it once, of up to SLOT bytes from every rank, or of
- * SLOT_ONE from one alone; the first 48 bytes come with the signal. */
+/* A message that is handed over by copying it once; the first 48 bytes come with the signal. */
 typedef struct td_comm_cell {
     _Alignas(64) _Atomic uint32_t value; /* as of done */
     _Atomic uint64_t key;
@@ -54,7 +55,7 @@ typedef struct td_comm_shared {
     td_comm_done done[TD_MAX_WORKERS];     /* of each worker */
     td_event offered;                      /* pieces of all calls of overlap.h so far */
     _Atomic int waits_for[TD_MAX_WORKERS]; /* of each worker: 1 + the rank, 0: for nobody */
-    td_comm_cell cells[2];
+    td_comm_cell cells[TD_COMM_CELLS];
 } td_comm_shared;
 
 /* A linked schedule, kept for the next call of its kind. */
@@ -84,9 +85,13 @@ struct td_comm {
     uint64_t plan_uses;
     const td_collective *barrier;
     struct td_messages *messages; /* of ranks that MPI has started; NULL: of others */
-    uint32_t handed_over;         /* messages that went through the cells */
+    /* Messages that went through the cells; the steps (below) by which each cell of mine was to be
+     * read; steps that all ranks are known to have reached. */
+    uint32_t handed_over;
+    uint64_t cell_read[TD_COMM_CELLS], met;
+    uint64_t steps;  /* base, without wrapping around */
     uint32_t offers; /* pieces of all calls of overlap.h before the next; equal in all ranks */
-    bool begun; /* this call: written by worker 0 between two barriers of the team */
+    bool begun;      /* this call: written by worker 0 between two barriers of the team */
     /* Written by the first worker that fails, read by all after the barrier of the team. */
     _Atomic bool failed;
     td_status status;
@@ -127,6 +132,10 @@ td_status td_comm_await(td_comm_turn *turn, int peer, int round);
 
 /* Waits for the same round of all peers. */
 td_status td_comm_await_all(td_comm_turn *turn, int round);
+
+/* Waits until all peers have entered a call whose base is `steps` or later, so that they have left
+ * those before. Of worker 0. */
+td_status td_comm_await_left(td_comm_turn *turn, uint64_t steps);
 
 /* Waits until a rank, which may be this one, has offered so many pieces (overlap.h). */
 td_status td_comm_await_offer(td_comm_turn *turn, int peer, uint32_t target);

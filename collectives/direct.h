@@ -18,18 +18,27 @@ typedef void td_direct_part_fn(td_comm *comm, td_worker *worker, const td_call *
 td_status td_direct_run(const td_collective *row, td_comm *comm, td_worker *worker,
                         const td_call *call, td_direct_part_fn *part);
 
-/* A small message, of up to TD_COMM_SLOT bytes a rank: every rank copies what it gives into a cell,
- * and takes what it needs out of the cells of all ranks; data lies in its own. Cells take turns:
- * who has entered the next such call has read those of this one, so all wait for all.
+/* A small message: a rank copies what it gives into a cell, and who takes finds it in the cells of
+ * those who give; data lies in its own. All wait for all, or, where they share CPUs, who takes for
+ * those who give. Cells take turns: one is written again when all have left the call in which it
+ * was read.
  * Two processes on neighbouring cores need one transfer of a line for 48 bytes. */
 typedef void td_direct_take_fn(td_comm *comm, const td_call *call, const unsigned char *data);
 typedef struct td_handed {
-    const void *from; /* what this rank gives */
-    int64_t bytes;    /* 0: nothing */
-    td_direct_take_fn *take;
+    int giver;               /* the rank that gives; TD_ALL_GIVE: all */
+    const void *from;        /* what this rank gives */
+    int64_t bytes;           /* of it */
+    td_direct_take_fn *take; /* NULL: this rank takes nothing */
 } td_handed;
+enum { TD_ALL_GIVE = -1 };
 td_status td_direct_hand_over(const td_collective *row, td_comm *comm, td_worker *worker,
                               const td_call *call, const td_handed *handed);
+
+/* The most bytes of every rank that go through cells. Beyond, ranks meet twice; where they share
+ * CPUs that costs each of them another turn on its CPU, and copies of 1 KiB far less. */
+static inline int64_t td_direct_slot(const td_comm *comm) {
+    return comm->rank->shares_cpus ? TD_COMM_SLOT_ONE : TD_COMM_SLOT;
+}
 
 /* This worker's share of the whole vector. */
 void td_direct_share(const td_comm *comm, const td_worker *worker, const td_call *call,

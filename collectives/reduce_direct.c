@@ -9,9 +9,7 @@ static void sum_share(td_comm *comm, td_worker *worker, const td_call *call) {
 }
 
 static void sum_cells(td_comm *comm, const td_call *call, const unsigned char *data) {
-    if (td_comm_rank(comm) == call->root) {
-        td_direct_sum(comm, call, data, 0, call->count, call->root, 1);
-    }
+    td_direct_sum(comm, call, data, 0, call->count, call->root, 1);
 }
 
 /* All ranks work on the one result: (p + 1) n bytes, and each rank has 1/p of it to do. Ranks that
@@ -19,9 +17,12 @@ static void sum_cells(td_comm *comm, const td_call *call, const unsigned char *d
 td_status td_reduce__direct(const td_collective *row, td_comm *comm, td_worker *worker,
                             const td_call *call) {
     int64_t bytes = call->count * td_dtype_bytes(call->dtype);
-    if (bytes > TD_COMM_SLOT) {
+    if (bytes > td_direct_slot(comm)) {
         return td_direct_run(row, comm, worker, call, sum_share);
     }
-    td_handed all = {.from = call->in, .bytes = bytes, .take = sum_cells};
+    td_handed all = {.giver = TD_ALL_GIVE,
+                     .from = call->in,
+                     .bytes = bytes,
+                     .take = td_comm_rank(comm) == call->root ? sum_cells : NULL};
     return td_direct_hand_over(row, comm, worker, call, &all);
 }

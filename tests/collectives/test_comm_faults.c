@@ -164,6 +164,12 @@ ParameterizedTestParameters(comm_faults, a_failure_is_final) {
 
 static _Atomic int *told_wrong;
 
+static td_status count_good(td_rank *rank, void *arg) {
+    td_status status = run_session(rank, arg);
+    *told_wrong += status == TD_OK;
+    return status;
+}
+
 static td_status watch_session(td_rank *rank, void *arg) {
     td_status status = run_session(rank, arg);
     *told_wrong += status == TD_ECHECK;
@@ -234,6 +240,24 @@ Test(comm_faults, different_calls_are_noticed) {
     cr_assert_eq(td_group_run(&options, run_session, &s), TD_EPEER);
     cr_assert_not_null(strstr(td_error(), "calls allreduce/tree of 10 f32 sum"), "%s", td_error());
     cr_assert_not_null(strstr(td_error(), "calls allreduce/ring of 10 f32 sum"), "%s", td_error());
+}
+
+/* The root of a small broadcast does not wait for those who read it: the next call tells it. */
+static void call_after_broadcast(void *arg, td_worker *worker) {
+    session *s = arg;
+    int64_t count = s->rank->rank == 1 ? 11 : 10;
+    td_status status = td_collective_in_place(s->row, s->comm, worker, s->buffer, count, TD_F32);
+    s->status = (int)(status == TD_OK ? td_barrier(s->comm, worker) : status);
+}
+
+Test(comm_faults, a_root_that_left_is_told) {
+    td_group_options options = options_for(TD_RANK_THREAD, RANKS, 20000 * MS);
+    session s = {.region = call_after_broadcast, .row = td_collective_find("broadcast", "direct")};
+    told_wrong = mmap(NULL, 64, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(told_wrong, MAP_FAILED);
+    cr_assert_eq(td_group_run(&options, count_good, &s), TD_EPEER);
+    cr_assert_not_null(strstr(td_error(), "calls broadcast/direct of 1"), "%s", td_error());
+    cr_assert_eq(*told_wrong, 0, "%d ranks were not told", *told_wrong);
 }
 
 static td_status too_little_staging(td_rank *rank, void *arg) {

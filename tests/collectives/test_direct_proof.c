@@ -21,7 +21,7 @@
 #include "threads/group_state.h"
 #include "traffic_count.h"
 
-enum { MOST = 64, CALLS = 3, STACK = 256 << 10, ELEMENTS = 1024 };
+enum { MOST = 64, CALLS = 3, CELL_CALLS = TD_COMM_CELLS + 2, STACK = 256 << 10, ELEMENTS = 1024 };
 enum { FORWARD, BACKWARD, ODD_FIRST, SHUFFLED, N_ORDERS };
 
 typedef struct actor {
@@ -35,9 +35,9 @@ typedef struct actor {
 } actor;
 
 static struct stage {
-    bool open;
-    int ranks, on; /* on: whose turn it is */
-    int64_t steps; /* waits that ended and calls that returned */
+    bool open, shares; /* shares: ranks share CPUs */
+    int ranks, on;     /* on: whose turn it is */
+    int64_t steps;     /* waits that ended and calls that returned */
     bool stuck;
     const td_collective *row;
     td_call call; /* in and out are each actor's own */
@@ -153,6 +153,26 @@ static void judge(int rank, int call) {
     }
 }
 
+/* Up to 512 bytes of every rank, or 1 KiB of one, or where they share CPUs. */
+static bool goes_through_cells(void) {
+    int p = stage.ranks;
+    int64_t most = td_call_elements(stage.row, p, &stage.call);
+    if (stage.row->id == TD_COLL_allgather) {
+        most = 0;
+        for (int i = 0; i < p; i++) {
+            int64_t n = block_first(i + 1) - block_first(i);
+            most = n > most ? n : most;
+        }
+    }
+    bool more = stage.shares || stage.row->id == TD_COLL_broadcast;
+    return most * (int64_t)sizeof(uint64_t) <= (more ? 1024 : 512);
+}
+
+/* So many that every cell is written again. */
+static int calls(void) {
+    return goes_through_cells() ? CELL_CALLS : CALLS;
+}
+
 /* ---- the play ---- */
 
 static void play(void) {
@@ -165,7 +185,7 @@ static void play(void) {
     call.in = a->in;
     call.out = in_place ? a->in : a->out;
     uint64_t *out = a->out;
-    for (int round = 0; round < CALLS && a->status == TD_OK; round++) {
+    for (int round = 0; round < calls() && a->status == TD_OK; round++) {
         for (int64_t i = 0; i < elements; i++) {
             a->in[i] = given(rank, round, i);
         }
@@ -208,7 +228,6 @@ static void set_up(int p) {
                             .count = p,
                             .group = &stage.group,
                             .workers = 1,
-                            .shares_cpus = true,
                             .segment = segment,
                             .segment_bytes = (size_t)stage.segment_bytes};
         stage.group.ranks[i] = a->rank;
@@ -267,20 +286,6 @@ static void start_counting(void) {
         .open = true, .heap = stage.segments, .heap_bytes = bytes, .writer = stage.writer};
 }
 
-/* Up to 512 bytes of every rank, or 1 KiB of one. */
-static bool goes_through_cells(void) {
-    int p = stage.ranks;
-    int64_t most = td_call_elements(stage.row, p, &stage.call);
-    if (stage.row->id == TD_COLL_allgather) {
-        most = 0;
-        for (int i = 0; i < p; i++) {
-            int64_t n = block_first(i + 1) - block_first(i);
-            most = n > most ? n : most;
-        }
-    }
-    return most * (int64_t)sizeof(uint64_t) <= (stage.row->id == TD_COLL_broadcast ? 1024 : 512);
-}
-
 /* Counted blocks between pairs have no vector that the form could count by. */
 static void judge_counts(void) {
     int p = stage.ranks;
@@ -292,24 +297,28 @@ static void judge_counts(void) {
     td_direct_form form = stage.row->direct_form(p);
     bool cells = goes_through_cells(), apart = stage.call.in != stage.call.out;
     double bytes = (double)td_call_elements(stage.row, p, &stage.call) * sizeof(uint64_t);
-    double right = CALLS * bytes * ((cells ? form.cells : form.traffic) + (apart ? form.apart : 0));
+    double right =
+        calls() * bytes * ((cells ? form.cells : form.traffic) + (apart ? form.apart : 0));
     if (fabs((double)(t->loaded + t->stored) - right) > 1e-6) {
-        complain(-1, CALLS, "bytes loaded and stored, not as the closed form:",
-                 t->loaded + t->stored);
+        complain(-1, calls(),
+                 "bytes loaded and stored, not as the closed form:", t->loaded + t->stored);
     }
-    if (t->signals != CALLS * p * (cells ? 1 : 2)) {
-        complain(-1, CALLS, "rounds of all ranks, not as the closed form:", t->signals);
+    if (t->signals != calls() * p * (cells ? 1 : 2)) {
+        complain(-1, calls(), "rounds of all ranks, not as the closed form:", t->signals);
     }
-    if (!cells && fabs((double)t->waits - CALLS * form.waits) > 1e-6) {
-        complain(-1, CALLS, "waits, not as the closed form:", t->waits);
+    double waits = stage.shares ? form.shared : form.waits;
+    if (!cells && fabs((double)t->waits - calls() * waits) > 1e-6) {
+        complain(-1, calls(), "waits, not as the closed form:", t->waits);
     }
 }
 
 static void direct_play(int order) {
+    stage.shares = order / 2 == 0;
     for (int i = 0; i < stage.ranks; i++) {
         actor *a = &stage.actor[i];
         a->ended = false;
         a->status = TD_OK;
+        a->rank.shares_cpus = stage.shares;
         a->rank.cache_bytes = order % 2 == 0 ? INT64_MAX : 0; /* results past the caches */
         getcontext(&a->context);
         a->context.uc_stack.ss_sp = a->stack;
@@ -355,7 +364,7 @@ static bool choose(const td_collective *row, int root, bool small, bool counted,
     if (pairs) {
         stage.call.count = small ? 1 : ELEMENTS / 2 / p;
     } else if (!small && row->id == TD_COLL_allgather) {
-        stage.call.count = p * (p <= 13 ? 65 : 8) - 1; /* blocks beyond a cell for few ranks only */
+        stage.call.count = p * (p <= 7 ? 129 : p <= 13 ? 65 : 8) - 1; /* beyond a cell: few */
     }
     if (counted) {
         int64_t most = 0, each = small ? 1 : pairs ? ELEMENTS / 4 / p : (ELEMENTS - 3) / (3 * p);

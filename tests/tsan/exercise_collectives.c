@@ -7,7 +7,7 @@
 #include "collectives/comm_state.h"
 #include "tests/tsan/exercises.h"
 
-enum { COUNT = 5000, RANKS = 3, WORKERS = 2, ROUNDS = 10, SEEDS = 5 };
+enum { COUNT = 5000, SMALL = 50, RANKS = 3, WORKERS = 2, ROUNDS = 10, SEEDS = 5 };
 
 typedef struct job {
     td_comm *comm;
@@ -29,17 +29,17 @@ static void reduce_often(void *arg, td_worker *worker) {
     for (int round = 0; round < j->rounds * rows; round++) {
         const td_collective *row = &table[round % rows];
         bool is_sum = row->id == TD_COLL_allreduce && row->fits(RANKS);
-        int64_t first, last;
-        td_worker_share(worker, COUNT, &first, &last);
+        int64_t first, last, count = round / rows % 2 == 0 ? COUNT : SMALL; /* in place, by cells */
+        td_worker_share(worker, count, &first, &last);
         for (int64_t i = first; i < last; i++) {
             j->buffer[i] = (float)(i % 7 + td_comm_rank(j->comm));
         }
         td_status status = TD_OK;
         if (row->fits(RANKS)) {
-            status = td_collective_in_place(row, j->comm, worker, j->buffer, COUNT, TD_F32);
+            status = td_collective_in_place(row, j->comm, worker, j->buffer, count, TD_F32);
         }
         for (int64_t i = first; i < last && is_sum; i++) {
-            j->errors[worker->id] += j->buffer[COUNT - 1 - i] != sum_at(COUNT - 1 - i);
+            j->errors[worker->id] += j->buffer[count - 1 - i] != sum_at(count - 1 - i);
         }
         td_team_barrier(worker);
         if (worker->id == 0) {
@@ -107,7 +107,7 @@ static int seeds(void) {
 }
 
 static td_status run_seeds(const td_group_options *options) {
-    int once = 1;
+    int once = 2; /* rounds: large and small */
     td_status status = TD_OK;
     set_delay(true);
     for (int seed = 1; seed <= seeds() && status == TD_OK; seed++) {

@@ -162,6 +162,7 @@ static int post_send(const td_execution *e, const td_move *move) {
         data = td_execution_mine(e, move->from.buffer,
                                  whole(e, move->peer, move->from, move->chunks).first);
     }
+    td_rank_count_message(comm->rank, to, true);
     if (m->peer[to]->greeted == comm->sequence) {
         return mpi->send(REST, data, bytes, to, tag);
     }
@@ -185,6 +186,7 @@ static int post_receive(const td_execution *e, const td_move *move, unsigned cha
     int64_t bytes = message_bytes(e, move);
     acquaintance *peer = comm->messages->peer[from];
     *out = landing;
+    td_rank_count_message(comm->rank, from, false);
     if (peer->heard != comm->sequence) {
         peer->heard = comm->sequence;
         peer->is_new = true;

@@ -153,6 +153,12 @@ td_status td_rank_abort(td_rank *rank, td_status status) {
     return status;
 }
 
+td_status td_group_fail_returned(td_rank *rank, int peer) {
+    char name[TD_RANK_NAME];
+    td_rank_name(rank, peer, name);
+    return record(rank, td_fail(TD_EPEER, "%s returned while others wait for it", name));
+}
+
 /* TD_EPEER when the one who is to reach the target has returned without. */
 static td_status check_present(td_rank *rank, int peer, const td_event *event, uint32_t target) {
     /* acquire pairs with the store in td_group_run_rank: what the peer did before is visible. */
@@ -160,7 +166,7 @@ static td_status check_present(td_rank *rank, int peer, const td_event *event, u
         td_event_reached(event, target)) {
         return TD_OK;
     }
-    return record(rank, td_fail(TD_EPEER, "rank %d returned while others wait for it", peer));
+    return td_group_fail_returned(rank, peer);
 }
 
 /* peer: who is to reach the target; -1: not known. */
@@ -305,7 +311,9 @@ td_status td_group_run_rank(td_rank *rank) {
     if (status != TD_OK) {
         td_rank_abort(rank, status);
     }
-    atomic_store_explicit(&slot_of(rank)->ended, true, memory_order_relaxed);
+    /* release pairs with check_present and never_comes: all that this rank did before is visible.
+     */
+    atomic_store_explicit(&slot_of(rank)->ended, true, memory_order_release);
     td_event_advance(&control->ended, &group->rule);
     /* seq_cst, see td_rank_barrier. */
     if (status == TD_OK && rank->count > 1 &&

@@ -95,10 +95,14 @@ bool td_rank_failed(const td_rank *rank);
 enum { TD_RANK_NAME = 96 };
 void td_rank_name(const td_rank *rank, int which, char text[TD_RANK_NAME]);
 
-/* For a rank on one of several hosts that has waited so long for a message of `peer` (-1: of
- * nobody any more): tells others for whom it waits once that is long, and hears what they tell, so
- * that td_rank_failed says how the group is. By the main thread; nothing where ranks have memory in
- * common. */
+/* Counts a message to `peer`, or one that is asked for from it: what td_rank_listen tells a message
+ * that is on its way from one that will not come by. */
+void td_rank_count_message(td_rank *rank, int peer, bool sent);
+
+/* For a rank that has waited so long for a message of `peer`, or to be rid of one (-1: for nobody
+ * any more). On several hosts it tells others for whom it waits once that is long, and hears what
+ * they tell. td_rank_failed says then how the group is: it has failed also when the peer has
+ * returned and has sent, or asked for, fewer than this rank counts on. By the main thread. */
 void td_rank_listen(td_rank *rank, int peer, int64_t waited_ns);
 
 /* The rank for which `which` has said that it waits; -1: none. */

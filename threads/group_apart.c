@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Ranks of several hosts have no control block in common: each keeps one for itself, of what the
  * others have told it. A rank tells all of them how it is whenever that changes: how many barriers
- * it has come to, for whom it waits, whether it has ended, and its failure. They hear it at their
- * next wait. Notices of one rank arrive in order, so one that has ended without coming to a barrier
- * will not come.
+ * it has come to, for whom it waits, whether it has ended, how many messages it has sent to each
+ * and asked for, and of the group's failure. They hear it at their next wait. Notices of one rank
+ * arrive in order, so one that has ended without coming to a barrier will not come. A message may
+ * still be on its way when the notice of its sender's end is here: that is what is counted for.
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@ static const int64_t SEND_NS = INT64_C(1000000000);
 typedef struct notice {
     uint32_t arrivals;
     int32_t ended, waits_for, status;
+    uint32_t sent[TD_MAX_RANKS], asked[TD_MAX_RANKS];
     char text[1024]; /* sent when status is a failure */
 } notice;
 
@@ -28,14 +30,6 @@ static int n_sent;
 
 static td_rank_slot *slot_of(const td_group *group, int rank) {
     return &group->control->slots[rank];
-}
-
-/* A failure that this process has found, rather than heard of. */
-static bool is_own(const td_group *group) {
-    int claim = atomic_load_explicit(&group->control->claim, memory_order_acquire);
-    int claimer = (claim & ~TD_CLAIM_PUBLISHED) - 1;
-    return (claim & TD_CLAIM_PUBLISHED) != 0 &&
-           (claimer == td_mpi_rank() || claimer == TD_CLAIM_SUPERVISOR);
 }
 
 /* Until the outbox is free; not for long: messages to a rank that has stopped may never go. */
@@ -59,7 +53,12 @@ void td_apart_tell(td_group *group) {
                     .waits_for = mine->waits_for,
                     .status = TD_OK};
     size_t bytes = offsetof(notice, text);
-    if (is_own(group)) {
+    for (int i = 0; i < group->count; i++) {
+        out->sent[i] = atomic_load_explicit(&mine->sent[i], memory_order_relaxed);
+        out->asked[i] = atomic_load_explicit(&mine->asked[i], memory_order_relaxed);
+    }
+    /* Heard of or found: whoever has ended over it must not seem to have left. */
+    if (td_group_failed(group)) {
         out->status = (int32_t)group->control->status;
         bytes += 1 + (size_t)snprintf(out->text, sizeof out->text, "%s", group->control->text);
     }
@@ -78,6 +77,10 @@ static void take(td_group *group, int from, const notice *in) {
     atomic_store_explicit(&slot->arrivals, in->arrivals, memory_order_relaxed);
     atomic_store_explicit(&slot->waiting, in->waits_for != 0, memory_order_relaxed);
     slot->waits_for = in->waits_for;
+    for (int i = 0; i < group->count; i++) {
+        atomic_store_explicit(&slot->sent[i], in->sent[i], memory_order_relaxed);
+        atomic_store_explicit(&slot->asked[i], in->asked[i], memory_order_relaxed);
+    }
     if (in->status != TD_OK) {
         td_group_fail(group, from, (td_status)in->status, "%s", in->text);
     }
@@ -118,18 +121,42 @@ bool td_apart_ended(td_group *group) {
            (uint32_t)group->count;
 }
 
+void td_rank_count_message(td_rank *rank, int peer, bool sent) {
+    td_rank_slot *mine = slot_of(rank->group, rank->rank);
+    _Atomic uint32_t *count = sent ? &mine->sent[peer] : &mine->asked[peer];
+    uint32_t now = atomic_load_explicit(count, memory_order_relaxed) + 1;
+    atomic_store_explicit(count, now, memory_order_relaxed);
+}
+
+static bool has_more(const _Atomic uint32_t *one, const _Atomic uint32_t *other) {
+    return (int32_t)(atomic_load_explicit(one, memory_order_relaxed) -
+                     atomic_load_explicit(other, memory_order_relaxed)) > 0;
+}
+
+/* The peer has returned, and what this rank waits for is not among what it has sent and taken. */
+static bool never_comes(const td_rank *rank, int peer) {
+    const td_rank_slot *mine = slot_of(rank->group, rank->rank);
+    const td_rank_slot *theirs = slot_of(rank->group, peer);
+    /* acquire pairs with the store in td_group_run_rank: its counts are the last ones. */
+    return atomic_load_explicit(&theirs->ended, memory_order_acquire) &&
+           (has_more(&mine->asked[peer], &theirs->sent[rank->rank]) ||
+            has_more(&mine->sent[peer], &theirs->asked[rank->rank]));
+}
+
 void td_rank_listen(td_rank *rank, int peer, int64_t waited_ns) {
     td_group *group = rank->group;
-    if (!rank->apart) {
-        return;
-    }
     td_rank_slot *mine = slot_of(group, rank->rank);
     int waits_for = waited_ns > group->deadline_ns / 4 ? peer + 1 : 0;
-    if (mine->waits_for != waits_for) {
+    if (rank->apart && mine->waits_for != waits_for) {
         mine->waits_for = waits_for;
         td_apart_tell(group);
     }
-    hear(group);
+    if (rank->apart) {
+        hear(group);
+    }
+    if (peer >= 0 && !td_group_failed(group) && never_comes(rank, peer)) {
+        td_group_fail_returned(rank, peer);
+    }
 }
 
 int td_rank_waits_for(const td_rank *rank, int which) {

@@ -30,6 +30,7 @@ typedef struct td_rank_slot {
     _Atomic uint32_t waiting;                /* workers inside td_rank_wait or td_rank_barrier */
     _Atomic bool ended;                      /* fn has returned */
     int waits_for; /* group_apart.c: 1 + the rank for which messages are awaited; 0: none */
+    _Atomic uint32_t sent[TD_MAX_RANKS], asked[TD_MAX_RANKS]; /* td_rank_count_message, by peer */
 } td_rank_slot;
 
 /* In the heap, shared by all ranks: no pointers here. */
@@ -82,6 +83,9 @@ int64_t td_group_counted_ns(int64_t elapsed_ns, int64_t step_ns);
 
 /* Names ranks for a message: "rank 1", "ranks 1, 3". */
 void td_group_name_ranks(const td_group *group, const bool *named, char *text, size_t text_bytes);
+
+/* Records that a peer has returned without what this rank waits for. TD_EPEER. */
+td_status td_group_fail_returned(td_rank *rank, int peer);
 
 /* What a rank finds that waits at a barrier, or returns, while others do not do the same; and when
  * others have not come to a barrier within the deadline. Recorded. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One rank of a test under mpirun.
- *   mpirun -n P mpi_runner rows WORKERS | differ | stop | kill | leave | direct, each with a MARK
+ *   mpirun -n P mpi_runner rows WORKERS | differ | stop | kill | quit | leave | direct, each with a
+ *   MARK
  * rows: all rows, judged, and their hash; the others: a rank that calls something else, that stops,
- * that dies, or that leaves while others wait at a barrier; a row for common memory. MARK is for
- * who looks for them. Exit codes are Tandem's.
+ * that dies, that returns while others are in a collective or wait at a barrier; a row for common
+ * memory. MARK is for who looks for them. Exit codes are Tandem's.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +36,9 @@ static void call_again(void *arg, td_worker *worker) {
     bool struck = p->rank == 1;
     for (int i = 0; i < CALLS && p->status == TD_OK; i++) {
         bool now = struck && i == CALLS / 2;
+        if (now && strcmp(p->what, "quit") == 0) {
+            return;
+        }
         if (now && strcmp(p->what, "differ") != 0) {
             raise(strcmp(p->what, "stop") == 0 ? SIGSTOP : SIGKILL);
         }
@@ -63,7 +67,7 @@ static td_status run(int argc, char **argv) {
     int rank, ranks;
     if (argc < 2 || !td_mpi_launched(&rank, &ranks)) {
         return td_fail(TD_EUSAGE, "usage: mpirun -n P mpi_runner rows WORKERS|"
-                                  "differ|stop|kill|leave|direct");
+                                  "differ|stop|kill|quit|leave|direct");
     }
     if (strcmp(argv[1], "rows") == 0 && argc == 3) {
         char sha256[TD_SHA256_HEX];

@@ -183,6 +183,7 @@ ParameterizedTest(setting *s, mpi, a_rank_that_errs_stops_or_dies, .timeout = 90
     expect_end(s, "differ", 3, "ring of 2048 f32 sum");
     expect_end(s, "differ", 3, "ring of 4096 f32 sum");
     expect_end(s, "stop", 3, "rank 1 made no progress in allreduce/ring within 1.5 s");
+    expect_end(s, "quit", 3, "rank 1 returned while others wait for it");
     expect_end(s, "kill", 0, s->library == 0 ? "rank 1" : "signal 9");
     cr_expect(all_gone(), "%d ranks are still there", left_behind());
 }
@@ -225,6 +226,7 @@ ParameterizedTest(setting *s, mpi, a_rank_of_another_host_that_errs_stops_or_die
     expect_end(s, "differ", 3, "ring of 2048 f32 sum");
     expect_end(s, "differ", 3, "ring of 4096 f32 sum");
     expect_end(s, "stop", 3, "rank 1 on td-1 made no progress in allreduce/ring within 4.0 s");
+    expect_end(s, "quit", 3, "rank 1 on td-1 returned while others wait for it");
     expect_end(s, "leave", 3, "rank 1 on td-1 returned while others wait at a barrier");
     expect_end(s, "direct", 3, "these are on several hosts, expected an algorithm of messages");
     expect_end(s, "kill", 0, s->library == 0 ? "rank 1" : "RUNNING AT td-1");

@@ -63,7 +63,8 @@ typedef struct td_cost {
     td_value value;
     double flops, bytes; /* of one step, as executed; 0: not applicable */
     double nominal;      /* training steps: FLOPs of the dense, padded model, by convention */
-    double working_set;  /* bytes that a step touches, over all workers; 0: no bandwidth roof */
+    double working_set;  /* bytes that a step touches, over all workers; 0: no bandwidth roof, as of
+                            ranks on several hosts */
     double items;        /* of one step */
     double bus_factor, roof_bytes;
     int like; /* the td_peak_kind that loads and stores as this does, its second roof; 0: none */

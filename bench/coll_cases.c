@@ -110,6 +110,9 @@ static void list_uneven(const td_workload *self, td_case_list *list, int row) {
 
 td_status td_coll_list(const td_workload *self, td_case_list *list) {
     const td_coll_how plain = {.state = TD_COLL_HOT, .mode = TD_COLL_STREAMING};
+    /* What is chosen stands for the operation where the direct row cannot run: on several hosts. */
+    const td_coll_how isolated = {.state = TD_COLL_WRITTEN, .mode = TD_COLL_ISOLATED};
+    const td_coll_how skewed = {.state = TD_COLL_WRITTEN, .mode = TD_COLL_SKEWED};
     int n;
     const td_collective *rows = td_collectives(&n);
     for (int row = 0; row < n; row++) {
@@ -138,6 +141,8 @@ td_status td_coll_list(const td_workload *self, td_case_list *list) {
     for (int operation = TD_COLL_barrier + 1; operation < TD_COLL_COUNT; operation++) {
         for (size_t i = 0; i < sizeof other_sizes / sizeof other_sizes[0]; i++) {
             list_size(self, list, n + operation, other_sizes[i], TD_F32, plain, false);
+            list_size(self, list, n + operation, other_sizes[i], TD_F32, isolated, false);
+            list_size(self, list, n + operation, other_sizes[i], TD_F32, skewed, false);
         }
     }
     return TD_OK;

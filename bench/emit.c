@@ -69,10 +69,14 @@ static td_status add_roofline(result *r, const td_cost *cost, int workers, bool 
     return TD_OK;
 }
 
+/* Of ranks that share memory: a network has no roof of memory. */
 static td_status add_bus_roof(result *r, const td_case *subject, const td_cost *cost, int workers,
                               bool again) {
     const td_peak *memory;
     char operation[24], name[NAME_BYTES];
+    if (!(cost->working_set > 0)) {
+        return TD_OK;
+    }
     TD_TRY(td_ceiling_bandwidth(workers, cost->working_set, again, &memory));
     if (sscanf(subject->id, "coll/%23[^/]", operation) != 1) {
         operation[0] = '\0';
@@ -218,7 +222,9 @@ static json_t *further_members(const td_outcome *outcome, const td_layout *layou
     if (outcome->cost.value == TD_VALUE_BUS && stats) {
         json_object_set_new(extra, "busbw", json_real(r->value));
         json_object_set_new(extra, "algbw", json_real(outcome->cost.bytes / stats->p50));
-        json_object_set_new(extra, "busbw_roof", json_real(r->ceilings[0].value));
+        if (r->n_ceilings > 0) {
+            json_object_set_new(extra, "busbw_roof", json_real(r->ceilings[0].value));
+        }
         if (r->n_ceilings > 1) {
             json_object_set_new(extra, "of_like_roof", json_real(r->value / r->ceilings[1].value));
         }

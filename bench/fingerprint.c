@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "bench/build_info.h"
 #include "kernels/kernel.h"
+#include "threads/mpi_ranks.h"
 #include "threads/procfs.h"
 #include "threads/wait.h"
 
@@ -314,4 +315,21 @@ td_status td_fingerprint(const td_topology *topology, json_t **out) {
     json_object_set_new(machine, "hw_id", json_string(hex));
     *out = machine;
     return TD_OK;
+}
+
+json_t *td_fingerprint_hosts(void) {
+    if (td_mpi_hosts() < 2) {
+        return NULL;
+    }
+    json_t *hosts = json_array();
+    for (int rank = 0; rank < td_mpi_ranks(); rank++) {
+        size_t host = (size_t)td_mpi_host_of(rank);
+        if (host == json_array_size(hosts)) {
+            json_array_append_new(
+                hosts, json_pack("{s:s, s:[]}", "name", td_mpi_host_name(rank), "ranks"));
+        }
+        json_array_append_new(json_object_get(json_array_get(hosts, host), "ranks"),
+                              json_integer(rank));
+    }
+    return hosts;
 }

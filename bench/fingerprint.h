@@ -14,6 +14,10 @@
  * kernel, build. hw_id is a hash of what does not change while the machine stays the same. */
 td_status td_fingerprint(const td_topology *topology, json_t **out);
 
+/* Where the ranks of MPI run when that is on several hosts: [{"name", "ranks": [0, 1, ...]}, ...]
+ * in the order of their first ranks; else NULL. */
+json_t *td_fingerprint_hosts(void);
+
 /* The commit of this build: TANDEM_COMMIT of the environment, else what the build recorded. */
 const char *td_fingerprint_commit(void);
 

@@ -363,7 +363,9 @@ static td_status measure_ceilings(run *r) {
     for (int64_t i = 0; i < r->plan.n_items; i++) {
         const td_item *item = &r->plan.items[i];
         int workers = item->layout.ranks * item->layout.workers;
-        if (!item->selected || done[workers]) {
+        /* Workers of other hosts share nothing here that would be a ceiling of theirs. */
+        bool apart = item->layout.kind == TD_RANK_MPI && td_mpi_hosts() > 1;
+        if (!item->selected || done[workers] || apart) {
             continue;
         }
         done[workers] = true;
@@ -409,6 +411,10 @@ static json_t *run_json(const run *r, int argc, char **argv) {
                   r->options->layouts ? r->options->layouts : layouts, "data",
                   r->settings.data ? r->settings.data : "procedural", "command", command.data);
     td_text_destroy(&command);
+    json_t *hosts = td_fingerprint_hosts();
+    if (hosts != NULL) {
+        json_object_set_new(out, "hosts", hosts);
+    }
     return out;
 }
 
@@ -483,11 +489,16 @@ static bool is_headline(const td_row *row) {
 enum { SHORT_TABLE = 40 };
 
 static void print_table(const run *r) {
-    bool all = r->n_rows <= SHORT_TABLE;
+    int64_t measured = 0, left_out = 0;
+    for (int64_t i = 0; i < r->n_rows; i++) {
+        measured += r->rows[i].state == TD_OUTCOME_OK;
+    }
+    bool all = measured <= SHORT_TABLE;
     printf("%-52s %-14s %10s  %-9s %s\n", "case", "layout", "value", "unit", "of roof");
     for (int64_t i = 0; i < r->n_rows; i++) {
         const td_row *row = &r->rows[i];
         if (row->state != TD_OUTCOME_OK || !(all || is_headline(row))) {
+            left_out += row->state == TD_OUTCOME_OK;
             continue;
         }
         char id[TD_CASE_ID + TD_CASE_PROVIDER];
@@ -498,6 +509,9 @@ static void print_table(const run *r) {
             printf(" %3.0f %% %s", 100 * row->share, row->roof);
         }
         printf("\n");
+    }
+    if (left_out > 0) {
+        printf("and %lld more in the records\n", (long long)left_out);
     }
     for (int64_t i = 0; i < r->n_rows; i++) {
         const td_row *row = &r->rows[i];

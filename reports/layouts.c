@@ -224,3 +224,37 @@ void td_layouts_draw(const td_facts *facts, td_text *out) {
         td_text_puts(out, "</div>\n");
     }
 }
+
+/* "rank 3", "ranks 0-2, 5" */
+static void put_ranks(const json_t *ranks, td_text *out) {
+    size_t n = json_array_size(ranks);
+    td_text_puts(out, n == 1 ? "rank " : "ranks ");
+    for (size_t i = 0, end; i < n; i = end) {
+        long long first = json_integer_value(json_array_get(ranks, i));
+        for (end = i + 1; end < n && json_integer_value(json_array_get(ranks, end)) ==
+                                         first + (long long)(end - i);) {
+            end++;
+        }
+        td_text_printf(out, "%s%lld", i > 0 ? ", " : "", first);
+        if (end - i > 1) {
+            td_text_printf(out, "-%lld", first + (long long)(end - i) - 1);
+        }
+    }
+}
+
+void td_hosts_tell(const td_facts *facts, td_text *out) {
+    const json_t *hosts = json_object_get(facts->run, "hosts");
+    size_t n = json_array_size(hosts);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *host = json_array_get(hosts, i);
+        if (i == 0) {
+            td_text_printf(out, "The ranks of MPI ran on %zu hosts: ", n);
+        }
+        td_text_printf(out, "%s%s (", i > 0 ? ", " : "", td_json_text(host, "name", "?"));
+        put_ranks(json_object_get(host, "ranks"), out);
+        td_text_puts(out, ")");
+    }
+    td_text_puts(out, n > 0 ? ". The machine above and where workers were bound are those of "
+                              "rank 0's host; rows over hosts have no roof of memory."
+                            : "");
+}

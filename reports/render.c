@@ -173,6 +173,21 @@ static void write_verdicts(td_text *out, const td_facts *facts) {
     }
 }
 
+/* A paragraph; nothing when there was one host. */
+static void write_hosts(td_text *out, const td_facts *facts, bool html) {
+    td_text told = {0};
+    td_hosts_tell(facts, &told);
+    if (told.size > 0 && html) {
+        td_text_puts(out, "<p class=\"facts\">");
+        td_html_escape(out, told.data);
+        td_text_puts(out, "</p>\n");
+    } else if (told.size > 0) {
+        td_text_printf(out, "%s\n\n", told.data);
+    }
+    out->failed |= told.failed;
+    td_text_destroy(&told);
+}
+
 static void write_heading(td_text *out, const td_facts *facts, const char *title) {
     const json_t *machine = facts->machine;
     td_text_puts(out, "<header>\n<h1>");
@@ -191,6 +206,7 @@ static void write_heading(td_text *out, const td_facts *facts, const char *title
         td_text_printf(out, "; %.0f s in all", seconds);
     }
     td_text_puts(out, "</p>\n");
+    write_hosts(out, facts, true);
     const char *rows = td_json_text(machine, "kernel_rows", "");
     if (rows[0] != '\0') {
         td_text_puts(out, "<p class=\"facts\">");
@@ -306,6 +322,7 @@ static void write_html(td_text *out, const td_facts *facts, const char *title,
 static void write_markdown(td_text *out, const td_facts *facts, const char *title,
                            const td_section *shown) {
     td_text_printf(out, "# %s\n\n%s\n\n", title, td_json_text(facts->machine, "summary", ""));
+    write_hosts(out, facts, false);
     const char *rows = td_json_text(facts->machine, "kernel_rows", "");
     if (rows[0] != '\0') {
         td_text_printf(out, "%s.\n\n", rows);

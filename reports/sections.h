@@ -51,6 +51,10 @@ void td_roofs_add(const td_facts *facts, json_t *chart, const char *layout);
  * CPUs where they were found; nothing without a machine's tree. */
 void td_layouts_draw(const td_facts *facts, td_text *out);
 
+/* A sentence that names the hosts of the ranks of MPI and the ranks of each; nothing when there was
+ * one host. */
+void td_hosts_tell(const td_facts *facts, td_text *out);
+
 void td_bar_add(json_t *chart, json_t *series, const char *category, double y, double low,
                 double high);
 

@@ -64,3 +64,27 @@ Test(layouts_drawn, nothing_without_a_machine_or_a_binding) {
     cr_expect_null(draw(no_tree, RECORD("p1xt2", "0,1")));
     cr_expect_null(draw(tree, RECORD("p1xt2", "")));
 }
+
+static char *tell(const char *hosts) {
+    json_t *run = json_pack("{s:o}", "hosts", json_loads(hosts, 0, NULL));
+    td_facts facts = {.run = run};
+    td_text out = {0};
+    td_hosts_tell(&facts, &out);
+    json_decref(run);
+    return out.data;
+}
+
+Test(layouts_drawn, hosts_are_named_with_their_ranks) {
+    char *told = tell("[{\"name\":\"a\",\"ranks\":[0,1,2,5]},{\"name\":\"b\",\"ranks\":[3]},"
+                      "{\"name\":\"c\",\"ranks\":[4,6]}]");
+    cr_assert_not_null(told);
+    cr_expect_not_null(
+        strstr(told, "on 3 hosts: a (ranks 0-2, 5), b (rank 3), c (ranks 4, 6). The machine"), "%s",
+        told);
+    td_free(told);
+    td_facts one_host = {.run = NULL};
+    td_text out = {0};
+    td_hosts_tell(&one_host, &out);
+    cr_expect_eq(out.size, 0);
+    td_text_destroy(&out);
+}

@@ -108,8 +108,9 @@ static inline td_gemm_f32_args td_gemm_turned(const td_gemm_f32_args *args) {
 }
 
 /* Weight gradients over so few rows, in whole trees of blocks, that a tile keeps all partials in
- * registers. */
-enum { TD_GEMM_SHORT_K = 64, TD_GEMM_SHORT_BLOCKS = 8 };
+ * registers. A worker writes whole rows of C, as far as its tiles reach: with the columns cut in
+ * two it meets the other's lines at the end of every row, and two workers took as long as one. */
+enum { TD_GEMM_SHORT_K = 64, TD_GEMM_SHORT_BLOCKS = 8, TD_GEMM_SHORT_STRIP = 1024 };
 
 static inline bool td_gemm_is_short(const td_gemm_f32_args *args) {
     const int64_t blocks = args->k_blocks;
@@ -126,7 +127,9 @@ typedef struct td_gemm_grid {
  * tile. Where there is one row of tiles only, narrower strips let more workers share it. */
 static inline td_gemm_grid td_gemm_grid_of(const td_gemm_f32_args *args) {
     td_gemm_grid grid;
-    const int64_t widest = args->m <= TD_GEMM_TILE_ROWS ? TD_GEMM_FEW_STRIP : TD_GEMM_STRIP;
+    const int64_t widest = args->m <= TD_GEMM_TILE_ROWS ? TD_GEMM_FEW_STRIP
+                           : td_gemm_is_short(args)     ? TD_GEMM_SHORT_STRIP
+                                                        : TD_GEMM_STRIP;
     int64_t strips = td_gemm_ceil_div(args->n, widest);
     strips += strips > 1 ? strips & 1 : 0;
     int64_t steps = td_gemm_ceil_div(args->n, TD_GEMM_STRIP_STEP);
@@ -284,6 +287,9 @@ static inline td_gemm_cut td_gemm_cut_of(const td_gemm_f32_args *args, int64_t d
     td_gemm_cut cut = {td_gemm_grid_of(args).strip_cols, depth};
     if (td_gemm_is_few(args)) {
         return (td_gemm_cut){TD_GEMM_FEW_COLS, TD_GEMM_FEW_DEPTH};
+    }
+    if (td_gemm_is_short(args)) { /* all of k, and no more room for it */
+        return (td_gemm_cut){cut.cols, TD_GEMM_SHORT_K};
     }
     /* A narrower strip leaves room for more of k: 1,024 columns are four strips of 256, and two
      * passes over 1,024 k instead of three. */

@@ -163,5 +163,8 @@ Test(dispatch, tiles_of_a_strip_of_a_product_share_what_is_packed) {
     }
     args.m = 0;
     cr_expect_eq(td_kernel_grain(TD_OP_gemm_f32, &args), 1);
+    /* Whole rows, so that no two workers write to one row. */
+    args = (td_gemm_f32_args){.m = 768, .n = 768, .k = 32, .a_trans = true, .k_blocks = 8};
+    cr_expect_eq(td_ops[TD_OP_gemm_f32].tiles(&args), td_kernel_grain(TD_OP_gemm_f32, &args));
     cr_expect_eq(td_kernel_grain(TD_OP_gelu_f32, &(td_gelu_f32_args){.n = 100000}), 1);
 }

@@ -338,7 +338,7 @@ Test(gemm, calls_compute_their_own_tiles_only) {
         int64_t m, n, k, blocks;
         int form;
     } cases[] = {
-        {8, 800, 96, 1, 2}, {32, 800, 64, 1, 0}, {130, 800, 64, 8, 1}, {200, 800, 64, 1, 2}};
+        {8, 800, 96, 1, 2}, {32, 800, 64, 1, 0}, {130, 1104, 64, 8, 1}, {200, 800, 64, 1, 2}};
     int count;
     const td_kernel *rows = td_kernels(&count);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -292,6 +292,9 @@ static td_status place_segment(td_rank *rank) {
             return status;
         }
     }
+    if (rank->kind != TD_RANK_THREAD && !rank->group->interleave) {
+        td_heap_touch_huge(rank->segment, rank->segment_bytes);
+    }
     TD_TRY(td_numa_first_touch(rank->segment, rank->segment_bytes));
     td_bind_pus(rank->pu, rank->workers);
     return TD_OK;

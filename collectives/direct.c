@@ -172,6 +172,22 @@ void td_direct_sum(const td_comm *comm, const td_call *call, const void *mine, i
     }
 }
 
+/* The C library copies past the caches beyond three quarters of what one CPU has of them, as the
+ * machine reports, which in a virtual one may be those of the host; and it sees one copy. Where all
+ * vectors together are more than one and a half times the caches, on two processes (Zen 4) an
+ * allgather in place of 64 MiB took 2.9 and 4.0 ms, and 2.1 and 3.0 past them; of 16 MiB, as much
+ * as the caches, 0.47, and 0.57 to 0.71. */
+void td_direct_copy(const td_comm *comm, const td_call *call, int64_t vector_bytes, void *to,
+                    const void *from, int64_t bytes) {
+    int64_t touched = vector_bytes * td_comm_size(comm) * (call->in == call->out ? 1 : 2);
+    if (touched / 3 * 2 > comm->rank->cache_bytes) {
+        td_elements()->stream(to, to, from, bytes);
+        _mm_sfence(); /* the signal that follows says that all is there */
+    } else {
+        memcpy(to, from, (size_t)bytes);
+    }
+}
+
 void td_direct_share(const td_comm *comm, const td_worker *worker, const td_call *call,
                      int64_t *first, int64_t *last) {
     int64_t place = (int64_t)td_comm_rank(comm) * worker->count + worker->id;

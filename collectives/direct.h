@@ -13,6 +13,10 @@
 void td_direct_sum(const td_comm *comm, const td_call *call, const void *mine, int64_t first,
                    int64_t last, int to, int n_to);
 
+/* Copies a part of a vector of so many bytes, past the caches where it does not fit. */
+void td_direct_copy(const td_comm *comm, const td_call *call, int64_t vector_bytes, void *to,
+                    const void *from, int64_t bytes);
+
 /* The whole of a call in which all ranks enter, do their part, and leave when all have done it. */
 typedef void td_direct_part_fn(td_comm *comm, td_worker *worker, const td_call *call);
 td_status td_direct_run(const td_collective *row, td_comm *comm, td_worker *worker,

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "threads/layout.h"
 #include "threads/mpi_ranks.h"
 
@@ -100,4 +101,18 @@ td_status td_coll_hosts_times(const td_coll_clock *clock, const td_coll_round *r
     }
     td_free(all);
     return status;
+}
+
+td_status td_coll_hosts_compare(const void *data, int64_t bytes, bool *same) {
+    char all[TD_MAX_RANKS][TD_SHA256_HEX], mine[TD_SHA256_HEX];
+    td_sha256 *sha;
+    TD_TRY(td_sha256_create(&sha));
+    td_sha256_add(sha, data, (size_t)bytes);
+    td_sha256_finish(sha, mine);
+    TD_TRY(td_mpi_exchange(mine, all, sizeof mine));
+    *same = true;
+    for (int rank = 0; rank < td_mpi_ranks(); rank++) {
+        *same = *same && memcmp(all[rank], mine, sizeof mine) == 0;
+    }
+    return TD_OK;
 }

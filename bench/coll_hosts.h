@@ -24,4 +24,7 @@ td_status td_coll_hosts_meet(const td_coll_clock *clock, uint64_t *go);
 td_status td_coll_hosts_times(const td_coll_clock *clock, const td_coll_round *round,
                               td_coll_board *board);
 
+/* By all ranks: whether what each has there is the same, by its hash. */
+td_status td_coll_hosts_compare(const void *data, int64_t bytes, bool *same);
+
 #endif

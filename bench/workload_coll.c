@@ -430,20 +430,13 @@ static void write_rough(const coll_state *s) {
 /* Whether all ranks have the same bits; asked in every rank, known in rank 0. */
 static td_status compare_ranks(const coll_state *s, bool *same) {
     const td_rank *rank = s->bench->rank;
-    char all[TD_MAX_RANKS][TD_SHA256_HEX], mine[TD_SHA256_HEX];
-    *same = true;
     if (rank->apart) {
-        td_sha256 *sha;
-        TD_TRY(td_sha256_create(&sha));
-        td_sha256_add(sha, s->round.out, (size_t)s->bytes);
-        td_sha256_finish(sha, mine);
-        TD_TRY(td_mpi_exchange(mine, all, sizeof mine));
+        return td_coll_hosts_compare(s->round.out, s->bytes, same);
     }
+    *same = true;
     for (int peer = 1; rank->rank == 0 && peer < rank->count; peer++) {
-        bool equal = rank->apart ? memcmp(all[peer], all[0], sizeof mine) == 0
-                                 : memcmp(td_rank_peer(rank, peer, s->round.out), s->round.out,
-                                          (size_t)s->bytes) == 0;
-        *same = *same && equal;
+        *same = *same &&
+                memcmp(td_rank_peer(rank, peer, s->round.out), s->round.out, (size_t)s->bytes) == 0;
     }
     return TD_OK;
 }

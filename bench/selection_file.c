@@ -39,6 +39,30 @@ static bool is_first(const td_coll_records *records, int i) {
     return records->at[i].how[0] == '\0';
 }
 
+static int count_rows(const td_coll_records *records, int i) {
+    int rows = 0;
+    for (int j = 0; j < records->n; j++) {
+        rows += records->at[j].how[0] == '\0' && same_call(&records->at[i], &records->at[j]);
+    }
+    return rows;
+}
+
+/* Some rows are measured at more sizes than others. The fastest of few is no choice: what is best
+ * at the sizes around may not be among them. */
+static bool is_of_few(const td_coll_records *records, int i) {
+    const td_coll_record *one = &records->at[i];
+    int most = 0;
+    for (int j = 0; j < records->n; j++) {
+        const td_coll_record *r = &records->at[j];
+        if (r->how[0] == '\0' && r->row->id == one->row->id &&
+            strcmp(r->layout_text, one->layout_text) == 0) {
+            int rows = count_rows(records, j);
+            most = rows > most ? rows : most;
+        }
+    }
+    return 2 * count_rows(records, i) < most;
+}
+
 typedef struct choice {
     const td_coll_record *best,
         *standard; /* standard: what the default calls, NULL: not measured */
@@ -95,7 +119,7 @@ td_status td_selection_write(const char *path, const td_coll_records *records, F
                 "fastest", "us", "default", "regret");
     }
     for (int i = 0; i < records->n; i++) {
-        if (!is_first(records, i)) {
+        if (!is_first(records, i) || is_of_few(records, i)) {
             continue;
         }
         json_t *measured = json_array();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Rows are taken four at a time: one row's sum is a chain of dependent additions, 64 bytes every 3
  * to 4 cycles, which four interleaved rows bring up to the speed of L1. Four rows of 768 floats are
- * 12 KiB, so the second and third pass over them read L1.
+ * 12 KiB: two such groups are in L1, one whose moments are computed and the one before, which is
+ * normalised meanwhile. So memory is read and written all the time.
  */
 #include "kernels/convert/bf16.h"
 #include "kernels/kernel.h"
@@ -12,18 +13,56 @@
 
 enum { ROWS = 4 };
 
-/* Row r of the next ROWS rows, at column c. Each pass over these rows asks for one or two of them,
- * because requests in one burst wait for one another. */
+/* Rows whose moments are known. */
+typedef struct normed {
+    int64_t row;
+    float mean[ROWS], rstd[ROWS];
+} normed;
+
+/* Row r of the next ROWS rows, at column c. Each pass over these rows asks for two of them, because
+ * requests in one burst wait for one another. */
 TD_SIMD void ask_for_row(const float *x, int64_t ldx, int r, int64_t c) {
     __builtin_prefetch(x + (r + ROWS) * ldx + c, 0, 2);
 }
 
-/* mean = sum / cols, then one pass for both the sum e and the squares of x - mean: e, which would
+TD_SIMD td_v16 normalised(td_v16 x, float mean, float rstd) {
+    return td_v16_mul(td_v16_sub(x, td_v16_set1(mean)), td_v16_set1(rstd));
+}
+
+/* y of `rows` of the rows of `done` from `first` on, `count` columns from c on. stored: as bf16. */
+TD_SIMD void put_normed(const td_layernorm_f32_args *args, const normed *done, int first, int rows,
+                        int64_t c, int64_t count, const bool streaming, const bool stored) {
+    const bool whole = count == TD_LANES;
+    td_v16 gamma =
+        whole ? td_v16_load(args->gamma + c) : td_v16_load_part(args->gamma + c, count, 0);
+    td_v16 beta = whole ? td_v16_load(args->beta + c) : td_v16_load_part(args->beta + c, count, 0);
+    for (int r = first; r < first + rows; r++) {
+        const float *x = args->x + (done->row + r) * args->ldx + c;
+        int64_t to = (done->row + r) * args->ldy + c;
+        td_v16 xhat = normalised(whole ? td_v16_load(x) : td_v16_load_part(x, count, 0),
+                                 done->mean[r], done->rstd[r]);
+        td_v16 y = td_v16_fma(xhat, gamma, beta);
+        if (stored) {
+            td_v16_store_bf16(args->y_bf16 + to, y, count);
+        } else if (whole) {
+            td_v16_put(args->y + to, y, streaming);
+        } else {
+            td_v16_store_part(args->y + to, y, count);
+        }
+    }
+}
+
+/* The moments of rows row .. row + n - 1 into `next`; with `done`, half of its rows are put while
+ * these are summed up, the others while their squares are.
+ * mean = sum / cols, then one pass for both the sum e and the squares of x - mean: e, which would
  * be 0 in exact arithmetic, corrects the mean and the variance for the rounding of the first sum. A
  * constant row of 10,000s has a first mean that is off by 1e-3, three hundred times sqrt(eps);
  * corrected, its mean is exact and its variance 0. */
-TD_SIMD void row_moments(int n, const float *x, int64_t ldx, int64_t cols, float eps, float *mean,
-                         float *rstd) {
+TD_SIMD void row_moments(const td_layernorm_f32_args *args, int n, int64_t row, normed *next,
+                         const normed *done, const bool streaming, const bool stored) {
+    enum { HALF = ROWS / 2 };
+    const float *x = args->x + row * args->ldx;
+    const int64_t ldx = args->ldx, cols = args->cols;
     td_v16 sum[ROWS], squares[ROWS], first[ROWS];
     int64_t whole = cols / TD_LANES * TD_LANES, part = cols - whole;
     for (int r = 0; r < n; r++) {
@@ -31,97 +70,84 @@ TD_SIMD void row_moments(int n, const float *x, int64_t ldx, int64_t cols, float
     }
     for (int64_t c = 0; c < whole; c += TD_LANES) {
         ask_for_row(x, ldx, 0, c);
+        ask_for_row(x, ldx, 1, c);
         for (int r = 0; r < n; r++) {
             sum[r] = td_v16_add(sum[r], td_v16_load(x + r * ldx + c));
+        }
+        if (done != NULL) {
+            put_normed(args, done, 0, HALF, c, TD_LANES, streaming, stored);
         }
     }
     for (int r = 0; r < n; r++) {
         if (part > 0) {
             sum[r] = td_v16_add(sum[r], td_v16_load_part(x + r * ldx + whole, part, 0));
         }
-        mean[r] = td_v16_sum(sum[r]) / (float)cols;
-        first[r] = td_v16_set1(mean[r]);
+        next->mean[r] = td_v16_sum(sum[r]) / (float)cols;
+        first[r] = td_v16_set1(next->mean[r]);
         sum[r] = squares[r] = td_v16_zero();
     }
     for (int64_t c = 0; c < whole; c += TD_LANES) {
-        ask_for_row(x, ldx, 1, c);
+        ask_for_row(x, ldx, 2, c);
+        ask_for_row(x, ldx, 3, c);
         for (int r = 0; r < n; r++) {
             td_v16 d = td_v16_sub(td_v16_load(x + r * ldx + c), first[r]);
             sum[r] = td_v16_add(sum[r], d);
             squares[r] = td_v16_fma(d, d, squares[r]);
         }
+        if (done != NULL) {
+            put_normed(args, done, HALF, ROWS - HALF, c, TD_LANES, streaming, stored);
+        }
+    }
+    if (done != NULL && part > 0) {
+        put_normed(args, done, 0, ROWS, whole, part, streaming, stored);
     }
     for (int r = 0; r < n; r++) {
         if (part > 0) { /* filled with the mean, so that the missing lanes add zeros */
-            td_v16 d = td_v16_sub(td_v16_load_part(x + r * ldx + whole, part, mean[r]), first[r]);
+            td_v16 d =
+                td_v16_sub(td_v16_load_part(x + r * ldx + whole, part, next->mean[r]), first[r]);
             sum[r] = td_v16_add(sum[r], d);
             squares[r] = td_v16_fma(d, d, squares[r]);
         }
         float e = td_v16_sum(sum[r]), shift = e / (float)cols;
         float variance = fmaf(-e, shift, td_v16_sum(squares[r])) / (float)cols;
-        mean[r] += shift;
-        rstd[r] = 1.0f / sqrtf((variance < 0.0f ? 0.0f : variance) + eps); /* a NaN stays one */
-    }
-}
-
-TD_SIMD td_v16 normalised(td_v16 x, float mean, float rstd) {
-    return td_v16_mul(td_v16_sub(x, td_v16_set1(mean)), td_v16_set1(rstd));
-}
-
-/* y at an element: `count` of them, all 16 where it is a constant. stored: as bf16. */
-TD_SIMD void put_normed(const td_layernorm_f32_args *args, int64_t at, td_v16 v, int64_t count,
-                        const bool streaming, const bool stored) {
-    if (stored) {
-        td_v16_store_bf16(args->y_bf16 + at, v, count);
-    } else if (count == TD_LANES) {
-        td_v16_put(args->y + at, v, streaming);
-    } else {
-        td_v16_store_part(args->y + at, v, count);
-    }
-}
-
-TD_SIMD void layernorm_rows(const td_layernorm_f32_args *args, int n, int64_t row,
-                            const bool streaming, const bool stored) {
-    const float *x = args->x + row * args->ldx;
-    float mean[ROWS], rstd[ROWS];
-    row_moments(n, x, args->ldx, args->cols, args->eps, mean, rstd);
-    int64_t c = 0;
-    for (; c + TD_LANES <= args->cols; c += TD_LANES) {
-        td_v16 gamma = td_v16_load(args->gamma + c), beta = td_v16_load(args->beta + c);
-        ask_for_row(x, args->ldx, 2, c);
-        ask_for_row(x, args->ldx, 3, c);
-        for (int r = 0; r < n; r++) {
-            td_v16 xhat = normalised(td_v16_load(x + r * args->ldx + c), mean[r], rstd[r]);
-            put_normed(args, (row + r) * args->ldy + c, td_v16_fma(xhat, gamma, beta), TD_LANES,
-                       streaming, stored);
-        }
-    }
-    int64_t part = args->cols - c;
-    for (int r = 0; r < n; r++) {
-        if (part > 0) {
-            td_v16 xhat =
-                normalised(td_v16_load_part(x + r * args->ldx + c, part, 0), mean[r], rstd[r]);
-            td_v16 gamma = td_v16_load_part(args->gamma + c, part, 0);
-            td_v16 beta = td_v16_load_part(args->beta + c, part, 0);
-            put_normed(args, (row + r) * args->ldy + c, td_v16_fma(xhat, gamma, beta), part,
-                       streaming, stored);
-        }
+        next->mean[r] += shift;
+        next->rstd[r] =
+            1.0f / sqrtf((variance < 0.0f ? 0.0f : variance) + args->eps); /* NaN stays */
         if (args->mean != NULL) {
-            args->mean[row + r] = mean[r];
+            args->mean[row + r] = next->mean[r];
         }
         if (args->rstd != NULL) {
-            args->rstd[row + r] = rstd[r];
+            args->rstd[row + r] = next->rstd[r];
         }
+    }
+    next->row = row;
+}
+
+TD_SIMD void put_all(const td_layernorm_f32_args *args, int n, const normed *done,
+                     const bool streaming, const bool stored) {
+    int64_t whole = args->cols / TD_LANES * TD_LANES;
+    for (int64_t c = 0; c < whole; c += TD_LANES) {
+        put_normed(args, done, 0, n, c, TD_LANES, streaming, stored);
+    }
+    if (whole < args->cols) {
+        put_normed(args, done, 0, n, whole, args->cols - whole, streaming, stored);
     }
 }
 
 TD_SIMD void layernorm_range(const td_layernorm_f32_args *args, int64_t row, int64_t end,
                              const bool streaming, const bool stored) {
-    for (; row + ROWS <= end; row += ROWS) {
-        layernorm_rows(args, ROWS, row, streaming, stored);
+    normed done, next;
+    if (row + ROWS <= end) {
+        row_moments(args, ROWS, row, &done, NULL, streaming, stored);
+        for (row += ROWS; row + ROWS <= end; row += ROWS) {
+            row_moments(args, ROWS, row, &next, &done, streaming, stored);
+            done = next;
+        }
+        put_all(args, ROWS, &done, streaming, stored);
     }
     for (; row < end; row++) {
-        layernorm_rows(args, 1, row, streaming, stored);
+        row_moments(args, 1, row, &done, NULL, streaming, stored);
+        put_all(args, 1, &done, streaming, stored);
     }
 }
 
@@ -131,10 +157,11 @@ void TD_FN(layernorm_f32)(const td_layernorm_f32_args *args, int64_t first, int6
     int64_t row = first * TD_TILE_ROWS, end = td_tile_end(args->rows, TD_TILE_ROWS, last);
     const bool streaming =
         args->y != args->x && td_streams(args->y, args->rows, args->ldy, sizeof *args->y);
-    if (args->y_bf16 != NULL) {
-        layernorm_range(args, row, end, false, true);
+    const td_layernorm_f32_args own = *args; /* which no store to y can change */
+    if (own.y_bf16 != NULL) {
+        layernorm_range(&own, row, end, false, true);
     } else {
-        layernorm_range(args, row, end, streaming, false);
+        layernorm_range(&own, row, end, streaming, false);
     }
     td_stream_fence();
 }

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels/simd.h"
+
 /* Elements [first, last) are the run at hand; empty before the first. */
 typedef struct td_decay_walk {
     const int64_t (*ranges)[2]; /* ascending, disjoint: these decay */
@@ -41,6 +43,13 @@ static inline bool td_decay_next(td_decay_walk *walk) {
     walk->last = walk->decayed ? walk->ranges[walk->range][1] : begin;
     walk->last = walk->last < walk->end ? walk->last : walk->end;
     return true;
+}
+
+/* Elements from i to where a whole vector of a flat buffer begins, at most up to `end`: a run may
+ * start anywhere, and vectors across two cache lines take a third longer from memory. */
+static inline int64_t td_decay_lead(int64_t i, int64_t end) {
+    const int64_t lead = -i & (TD_LANES - 1);
+    return lead < end - i ? lead : end - i;
 }
 
 #endif

@@ -49,9 +49,17 @@ typedef struct td_mix_row {
 } td_mix_row;
 extern const td_mix_row td_mixes[TD_MIX_COUNT];
 
-/* How: as a kernel would write it, asking for lines ahead, with stores that fetch no line, or both.
- * The last two only where what is stored is apart. */
-typedef enum td_mix_way { TD_MIX_PLAIN, TD_MIX_AHEAD, TD_MIX_STREAM, TD_MIX_BOTH } td_mix_way;
+/* How: as a kernel would write it, asking for lines ahead into the first or the second level of
+ * cache, or each of these with stores that fetch no line, where what is stored is apart. */
+typedef enum td_mix_way {
+    TD_MIX_PLAIN,
+    TD_MIX_AHEAD_L1,
+    TD_MIX_AHEAD_L2,
+    TD_MIX_STREAM,
+    TD_MIX_STREAM_L1,
+    TD_MIX_STREAM_L2,
+    TD_MIX_WAYS
+} td_mix_way;
 
 int td_mix_ways(td_mix mix);
 

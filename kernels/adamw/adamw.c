@@ -21,9 +21,25 @@ TD_SIMD void update(const td_adamw_step *step, float decay, td_v16 g, td_v16 *p,
                     td_v16_mul(*p, td_v16_set1(decay)));
 }
 
+/* Fewer elements than a vector has. */
+TD_SIMD void update_part(const td_adamw_f32_args *args, const td_adamw_step *step, float decay,
+                         int64_t i, int64_t part) {
+    td_v16 p = td_v16_load_part(args->p + i, part, 0), m = td_v16_load_part(args->m + i, part, 0);
+    td_v16 v = td_v16_load_part(args->v + i, part, 1); /* 1: no division by zero where eps is 0 */
+    update(step, decay, td_v16_load_part(args->g + i, part, 0), &p, &m, &v);
+    td_v16_store_part(args->p + i, p, part);
+    td_v16_store_part(args->m + i, m, part);
+    td_v16_store_part(args->v + i, v, part);
+}
+
 /* Elements [i, end), all with one decay. */
 static void update_run(const td_adamw_f32_args *args, float decay, int64_t i, int64_t end) {
     td_adamw_step step = *args->step; /* a copy, which the stores below cannot change */
+    const int64_t lead = td_decay_lead(i, end);
+    if (lead > 0) {
+        update_part(args, &step, decay, i, lead);
+        i += lead;
+    }
     for (; i + TD_LANES <= end; i += TD_LANES) {
         td_ask_ahead(args->p + i, 4);
         td_ask_ahead(args->m + i, 4);
@@ -37,15 +53,7 @@ static void update_run(const td_adamw_f32_args *args, float decay, int64_t i, in
         td_v16_store(args->v + i, v);
     }
     if (i < end) {
-        int64_t part = end - i;
-        td_v16 p = td_v16_load_part(args->p + i, part, 0),
-               m = td_v16_load_part(args->m + i, part, 0);
-        td_v16 v =
-            td_v16_load_part(args->v + i, part, 1); /* 1: no division by zero where eps is 0 */
-        update(&step, decay, td_v16_load_part(args->g + i, part, 0), &p, &m, &v);
-        td_v16_store_part(args->p + i, p, part);
-        td_v16_store_part(args->m + i, m, part);
-        td_v16_store_part(args->v + i, v, part);
+        update_part(args, &step, decay, i, end - i);
     }
 }
 

@@ -180,31 +180,77 @@ TD_SIMD void load_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int6
     }
 }
 
-/* Row r of the next ROWS rows, at column c, into L2: in L1 they would drive out the current ones,
- * which are read twice. */
+/* Two rows at a time: three matrices of two such pairs are in L1. */
+enum { PAIR = 2 };
+
+/* Rows whose sums are known. */
+typedef struct summed {
+    int64_t row;
+    td_v16 mean_h[PAIR], mean_hx[PAIR];
+} summed;
+
+/* Row r at column c, into L2: in L1 they would drive out the current ones, which are read twice. */
 TD_SIMD void ask_for_grad(const td_layernorm_grad_x_f32_args *args, int64_t r, int64_t c) {
-    __builtin_prefetch(args->dy + (r + ROWS) * args->lddy + c, 0, 2);
-    __builtin_prefetch(args->x + (r + ROWS) * args->ldx + c, 0, 2);
+    __builtin_prefetch(args->dy + r * args->lddy + c, 0, 2);
+    __builtin_prefetch(args->x + r * args->ldx + c, 0, 2);
     if (args->residual != NULL) {
-        __builtin_prefetch(args->residual + (r + ROWS) * args->ldresidual + c, 0, 2);
+        __builtin_prefetch(args->residual + r * args->ldresidual + c, 0, 2);
     }
 }
 
-TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_t row) {
-    td_v16 sum_h[ROWS], sum_hx[ROWS], mean_h[ROWS], mean_hx[ROWS];
-    int64_t whole = args->cols / TD_LANES * TD_LANES, part = args->cols - whole;
+/* dx of n of the rows of `done`, `count` columns from c on. */
+TD_SIMD void put_grad(const td_layernorm_grad_x_f32_args *args, const summed *done, int n,
+                      int64_t c, int64_t count) {
     td_v16 h, xhat;
+    for (int r = 0; r < n; r++) {
+        const int64_t row = done->row + r;
+        load_grad(args, row, c, count, &h, &xhat);
+        td_v16 rstd = td_v16_set1(args->rstd[row]);
+        td_v16 inner = td_v16_fnma(xhat, done->mean_hx[r], td_v16_sub(h, done->mean_h[r]));
+        float *dx = args->dx + row * args->lddx + c;
+        const float *residual =
+            args->residual == NULL ? NULL : args->residual + row * args->ldresidual + c;
+        if (count == TD_LANES) {
+            td_v16_store(dx, residual != NULL ? td_v16_fma(rstd, inner, td_v16_load(residual))
+                                              : td_v16_mul(rstd, inner));
+        } else {
+            td_v16_store_part(dx,
+                              residual != NULL
+                                  ? td_v16_fma(rstd, inner, td_v16_load_part(residual, count, 0))
+                                  : td_v16_mul(rstd, inner),
+                              count);
+        }
+    }
+}
+
+TD_SIMD void put_grads(const td_layernorm_grad_x_f32_args *args, const summed *done, int n) {
+    for (int64_t c = 0; c < args->cols; c += TD_LANES) {
+        const int64_t left = args->cols - c;
+        put_grad(args, done, n, c, left < TD_LANES ? left : TD_LANES);
+    }
+}
+
+/* The sums of rows row .. row + n - 1 into `next`; `done` is put meanwhile. */
+TD_SIMD void sum_grads(const td_layernorm_grad_x_f32_args *args, int n, int64_t row, summed *next,
+                       const summed *done) {
+    td_v16 sum_h[PAIR], sum_hx[PAIR], h, xhat;
+    const int64_t whole = args->cols / TD_LANES * TD_LANES, part = args->cols - whole;
     for (int r = 0; r < n; r++) {
         sum_h[r] = sum_hx[r] = td_v16_zero();
     }
     for (int64_t c = 0; c < whole; c += TD_LANES) {
-        ask_for_grad(args, row, c);
-        ask_for_grad(args, row + 1, c);
         for (int r = 0; r < n; r++) {
+            ask_for_grad(args, row + PAIR + r, c);
             load_grad(args, row + r, c, TD_LANES, &h, &xhat);
             sum_h[r] = td_v16_add(sum_h[r], h);
             sum_hx[r] = td_v16_fma(h, xhat, sum_hx[r]);
         }
+        if (done != NULL) {
+            put_grad(args, done, PAIR, c, TD_LANES);
+        }
+    }
+    if (done != NULL && part > 0) {
+        put_grad(args, done, PAIR, whole, part);
     }
     for (int r = 0; r < n; r++) {
         if (part > 0) {
@@ -212,64 +258,59 @@ TD_SIMD void grad_x_rows(const td_layernorm_grad_x_f32_args *args, int n, int64_
             sum_h[r] = td_v16_add(sum_h[r], h);
             sum_hx[r] = td_v16_fma(h, xhat, sum_hx[r]);
         }
-        mean_h[r] = td_v16_set1(td_v16_sum(sum_h[r]) / (float)args->cols);
-        mean_hx[r] = td_v16_set1(td_v16_sum(sum_hx[r]) / (float)args->cols);
+        next->mean_h[r] = td_v16_set1(td_v16_sum(sum_h[r]) / (float)args->cols);
+        next->mean_hx[r] = td_v16_set1(td_v16_sum(sum_hx[r]) / (float)args->cols);
     }
-    for (int64_t c = 0; c < args->cols; c += TD_LANES) {
-        int64_t count = c < whole ? TD_LANES : part;
-        ask_for_grad(args, row + 2, c);
-        ask_for_grad(args, row + 3, c);
-        for (int r = 0; r < n; r++) {
-            load_grad(args, row + r, c, count, &h, &xhat);
-            td_v16 rstd = td_v16_set1(args->rstd[row + r]);
-            td_v16 inner = td_v16_fnma(xhat, mean_hx[r], td_v16_sub(h, mean_h[r]));
-            float *dx = args->dx + (row + r) * args->lddx + c;
-            const float *residual =
-                args->residual == NULL ? NULL : args->residual + (row + r) * args->ldresidual + c;
-            if (count == TD_LANES) {
-                td_v16_store(dx, residual != NULL ? td_v16_fma(rstd, inner, td_v16_load(residual))
-                                                  : td_v16_mul(rstd, inner));
-            } else {
-                td_v16_store_part(
-                    dx,
-                    residual != NULL ? td_v16_fma(rstd, inner, td_v16_load_part(residual, count, 0))
-                                     : td_v16_mul(rstd, inner),
-                    count);
-            }
-        }
-    }
+    next->row = row;
 }
 
 void TD_FN(layernorm_grad_x_f32)(const td_layernorm_grad_x_f32_args *args, int64_t first,
                                  int64_t last, void *scratch) {
     (void)scratch;
     int64_t row = first * TD_TILE_ROWS, end = td_tile_end(args->rows, TD_TILE_ROWS, last);
-    for (; row + ROWS <= end; row += ROWS) {
-        grad_x_rows(args, ROWS, row);
+    const td_layernorm_grad_x_f32_args own = *args; /* which no store to dx can change */
+    summed done, next;
+    if (row + PAIR <= end) {
+        sum_grads(&own, PAIR, row, &done, NULL);
+        for (row += PAIR; row + PAIR <= end; row += PAIR) {
+            sum_grads(&own, PAIR, row, &next, &done);
+            done = next;
+        }
+        put_grads(&own, &done, PAIR);
     }
-    for (; row < end; row++) {
-        grad_x_rows(args, 1, row);
+    if (row < end) {
+        sum_grads(&own, 1, row, &done, NULL);
+        put_grads(&own, &done, 1);
     }
 }
+
+/* Rows ahead of the ones at hand that are asked for. */
+enum { ROWS_AHEAD = 12 };
 
 /* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. */
 TD_SIMD void grad_w_rows(const td_layernorm_grad_w_f32_args *args, int n, int64_t row, int64_t c0,
                          int64_t width, float *dgamma, float *dbeta) {
+    const float *from_dy = args->dy + row * args->lddy + c0,
+                *from_x = args->x + row * args->ldx + c0;
+    const int64_t lddy = args->lddy, ldx = args->ldx;
+    float mean[ROWS], rstd[ROWS];
+    for (int r = 0; r < n; r++) {
+        mean[r] = args->mean[row + r];
+        rstd[r] = args->rstd[row + r];
+    }
     for (int64_t c = 0; c < width; c += TD_LANES) {
         td_v16 g = td_v16_load(dgamma + c), b = td_v16_load(dbeta + c), dy, x;
         for (int r = 0; r < n; r++) {
-            const float *from_dy = args->dy + (row + r) * args->lddy + c0 + c;
-            const float *from_x = args->x + (row + r) * args->ldx + c0 + c;
-            __builtin_prefetch(from_dy + ROWS * args->lddy, 0, 3);
-            __builtin_prefetch(from_x + ROWS * args->ldx, 0, 3);
+            __builtin_prefetch(from_dy + (r + ROWS_AHEAD) * lddy + c, 0, 2);
+            __builtin_prefetch(from_x + (r + ROWS_AHEAD) * ldx + c, 0, 2);
             if (width - c >= TD_LANES) {
-                dy = td_v16_load(from_dy);
-                x = td_v16_load(from_x);
+                dy = td_v16_load(from_dy + r * lddy + c);
+                x = td_v16_load(from_x + r * ldx + c);
             } else {
-                dy = td_v16_load_part(from_dy, width - c, 0);
-                x = td_v16_load_part(from_x, width - c, 0);
+                dy = td_v16_load_part(from_dy + r * lddy + c, width - c, 0);
+                x = td_v16_load_part(from_x + r * ldx + c, width - c, 0);
             }
-            g = td_v16_fma(dy, normalised(x, args->mean[row + r], args->rstd[row + r]), g);
+            g = td_v16_fma(dy, normalised(x, mean[r], rstd[r]), g);
             b = td_v16_add(b, dy);
         }
         td_v16_store(dgamma + c, g);

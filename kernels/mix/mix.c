@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "kernels/simd.h"
+#include "kernels/stream.h"
 
-/* Bytes asked for ahead, over all streams: what a core keeps on the way from memory. */
-enum { AHEAD_BYTES = 8192, VECTOR = 64, MOST_VECTORS = 4 };
+enum { VECTOR = 64, MOST_VECTORS = 4 };
 
 /* A step is a whole vector of the narrowest stream. */
 enum { STEP = TD_MIX_STEP };
@@ -23,11 +23,13 @@ TD_SIMD void store_line(unsigned char *to, td_v16 v, bool streaming) {
     }
 }
 
+typedef enum asking { NOTHING, INTO_L1, INTO_L2 } asking;
+
 /* All but `pass` are constants where it is called. */
 TD_SIMD uint32_t run_mix(const td_mix_pass *pass, int loads, int stores, bool in_place,
-                         int load_bytes, int store_bytes, bool ahead, bool streaming) {
+                         int load_bytes, int store_bytes, asking ahead, bool streaming) {
     const int from_vectors = STEP * load_bytes / VECTOR, to_vectors = STEP * store_bytes / VECTOR;
-    const int64_t distance = AHEAD_BYTES / (loads > 0 ? loads : 1);
+    const int64_t distance = TD_AHEAD_BYTES / (loads > 0 ? loads : 1);
     unsigned char *stream[TD_MIX_STREAMS];
     for (int k = 0; k < TD_MIX_STREAMS; k++) {
         stream[k] = pass->stream[k];
@@ -44,8 +46,10 @@ TD_SIMD uint32_t run_mix(const td_mix_pass *pass, int loads, int stores, bool in
             joined[v] = mask;
             for (int k = 0; k < loads; k++) {
                 unsigned char *at = stream[k] + from + v * VECTOR;
-                if (ahead) {
+                if (ahead == INTO_L1) {
                     __builtin_prefetch(at + distance, 0, 3);
+                } else if (ahead == INTO_L2) {
+                    __builtin_prefetch(at + distance, 0, 2);
                 }
                 x[k][v] = td_v16_load((const float *)(const void *)at);
                 joined[v] = xor16(joined[v], x[k][v]);
@@ -81,16 +85,21 @@ TD_SIMD uint32_t run_mix(const td_mix_pass *pass, int loads, int stores, bool in
 #define TD_MIX_FUNCTION(mix, name, loads, stores, in_place, from, to, doc)                         \
     static uint32_t run_##mix(const td_mix_pass *pass) {                                           \
         switch (pass->way) {                                                                       \
-        case TD_MIX_AHEAD:                                                                         \
-            return run_mix(pass, loads, stores, in_place, from, to, true, false);                  \
+        case TD_MIX_AHEAD_L1:                                                                      \
+            return run_mix(pass, loads, stores, in_place, from, to, INTO_L1, false);               \
+        case TD_MIX_AHEAD_L2:                                                                      \
+            return run_mix(pass, loads, stores, in_place, from, to, INTO_L2, false);               \
         case TD_MIX_STREAM:                                                                        \
-            return run_mix(pass, loads, stores, in_place, from, to, false, true);                  \
-        case TD_MIX_BOTH:                                                                          \
-            return run_mix(pass, loads, stores, in_place, from, to, true, true);                   \
+            return run_mix(pass, loads, stores, in_place, from, to, NOTHING, true);                \
+        case TD_MIX_STREAM_L1:                                                                     \
+            return run_mix(pass, loads, stores, in_place, from, to, INTO_L1, true);                \
+        case TD_MIX_STREAM_L2:                                                                     \
+            return run_mix(pass, loads, stores, in_place, from, to, INTO_L2, true);                \
         case TD_MIX_PLAIN:                                                                         \
+        case TD_MIX_WAYS:                                                                          \
             break;                                                                                 \
         }                                                                                          \
-        return run_mix(pass, loads, stores, in_place, from, to, false, false);                     \
+        return run_mix(pass, loads, stores, in_place, from, to, NOTHING, false);                   \
     }
 TD_MIX_MAP(TD_MIX_FUNCTION)
 #undef TD_MIX_FUNCTION

@@ -9,7 +9,7 @@ const td_mix_row td_mixes[TD_MIX_COUNT] = {
 
 int td_mix_ways(td_mix mix) {
     const td_mix_row *row = &td_mixes[mix];
-    return row->stores > 0 && !row->in_place ? TD_MIX_BOTH + 1 : TD_MIX_AHEAD + 1;
+    return row->stores > 0 && !row->in_place ? TD_MIX_WAYS : TD_MIX_STREAM;
 }
 
 uint32_t td_mix_run(td_isa isa, const td_mix_pass *pass) {

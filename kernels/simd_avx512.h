@@ -37,6 +37,33 @@ TD_SIMD void td_stream_fence(void) {
     _mm_sfence();
 }
 
+/* 8 floats of each of 16 rows `ld` apart, turned: to[k] holds float k of every row. */
+TD_SIMD_INLINE void td_v16_turn8(td_v16 *to, const float *const *four, int64_t ld) {
+    td_v16 part[2][4];
+#pragma GCC unroll 2
+    for (int g = 0; g < 2; g++) { /* rows 8g + r and 8g + 4 + r, so that lanes end in order */
+        td_v16 v[4];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            v[r] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(four[2 * g] + r * ld)),
+                                      _mm256_loadu_ps(four[2 * g + 1] + r * ld), 1);
+        }
+        const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1])),
+                      b = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1])),
+                      c = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3])),
+                      d = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+        part[g][0] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        part[g][1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        part[g][2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        part[g][3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        to[k] = _mm512_shuffle_f32x4(part[0][k], part[1][k], 0x88);
+        to[k + 4] = _mm512_shuffle_f32x4(part[0][k], part[1][k], 0xDD);
+    }
+}
+
 TD_SIMD td_v16 td_v16_load_part(const float *p, int64_t count, float fill) {
     return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), td_m16_first(count), p);
 }

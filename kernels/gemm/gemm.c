@@ -176,7 +176,10 @@ static void plan_ahead(const gemm_block *block, const td_gemm_pass *pass, int64_
 }
 
 static void prepare_a(const gemm_block *block, const td_gemm_pass *pass, gemm_group *group) {
-    if (group->first == 0 && is_copied(block)) {
+    if (block->turning) {
+        const td_gemm_f32_args a = td_gemm_turned(block->args);
+        gemm_pack_half(group->packed, &a, pass->first, pass->count, block->rows);
+    } else if (group->first == 0 && is_copied(block)) {
         gemm_ahead first = copy_of(block, pass, 0);
         finish_ahead(&first);
     }
@@ -186,6 +189,9 @@ static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
                              const gemm_group *group, int64_t panel) {
     const td_gemm_f32_args *args = block->args;
     int64_t row = block->row + panel_start(block, panel);
+    if (block->turning) {
+        return (gemm_panel){group->packed, TD_HALF, true};
+    }
     if (is_copied(block)) {
         return (gemm_panel){group->packed + panel % 2 * copied_panel(pass), copied_row(pass),
                             args->a_trans};
@@ -208,12 +214,38 @@ static void run_turned(const td_gemm_f32_args *args, int64_t first, int64_t last
     }
 }
 
+#if defined(GEMM_TURNS)
+/* A is packed once for so many columns; their partials take no more room than those of run_turned.
+ */
+enum { TURNING_COLS = 1024 };
+
+/* Tiles are strips of columns; B is turned in registers. */
+static void run_turning(const td_gemm_f32_args *args, int64_t first, int64_t last, void *scratch) {
+    const td_gemm_cut cut = {TD_GEMM_STRIP_STEP, TD_GEMM_IN_PLACE_DEPTH};
+    const int64_t strip = td_gemm_grid_of(args).strip_cols;
+    const int64_t end = last * strip < args->n ? last * strip : args->n;
+    gemm_block block = block_of(args, args, cut, scratch);
+    block.in_place = block.turning = true;
+    for (block.col = first * strip; block.col < end; block.col += TURNING_COLS) {
+        block.cols = end - block.col < TURNING_COLS ? end - block.col : TURNING_COLS;
+        block.layout.kept_stride = (args->m + TD_GEMM_MAX_MR) * block.cols;
+        run_cut(&block, 0, args->m, -1);
+    }
+}
+#endif
+
 void TD_FN(gemm_f32)(const td_gemm_f32_args *args, int64_t first, int64_t last, void *scratch) {
     TD_ASSERT(args->a_bf16 == NULL && args->b_bf16 == NULL && args->c_bf16 == NULL &&
               args->preact_bf16 == NULL && args->act_grad_of_bf16 == NULL);
     if (first >= last) {
         return;
     }
+#if defined(GEMM_TURNS)
+    if (td_gemm_is_turned(args) && args->m == GEMM_TURN_ROWS && args->n % TD_LANES == 0) {
+        run_turning(args, first, last, scratch);
+        return;
+    }
+#endif
     if (td_gemm_is_turned(args)) {
         run_turned(args, first, last, scratch);
         return;

@@ -24,6 +24,7 @@ typedef struct gemm_block {
     td_gemm_cut cut;
     int64_t next_col;                /* of B, packed after the last pass; -1: nothing is */
     bool plain, in_place, half;      /* in_place: B is not packed; half: of each panel, 8 columns */
+    bool turning;                    /* in place, stored (n, k) */
     const td_gemm_f32_args *turned;  /* whose C is what args compute, turned; or NULL */
     const float *b;                  /* its part of a pass */
     int64_t b_apart, b_next, b_step; /* floats between vectors of columns, tiles and steps */
@@ -187,7 +188,8 @@ static gemm_spot spot_at(const gemm_block *block, int64_t panel, int64_t j) {
 static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const gemm_group *group,
                       int64_t panel) {
     const gemm_panel at = find_panel(block, pass, group, panel);
-    const int reads = block->half       ? GEMM_HALF
+    const int reads = block->turning    ? GEMM_TURNING
+                      : block->half     ? GEMM_HALF
                       : block->in_place ? GEMM_B_IN_PLACE
                       : at.packed       ? GEMM_A_PACKED
                                         : GEMM_A_ROWS;
@@ -217,6 +219,13 @@ static void run_panel(const gemm_block *block, const td_gemm_pass *pass, const g
 static void place_b(gemm_block *block, const td_gemm_pass *pass) {
     const td_gemm_f32_args *args = block->args;
     float *packed_b = block->scratch + block->layout.packed_b;
+    if (block->turning) {
+        block->b = args->b + block->col * args->ldb + pass->first;
+        block->b_apart = TD_LANES * args->ldb;
+        block->b_next = GEMM_NR * args->ldb;
+        block->b_step = 1;
+        return;
+    }
     if (block->in_place) {
         block->b = args->b + pass->first * args->ldb + block->col;
         block->b_apart = TD_LANES;

@@ -320,6 +320,79 @@ TD_SIMD_INLINE void gemm_half_tile(const gemm_work *w, const int mr) {
 GEMM_HEIGHTS(GEMM_HALF_DEFINE, 1)
 #endif
 
+#if defined(GEMM_IN_PLACE) && defined(TD_TILES_OF_AVX512) && defined(__AVX512F__)
+#define GEMM_TURNS
+/* The same 8 rows times whole vectors of columns, A packed (k, 8): B stored (n, k) is turned in
+ * registers, 8 k of 16 columns at a time. Zen 4 does that on units that do not multiply, and loads
+ * what FMAs spread themselves two a cycle, so neither takes time from 64 FMAs. */
+enum { GEMM_TURN_ROWS = 8, GEMM_TURN_K = 8 };
+
+/* k [0, steps) of `turned`, one vector of columns. */
+TD_SIMD_INLINE void gemm_turned_steps(td_v16 acc[GEMM_TURN_ROWS], const td_v16 *turned,
+                                      const float *a, const int steps) {
+#pragma GCC unroll 8
+    for (int p = 0; p < steps; p++) {
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_TURN_ROWS; i++) {
+            acc[i] = GEMM_STEP(td_v16_set1(a[p * GEMM_TURN_ROWS + i]), turned[p], acc[i]);
+        }
+    }
+}
+
+TD_SIMD_INLINE void gemm_turning_tile(const gemm_work *w, const int nv) {
+    const int64_t ld = w->b_apart / TD_LANES;
+    for (int j = 0; j < nv; j++) {
+        td_v16 acc[GEMM_TURN_ROWS], turned[GEMM_TURN_K];
+        const float *a = w->a, *b = w->b + j * w->b_apart;
+        const float *from = w->from.p + j * TD_LANES;
+        float *to = w->to.p + j * TD_LANES;
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_TURN_ROWS; i++) {
+            acc[i] = w->from.p == NULL ? td_v16_zero() : td_v16_load(from + i * w->from.ld);
+        }
+        int64_t k = w->k;
+#pragma GCC unroll 1
+        for (; k >= GEMM_TURN_K; k -= GEMM_TURN_K, b += GEMM_TURN_K) {
+            const float *const four[4] = {b, b + 4 * ld, b + 8 * ld, b + 12 * ld};
+            td_v16_turn8(turned, four, ld);
+            gemm_turned_steps(acc, turned, a, GEMM_TURN_K);
+            a += GEMM_TURN_K * GEMM_TURN_ROWS;
+        }
+        if (k > 0) {
+            float square[TD_LANES * TD_LANES];
+            for (int i = 0; i < TD_LANES; i++) {
+                td_v16_store(square + i * TD_LANES, td_v16_load_part(b + i * ld, k, 0.0f));
+            }
+            const float *const four[4] = {square, square + 64, square + 128, square + 192};
+            td_v16_turn8(turned, four, TD_LANES);
+            for (int p = 0; p < k; p++) {
+                td_v16 column = turned[p];
+                gemm_turned_steps(acc, &column, a + p * GEMM_TURN_ROWS, 1);
+            }
+        }
+        for (int t = 0; t < w->n_older; t++) {
+            const float *older = w->older[t].p + j * TD_LANES;
+#pragma GCC unroll 8
+            for (int i = 0; i < GEMM_TURN_ROWS; i++) {
+                acc[i] = td_v16_add(td_v16_load(older + i * w->older[t].ld), acc[i]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_TURN_ROWS; i++) {
+            td_v16_store(to + i * w->to.ld, acc[i]);
+        }
+    }
+}
+
+static void gemm_turning_1(const gemm_work *work) {
+    gemm_turning_tile(work, 1);
+}
+
+static void gemm_turning_2(const gemm_work *work) {
+    gemm_turning_tile(work, 2);
+}
+#endif
+
 /* A table of tiles: [vectors - 1][rows]. */
 #define GEMM_ROW(mr, nv, name) [mr] = gemm_##name##_##nv##_##mr,
 #if defined(TD_TILES_OF_AVX512)
@@ -337,7 +410,7 @@ GEMM_HEIGHTS(GEMM_HALF_DEFINE, 1)
 #endif
 
 /* How a tile reads A and B: A in place, A packed, both in place, A in place and 8 columns of B. */
-enum { GEMM_A_ROWS, GEMM_A_PACKED, GEMM_B_IN_PLACE, GEMM_HALF, GEMM_N_READS };
+enum { GEMM_A_ROWS, GEMM_A_PACKED, GEMM_B_IN_PLACE, GEMM_HALF, GEMM_TURNING, GEMM_N_READS };
 
 static gemm_tile_fn *const gemm_tiles[GEMM_N_READS][GEMM_NV][GEMM_MR + 1] = {
     [GEMM_A_ROWS] = GEMM_TABLE(rows),
@@ -345,6 +418,9 @@ static gemm_tile_fn *const gemm_tiles[GEMM_N_READS][GEMM_NV][GEMM_MR + 1] = {
 #if defined(GEMM_IN_PLACE)
     [GEMM_B_IN_PLACE] = GEMM_TABLE(in_place),
     [GEMM_HALF] = {{GEMM_HEIGHTS(GEMM_ROW, 1, half)}},
+#if defined(GEMM_TURNS)
+    [GEMM_TURNING] = {{[GEMM_TURN_ROWS] = gemm_turning_1}, {[GEMM_TURN_ROWS] = gemm_turning_2}},
+#endif
 #endif
 };
 

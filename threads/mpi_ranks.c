@@ -318,9 +318,10 @@ int td_mpi_end(td_status status) {
     if (!td_mpi_started()) {
         return code;
     }
-    /* A rank that stopped early leaves the others somewhere in the middle. */
+    /* A rank that stopped early leaves the others somewhere in the middle. What is refused is
+     * refused by all ranks: they need not be ended, which may cost what rank 0 has just said. */
     bool orderly = !world.lost && (status == TD_OK || status == TD_ECHECK || status == TD_ESKIP ||
-                                   status == TD_EINTERRUPTED);
+                                   status == TD_EUSAGE || status == TD_EINTERRUPTED);
     char here = 1, all[TD_MAX_RANKS];
     if (!orderly || exchange(&here, all, 1, LEAVE_NS) != TD_OK) {
         /* Rank 0 says what has happened, and ends us all; unless it is the one that is stuck. */

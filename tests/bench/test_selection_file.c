@@ -63,19 +63,27 @@ static void write_records(const char *machine) {
     td_text_destroy(&text);
 }
 
-Test(selection_file, the_fastest_proved_row_is_written_and_read, .init = make_folder,
-     .fini = remove_folder) {
-    char id[40], path[128];
-    here(id);
-    write_records(id);
-    snprintf(path, sizeof path, "%s/table.json", folder);
+static const td_layout two = {.ranks = 2, .workers = 1, .kind = TD_RANK_PROCESS};
+
+/* The table of the records in the folder, written and read again. */
+static td_selection table_of_records(void) {
+    char path[128];
     td_coll_records records;
     td_selection table;
+    snprintf(path, sizeof path, "%s/table.json", folder);
     cr_assert_eq(td_coll_records_read(folder, &records), TD_OK, "%s", td_error());
     cr_assert_eq(td_selection_write(path, &records, NULL), TD_OK, "%s", td_error());
     td_coll_records_destroy(&records);
     cr_assert_eq(td_selection_read(path, &table), TD_OK, "%s", td_error());
-    const td_layout two = {.ranks = 2, .workers = 1, .kind = TD_RANK_PROCESS};
+    return table;
+}
+
+Test(selection_file, the_fastest_proved_row_is_written_and_read, .init = make_folder,
+     .fini = remove_folder) {
+    char id[40];
+    here(id);
+    write_records(id);
+    td_selection table = table_of_records();
     cr_expect_eq(table.n, 4);
     cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &two, 1024),
                  td_collective_find("allreduce", "linear"));
@@ -99,14 +107,7 @@ Test(selection_file, the_fastest_of_few_is_not_chosen, .init = make_folder, .fin
     snprintf(path, sizeof path, "%s/records.jsonl", folder);
     cr_assert_eq(td_file_write(path, text.data, text.size), TD_OK);
     td_text_destroy(&text);
-    snprintf(path, sizeof path, "%s/table.json", folder);
-    td_coll_records records;
-    td_selection table;
-    cr_assert_eq(td_coll_records_read(folder, &records), TD_OK, "%s", td_error());
-    cr_assert_eq(td_selection_write(path, &records, NULL), TD_OK, "%s", td_error());
-    td_coll_records_destroy(&records);
-    cr_assert_eq(td_selection_read(path, &table), TD_OK, "%s", td_error());
-    const td_layout two = {.ranks = 2, .workers = 1, .kind = TD_RANK_PROCESS};
+    td_selection table = table_of_records();
     cr_expect_eq(table.n, 2);
     cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &two, 4096),
                  td_collective_find("allreduce", "tree"));

@@ -80,9 +80,10 @@ static inline void td_worker_share(const td_worker *worker, int64_t n, int64_t *
 }
 
 /* Inside a region, by every worker: runs the tiles of its share, then what others have left of
- * theirs, so that a worker whose CPU is taken away does not hold up the rest. Tiles must be
- * independent. Between two of these is a barrier or the end of a region. grain: tiles from a
- * multiple of it to the next share what is prepared for one of them; 1: nothing is. */
+ * theirs, so that a worker whose CPU is taken away does not hold up the rest; but one that has not
+ * begun when the others are through runs its share alone. Tiles must be independent. Between two of
+ * these is a barrier or the end of a region. grain: tiles from a multiple of it to the next share
+ * what is prepared for one of them; 1: nothing is. */
 typedef void td_share_fn(void *arg, int64_t first, int64_t last, td_worker *worker);
 void td_worker_tiles(td_worker *worker, int64_t tiles, int64_t grain, td_share_fn *fn, void *arg);
 

@@ -48,11 +48,15 @@ typedef struct loop {
     int64_t tiles, grain;
     _Atomic int hits[TILES];
     _Atomic int64_t done;
-    bool late; /* the first portion of worker 0 lasts until all other tiles are done */
+    _Atomic bool begun; /* by worker 0 */
+    bool late;          /* the first portion of worker 0 lasts until all other tiles are done */
 } loop;
 
 static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker) {
     loop *l = arg;
+    if (worker->id == 0) {
+        l->begun = true;
+    }
     while (l->late && worker->id == 0 && first == 0 && l->done < l->tiles - last) {
         sched_yield();
     }
@@ -64,6 +68,10 @@ static void run_tiles(void *arg, int64_t first, int64_t last, td_worker *worker)
 
 static void run_loop(void *arg, td_worker *worker) {
     loop *l = arg;
+    /* A worker's tiles can be taken once it has begun. */
+    while (l->late && worker->id != 0 && l->tiles >= worker->count && !l->begun) {
+        sched_yield();
+    }
     td_worker_tiles(worker, l->tiles, l->grain, run_tiles, l);
     td_team_barrier(worker);
     td_worker_tiles(worker, l->tiles, l->grain, run_tiles, l);

@@ -284,37 +284,59 @@ void TD_FN(layernorm_grad_x_f32)(const td_layernorm_grad_x_f32_args *args, int64
     }
 }
 
-/* Rows ahead of the ones at hand that are asked for. */
-enum { ROWS_AHEAD = 12 };
+/* A strip of the columns: rows taken together, and how far ahead of them others are asked for. */
+enum { STRIP_ROWS = 8, STRIP_AHEAD = 16 };
+
+/* Rows whose moments are known, at the first column of a chunk. */
+typedef struct strip {
+    const float *dy, *x;
+    int64_t lddy, ldx;
+    float mean[STRIP_ROWS], rstd[STRIP_ROWS];
+} strip;
+
+/* Adds `count` columns of n rows, in order, to their partial sums. */
+TD_SIMD void grad_w_column(const strip *of, int n, int64_t c, int64_t count, float *dgamma,
+                           float *dbeta, const bool asking) {
+    td_v16 g = td_v16_load(dgamma + c), b = td_v16_load(dbeta + c), dy, x;
+    for (int r = 0; r < n; r++) {
+        const float *from_dy = of->dy + r * of->lddy + c, *from_x = of->x + r * of->ldx + c;
+        if (asking) {
+            __builtin_prefetch(from_dy + STRIP_AHEAD * of->lddy, 0, 2);
+            __builtin_prefetch(from_x + STRIP_AHEAD * of->ldx, 0, 2);
+        }
+        if (count == TD_LANES) {
+            dy = td_v16_load(from_dy);
+            x = td_v16_load(from_x);
+        } else {
+            dy = td_v16_load_part(from_dy, count, 0);
+            x = td_v16_load_part(from_x, count, 0);
+        }
+        g = td_v16_fma(dy, normalised(x, of->mean[r], of->rstd[r]), g);
+        b = td_v16_add(b, dy);
+    }
+    td_v16_store(dgamma + c, g);
+    td_v16_store(dbeta + c, b);
+}
 
 /* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. */
 TD_SIMD void grad_w_rows(const td_layernorm_grad_w_f32_args *args, int n, int64_t row, int64_t c0,
-                         int64_t width, float *dgamma, float *dbeta) {
-    const float *from_dy = args->dy + row * args->lddy + c0,
-                *from_x = args->x + row * args->ldx + c0;
-    const int64_t lddy = args->lddy, ldx = args->ldx;
-    float mean[ROWS], rstd[ROWS];
+                         int64_t width, float *dgamma, float *dbeta, const bool asking) {
+    strip of = {args->dy + row * args->lddy + c0,
+                args->x + row * args->ldx + c0,
+                args->lddy,
+                args->ldx,
+                {0},
+                {0}};
     for (int r = 0; r < n; r++) {
-        mean[r] = args->mean[row + r];
-        rstd[r] = args->rstd[row + r];
+        of.mean[r] = args->mean[row + r];
+        of.rstd[r] = args->rstd[row + r];
     }
-    for (int64_t c = 0; c < width; c += TD_LANES) {
-        td_v16 g = td_v16_load(dgamma + c), b = td_v16_load(dbeta + c), dy, x;
-        for (int r = 0; r < n; r++) {
-            __builtin_prefetch(from_dy + (r + ROWS_AHEAD) * lddy + c, 0, 2);
-            __builtin_prefetch(from_x + (r + ROWS_AHEAD) * ldx + c, 0, 2);
-            if (width - c >= TD_LANES) {
-                dy = td_v16_load(from_dy + r * lddy + c);
-                x = td_v16_load(from_x + r * ldx + c);
-            } else {
-                dy = td_v16_load_part(from_dy + r * lddy + c, width - c, 0);
-                x = td_v16_load_part(from_x + r * ldx + c, width - c, 0);
-            }
-            g = td_v16_fma(dy, normalised(x, mean[r], rstd[r]), g);
-            b = td_v16_add(b, dy);
-        }
-        td_v16_store(dgamma + c, g);
-        td_v16_store(dbeta + c, b);
+    int64_t c = 0;
+    for (; c + TD_LANES <= width; c += TD_LANES) {
+        grad_w_column(&of, n, c, TD_LANES, dgamma, dbeta, asking);
+    }
+    if (c < width) {
+        grad_w_column(&of, n, c, width - c, dgamma, dbeta, asking);
     }
 }
 
@@ -323,17 +345,19 @@ static void grad_w_chunk(const td_layernorm_grad_w_f32_args *args, int64_t c0, i
     int64_t stride = td_tree_stride(width);
     float *dgamma = scratch, *dbeta = scratch + td_tree_levels(args->blocks) * stride;
     int64_t depth_gamma = 0, depth_beta = 0;
+    /* Rows that adjoin are two streams, which the hardware fetches best if nobody meddles. */
+    const bool adjoin = width == args->lddy && width == args->ldx;
     for (int64_t block = 0; block < args->blocks; block++) {
         float *g = dgamma + depth_gamma * stride, *b = dbeta + depth_beta * stride;
         memset(g, 0, (size_t)stride * sizeof *g);
         memset(b, 0, (size_t)stride * sizeof *b);
         int64_t row = td_block_start(args->starts, args->rows, args->blocks, block);
         int64_t end = td_block_start(args->starts, args->rows, args->blocks, block + 1);
-        for (; row + ROWS <= end; row += ROWS) {
-            grad_w_rows(args, ROWS, row, c0, width, g, b);
+        for (; !adjoin && row + STRIP_ROWS <= end; row += STRIP_ROWS) {
+            grad_w_rows(args, STRIP_ROWS, row, c0, width, g, b, true);
         }
         for (; row < end; row++) {
-            grad_w_rows(args, 1, row, c0, width, g, b);
+            grad_w_rows(args, 1, row, c0, width, g, b, false);
         }
         td_tree_push(dgamma, stride, stride, block, &depth_gamma);
         td_tree_push(dbeta, stride, stride, block, &depth_beta);

@@ -169,8 +169,8 @@ Test(dispatch, tiles_of_a_strip_of_a_product_share_what_is_packed) {
     cr_expect_eq(td_kernel_grain(TD_OP_gelu_f32, &(td_gelu_f32_args){.n = 100000}), 1);
 }
 
-/* 768 columns are 12 tiles: in halves of halves a worker would sweep through the matrix for 768, 512
- * and 256 bytes of each row. */
+/* 768 columns are 12 tiles: in halves of halves a worker would sweep through the matrix for 768,
+ * 512 and 256 bytes of each row. */
 Test(dispatch, a_worker_sums_all_its_columns_in_one_sweep) {
     const td_layernorm_grad_w_f32_args norm = {.rows = 100, .cols = 768, .blocks = 8};
     const td_colsum_f32_args sum = {.rows = 100, .cols = 768, .blocks = 8};

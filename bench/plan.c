@@ -72,11 +72,10 @@ static td_status parse_layouts(const char *list, const td_topology *topology, td
             return td_fail(TD_EUSAGE, "--layouts: more than %d", MAX_LAYOUTS);
         }
         TD_TRY(td_layout_read(word, topology, &out[*count]));
-        /* Resolved here only to refuse what does not fit before anything is measured. Under MPI a
-         * rank sees its own machine only, and the CPUs it was bound to. */
-        if (out[*count].kind != TD_RANK_MPI) {
-            TD_TRY(td_layout_resolve(&out[*count], topology, pu));
-        }
+        /* Only to refuse what does not fit before anything is measured. Under MPI a rank sees its
+         * own machine only, and the CPUs it was bound to. */
+        TD_TRY(out[*count].kind == TD_RANK_MPI ? td_mpi_fits(out[*count].ranks)
+                                               : td_layout_resolve(&out[*count], topology, pu));
         *count += !is_among(&out[*count], out, *count);
     }
     return TD_OK;

@@ -635,7 +635,8 @@ static td_status run_plan(run *r, int argc, char **argv) {
 }
 
 /* Under mpirun, or when nothing but ranks of MPI is asked for: then what is missing is said at
- * once, and not row by row. */
+ * once, and not row by row. Before anything is refused: ranks of MPI leave together, and else
+ * mpirun may end rank 0 before it has said why. */
 static td_status start_mpi(const char *layouts) {
     int rank, launched, all = 1, of_mpi = 0;
     for (const char *at = layouts; at != NULL && *at != '\0'; at++) {
@@ -643,13 +644,14 @@ static td_status start_mpi(const char *layouts) {
         of_mpi += strncmp(at, ":mpi", 4) == 0;
     }
     bool under = td_mpi_launched(&rank, &launched);
+    TD_TRY(under || of_mpi == all ? td_mpi_start() : TD_OK);
     if (under && layouts != NULL && of_mpi == 0) {
         return td_fail(TD_EUSAGE,
                        "--layouts %s: %d ranks were started by mpirun, and each would measure the "
                        "same; expected p%dxT:mpi among the layouts",
                        layouts, launched, launched);
     }
-    return under || of_mpi == all ? td_mpi_start() : TD_OK;
+    return TD_OK;
 }
 
 static td_status prepare(run *r, const char *glob) {
@@ -665,6 +667,7 @@ static td_status prepare(run *r, const char *glob) {
             td_note(NULL, "%s", rows);
         }
     }
+    TD_TRY(start_mpi(options->layouts));
     int rank, launched;
     if (options->mpi && td_mpi_launched(&rank, &launched)) {
         return td_fail(TD_EUSAGE,
@@ -672,7 +675,6 @@ static td_status prepare(run *r, const char *glob) {
                        "library's own collectives stand beside ours, expected no --mpi",
                        options->mpi);
     }
-    TD_TRY(start_mpi(options->layouts));
     TD_TRY(td_topology_create_here(&r->topology));
     TD_TRY(td_wait_calibrate());
     bool full = options->suite && strcmp(options->suite, "full") == 0;

@@ -2,11 +2,15 @@
 #include "bench/verbs.h"
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/options.h"
+#include "bench/case.h"
 #include "bench/selection_file.h"
+#include "collectives/comm.h"
 
 typedef struct tune_cli {
     const char *layouts, *from, *out, *min_time;
@@ -34,10 +38,36 @@ static const td_verb_help verb_help = {
     "  tandem tune 'allreduce/*' --layouts p2xt1:process,p2xt1:thread --out selection.json\n"
     "  tandem tune --from out/last --out selection.json\n"};
 
+/* Whether glob names an algorithm that a table may choose, which is one that has sizes. */
+static td_status check_glob(const char *glob) {
+    int n;
+    bool any = false;
+    const td_collective *rows = td_collectives(&n);
+    for (int i = 0; i < n; i++) {
+        char name[TD_CASE_ID];
+        snprintf(name, sizeof name, "%s/%s", rows[i].operation, rows[i].algorithm);
+        if (td_case_matches(glob, name)) {
+            if (rows[i].id != TD_COLL_barrier) {
+                return TD_OK;
+            }
+            any = true;
+        }
+    }
+    return any ? td_fail(TD_EUSAGE,
+                         "tune %s: a barrier has no sizes to choose by, and is always "
+                         "barrier/%s; expected another operation",
+                         glob, td_barrier_row()->algorithm)
+               : td_fail(TD_EUSAGE,
+                         "tune %s: no algorithm has such a name; expected OPERATION/ALGORITHM as "
+                         "`tandem list collectives` shows them, or OPERATION",
+                         glob);
+}
+
 /* Hot buffers, streaming: the ids that end in the size. */
 static td_status measure(const char *glob, const tune_cli *cli, const char *directory) {
     char cases[PATH];
-    snprintf(cases, sizeof cases, "coll/%s/f32-*B", glob);
+    bool all = strpbrk(glob, "/*?") == NULL; /* of an operation */
+    snprintf(cases, sizeof cases, "coll/%s%s/f32-*B", glob, all ? "/*" : "");
     const char *arguments[] = {"bench",         cases,         "--suite",    "full",
                                "--layouts",     cli->layouts,  "--out",      directory,
                                "--min-time-ms", cli->min_time, "--no-report"};
@@ -68,6 +98,7 @@ static td_status run(const char *glob, const tune_cli *cli) {
     char directory[PATH];
     const char *from = cli->from;
     if (from == NULL) {
+        TD_TRY(check_glob(glob));
         snprintf(directory, sizeof directory, "%s.records", cli->out);
         from = directory;
         TD_TRY(measure_anew(glob, cli, from));

@@ -405,7 +405,8 @@ static td_status create_group(const td_group_options *options, td_rank_fn *fn, v
     bool mpi = layout->kind == TD_RANK_MPI && ranks > 1;
     int rank, launched;
     if (mpi) {
-        TD_TRY(td_group_check_mpi(layout));
+        TD_TRY(td_mpi_start());
+        TD_TRY(td_mpi_fits(ranks));
     } else if (!td_mpi_started() && td_mpi_launched(&rank, &launched)) {
         return td_fail(TD_EUSAGE,
                        "%d ranks were started by mpirun, and this layout would run in each of "

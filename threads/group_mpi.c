@@ -20,18 +20,6 @@ static void introduce(introduction *out, int heap) {
     *out = (introduction){.pid = (int)getpid(), .heap = heap, .cpus = *td_mpi_cpus()};
 }
 
-td_status td_group_check_mpi(const td_layout *layout) {
-    TD_TRY(td_mpi_start());
-    if (td_mpi_ranks() != layout->ranks) {
-        return td_fail(TD_ESKIP,
-                       "%d rank%s started by mpirun, the layout has %d; expected mpirun "
-                       "-n %d",
-                       td_mpi_ranks(), td_mpi_ranks() == 1 ? " was" : "s were", layout->ranks,
-                       layout->ranks);
-    }
-    return TD_OK;
-}
-
 /* The PUs of this rank: of those it was bound to, or, when the ranks of its machine were bound to
  * the same ones, its share by the layout. */
 static td_status find_pus(const td_layout *layout, const introduction *all, int *pu, bool *shares,

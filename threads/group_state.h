@@ -104,9 +104,8 @@ td_status td_group_run_threads(td_group *group);
 td_status td_group_run_processes(td_group *group);
 td_status td_group_run_mpi(td_group *group);
 
-/* For ranks that mpirun has started, in each of them: whether the layout is theirs, where they run,
- * and the heap they have in common. TD_ESKIP says what is missing. */
-td_status td_group_check_mpi(const td_layout *layout);
+/* For ranks that mpirun has started, in each of them: where they run, and the heap they have in
+ * common. TD_ESKIP says what is missing. */
 td_status td_group_place_mpi(td_group *group, const td_layout *layout);
 td_status td_group_share_heap(size_t bytes, td_heap *out);
 

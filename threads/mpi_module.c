@@ -133,17 +133,4 @@ static void explain(int error, char *text, size_t text_bytes) {
     snprintf(text, text_bytes, "%s", said);
 }
 
-const td_mpi_module td_mpi_module_table = {
-    .version = TD_MPI_MODULE_VERSION,
-    .start = start,
-    .finish = finish,
-    .abandon = abandon,
-    .send = send,
-    .receive = receive,
-    .test = test,
-    .late = late,
-    .drop = drop,
-    .arrived = arrived,
-    .collective = collective,
-    .explain = explain,
-};
+TD_MPI_MODULE_TABLE;

@@ -16,8 +16,8 @@ enum { TD_MPI_MODULE_VERSION = 4, TD_MPI_LISTS = 4, TD_MPI_BLOCKS = 64 };
     X(barrier)                                                                                     \
     X(broadcast)                                                                                   \
     X(reduce)                                                                                      \
-    X(allreduce) X(reduce_scatter) X(allgather) X(gather) X(scatter) X(alltoall) X(scan) X(exscan) \
-        X(shift)
+    X(allreduce)                                                                                   \
+    X(reduce_scatter) X(allgather) X(gather) X(scatter) X(alltoall) X(scan) X(exscan) X(shift)
 
 #define TD_MPI_ENUM(name) TD_MPI_##name,
 typedef enum td_mpi_operation {
@@ -60,6 +60,22 @@ typedef struct td_mpi_module {
     void (*explain)(int error, char *text, size_t text_bytes);
 } td_mpi_module;
 
+/* What a module exports, of functions of its own that have the names of the table. */
+#define TD_MPI_MODULE_TABLE                                                                        \
+    const td_mpi_module td_mpi_module_table = {                                                    \
+        .version = TD_MPI_MODULE_VERSION,                                                          \
+        .start = start,                                                                            \
+        .finish = finish,                                                                          \
+        .abandon = abandon,                                                                        \
+        .send = send,                                                                              \
+        .receive = receive,                                                                        \
+        .test = test,                                                                              \
+        .late = late,                                                                              \
+        .drop = drop,                                                                              \
+        .arrived = arrived,                                                                        \
+        .collective = collective,                                                                  \
+        .explain = explain,                                                                        \
+    }
 extern const td_mpi_module td_mpi_module_table;
 
 #endif

@@ -84,6 +84,17 @@ int td_mpi_ranks(void) {
     return world.ranks;
 }
 
+td_status td_mpi_fits(int ranks) {
+    if (!td_mpi_started() || ranks == 1 || ranks == world.ranks) {
+        return TD_OK;
+    }
+    return td_fail(TD_EUSAGE,
+                   "%d rank%s started, a layout p%dxT:mpi has %d; expected mpirun -n %d, or "
+                   "p%dxT:mpi",
+                   world.ranks, world.ranks == 1 ? " was" : "s were", ranks, ranks, ranks,
+                   world.ranks);
+}
+
 const char *td_mpi_library(void) {
     return world.library;
 }

@@ -31,6 +31,10 @@ td_status td_mpi_start(void);
 bool td_mpi_started(void);
 int td_mpi_rank(void);
 int td_mpi_ranks(void);
+
+/* TD_EUSAGE: another number of ranks than a layout has was started. Good where none was, or where
+ * the layout has one rank, which needs no MPI. */
+td_status td_mpi_fits(int ranks);
 const char *td_mpi_library(void); /* its name and version; "" before the start */
 const td_cpu_mask *td_mpi_cpus(void);
 

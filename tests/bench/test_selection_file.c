@@ -12,6 +12,7 @@
 #include "bench/fingerprint.h"
 #include "bench/selection_file.h"
 #include "folder_files.h"
+#include "tests/bench/run_program.h"
 
 static char folder[64];
 
@@ -114,6 +115,23 @@ Test(selection_file, the_fastest_of_few_is_not_chosen, .init = make_folder, .fin
     cr_expect_eq(td_selection_find(&table, TD_COLL_allreduce, &two, 1 << 20),
                  td_collective_find("allreduce", "linear"), "two of three are enough");
     td_selection_destroy(&table);
+}
+
+/* Said before anything is measured. */
+Test(selection_file, what_cannot_be_tuned_is_refused) {
+    static const char *const globs[][2] = {
+        {"barrier/*", "is always barrier/dissemination"},
+        {"barrier", "a barrier has no sizes"},
+        {"allreduce/best", "`tandem list collectives`"},
+        {"allreduce/chosen", "no algorithm has such a name"},
+    };
+    for (size_t i = 0; i < sizeof globs / sizeof globs[0]; i++) {
+        td_text out = {0};
+        const char *words[] = {TD_TANDEM, "tune", globs[i][0], "--out", "/nowhere/table", NULL};
+        cr_expect_eq(run_program(words, NULL, NULL, &out), 2, "%s", globs[i][0]);
+        EXPECT_SAYS(&out, globs[i][1]);
+        td_text_destroy(&out);
+    }
 }
 
 Test(selection_file, a_line_goes_through_two_sizes, .init = make_folder, .fini = remove_folder) {

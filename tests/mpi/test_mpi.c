@@ -278,6 +278,14 @@ ParameterizedTest(setting *s, mpi, its_own_collectives_stand_beside_ours, .timeo
     code = start(libraries[s->library], s->ranks, command, output);
     cr_expect_eq(code, 2, "exit %d: %s", code, output);
     cr_expect_not_null(strstr(output, "expected no --mpi"), "%s", output);
+    static const char *const verbs[] = {"bench 'coll/scan/*' --layouts", "train --layout"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof command, "%s/tandem %s p3xt1:mpi", TD_BUILD_DIRECTORY, verbs[i]);
+        code = start(libraries[s->library], s->ranks, command, output);
+        cr_expect_eq(code, 2, "exit %d: %s", code, output);
+        cr_expect_not_null(strstr(output, "expected mpirun -n 3, or p2xT:mpi"), "%s", output);
+        cr_expect_null(strstr(output, "ceiling/"), "%s", output);
+    }
     snprintf(remove, sizeof remove, "rm -r %s", folder);
     cr_expect_eq(system(remove), 0);
 }

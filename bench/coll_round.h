@@ -49,6 +49,7 @@ typedef struct td_coll_board {
 
 typedef struct td_coll_round {
     int rank, ranks, workers;
+    bool shares_cpus; /* ranks take turns on a CPU */
     td_coll_mode mode;
     td_coll_state state;
     int64_t calls;           /* to time, 1 to TD_COLL_CALLS */
@@ -80,7 +81,8 @@ void td_coll_write(unsigned char *to, int rank, int64_t first, int64_t n, int64_
 bool td_coll_round_run(const td_coll_round *round, td_coll_board *board, int worker);
 
 /* After the round, in any rank: nanoseconds of each call. isolated and skewed: from the last rank's
- * call to the last rank's return; streaming: the longest that any rank was in the call. */
+ * call to the last rank's return, and nobody prepares the next call before; streaming: the longest
+ * that any rank was in the call. */
 void td_coll_round_times(const td_coll_round *round, const td_coll_board *board, double *ns);
 
 #endif

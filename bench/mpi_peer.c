@@ -148,7 +148,9 @@ static td_status share_link(td_mpi_peer *peer, const td_rank *rank) {
         return td_fail(TD_ESYS, "map shared memory for an MPI library: %s", strerror(errno));
     }
     peer->link = base;
+    peer->link->made_for = TD_MPI_MADE_FOR;
     peer->link->ranks = peer->ranks = rank->count;
+    peer->link->shares_cpus = rank->shares_cpus;
     peer->link->ticks_per_ns = td_tsc_hz() * 1e-9;
     for (int i = 0; i < rank->count; i++) {
         peer->link->pu[i] = rank->pu[i * rank->workers];

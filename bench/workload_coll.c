@@ -278,6 +278,7 @@ static td_status setup_coll(td_bench *bench) {
     s->round = (td_coll_round){.rank = rank->rank,
                                .ranks = rank->count,
                                .workers = rank->workers,
+                               .shares_cpus = rank->shares_cpus,
                                .mode = s->how.mode,
                                .state = s->how.state,
                                .in = in,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,12 +58,28 @@ Test(coll_round, rotating_buffers_exceed_a_cache) {
 
 /* ---- two ranks ---- */
 
+enum { SEGMENT = 1 << 20, LOOKS = 100 };
+
 typedef struct player {
     td_coll_round round;
     td_rank *rank;
-    int64_t calls, not_written, elsewhere;
+    int64_t calls, not_written, elsewhere, too_early;
     const unsigned char *last;
+    _Atomic int64_t *done; /* calls, at the same place in every rank */
 } player;
+
+/* Rank 1 stays in the call after rank 0 has left it, and sees it prepare the next one. */
+static void look_at_first(player *p, const float *numbers) {
+    const float *theirs = td_rank_peer(p->rank, 0, (void *)(uintptr_t)numbers);
+    _Atomic int64_t *done = td_rank_peer(p->rank, 0, p->done);
+    while (atomic_load(done) <= p->calls) {
+        sched_yield();
+    }
+    for (int i = 0; i < LOOKS; i++) {
+        sched_yield();
+        p->too_early += atomic_load((const _Atomic uint32_t *)(const void *)&theirs[7]) != 0;
+    }
+}
 
 static void count_call(void *arg, int worker, void *in, void *out) {
     player *p = arg;
@@ -70,8 +88,12 @@ static void count_call(void *arg, int worker, void *in, void *out) {
     p->not_written += numbers[7] != (float)td_coll_value(p->round.rank, 7);
     p->elsewhere += p->last != in;
     p->last = in;
-    p->calls++;
     memset(numbers, 0, N * sizeof *numbers);
+    if (p->round.rank == 1 && p->round.mode != TD_COLL_STREAMING) {
+        look_at_first(p, numbers);
+    }
+    p->calls++;
+    atomic_store(p->done, p->calls);
 }
 
 static bool has_failed(void *arg) {
@@ -88,6 +110,7 @@ static td_status play_rank(td_rank *rank, void *arg) {
     td_coll_board *board = td_rank_peer(rank, 0, rank->segment);
     unsigned char *in = rank->segment + sizeof(td_coll_board);
     player p = {.rank = rank,
+                .done = (void *)(rank->segment + SEGMENT - sizeof(int64_t)),
                 .round = {.rank = rank->rank,
                           .ranks = rank->count,
                           .workers = 1,
@@ -106,6 +129,8 @@ static td_status play_rank(td_rank *rank, void *arg) {
     cr_assert(td_coll_round_run(&p.round, board, 0));
     td_coll_round_times(&p.round, board, ns);
     cr_expect_eq(p.calls, CALLS + TD_COLL_WARM);
+    cr_expect_eq(p.too_early, 0, "%s: the next call was prepared during this one",
+                 td_coll_mode_name(how->mode));
     for (int i = 0; i < CALLS; i++) {
         cr_expect(ns[i] >= 0 && board->rank[rank->rank].end[i] > board->rank[rank->rank].start[i]);
         /* Isolated calls start together: not before every rank has ended the call before. */
@@ -122,7 +147,7 @@ Test(coll_round, ranks_go_through_it_together) {
     for (int mode = 0; mode < TD_COLL_MODES; mode++) {
         for (int state = 0; state < TD_COLL_STATES; state++) {
             play how = {(td_coll_mode)mode, (td_coll_state)state};
-            td_group_options options = {.segment_bytes = 1 << 20};
+            td_group_options options = {.segment_bytes = SEGMENT};
             cr_assert_eq(td_layout_parse("p2xt1:thread", &options.layout), TD_OK);
             cr_assert_eq(td_group_run(&options, play_rank, &how), TD_OK, "%s", td_error());
         }

@@ -180,6 +180,7 @@ static void carry_out(void) {
         td_coll_round round = {.rank = rank,
                                .ranks = ranks,
                                .workers = 1,
+                               .shares_cpus = mine->shares_cpus,
                                .mode = what->mode,
                                .state = what->state,
                                .calls = what->calls,
@@ -228,8 +229,11 @@ int main(int argc, char **argv) {
     int file = argc == 3 ? open(argv[1], O_RDWR | O_CLOEXEC) : -1;
     tandem = argc == 3 ? (pid_t)strtol(argv[2], NULL, 10) : 0;
     mine = mmap(NULL, sizeof *mine, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (mine == MAP_FAILED || tandem <= 0 || mine->ranks != ranks) {
-        fprintf(stderr, "usage: mpirun -n RANKS driver FILE PID, started by tandem bench --mpi\n");
+    if (mine == MAP_FAILED || tandem <= 0 || mine->made_for != TD_MPI_MADE_FOR ||
+        mine->ranks != ranks) {
+        fprintf(stderr,
+                "usage: mpirun -n RANKS driver FILE PID, started by the tandem bench --mpi for "
+                "which make peers-mpi has built it\n");
         MPI_Abort(MPI_COMM_WORLD, 2);
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);

@@ -45,18 +45,30 @@ static void sum_sides(inputs *in, int first, int count, int level, targets out) 
     td_elements()->combine(out.to, out.also, a, b, in->n, in->partial_type, in->reduce);
 }
 
+static const void *source_at(const inputs *in, int rank) {
+    return in->rank[rank] + in->first * td_dtype_bytes(in->dtype);
+}
+
 /* The sum over ranks [first, first + count); inputs are read where they are, unless they are to be
- * widened. Uses partial[level] and the levels above. */
+ * widened. Four at once, whose two sums of pairs stay in registers: of four ranks on two CPUs a
+ * reduce_scatter of 1 MiB took 46 us with partial sums between, 33 without. Uses partial[level] and
+ * the levels above. */
 static const void *sum_subtree(inputs *in, int first, int count, int level, targets out) {
+    bool wide = in->dtype != in->partial_type;
+    if (count == 4 && !wide) {
+        const void *four[] = {source_at(in, first), source_at(in, first + 1),
+                              source_at(in, first + 2), source_at(in, first + 3)};
+        td_elements()->combine_four(out.to, out.also, four, in->n, in->partial_type, in->reduce);
+        return out.to;
+    }
     if (count > 1) {
         sum_sides(in, first, count, level, out);
         return out.to;
     }
-    const unsigned char *source = in->rank[first] + in->first * td_dtype_bytes(in->dtype);
-    if (in->dtype == in->partial_type) {
-        return source;
+    if (!wide) {
+        return source_at(in, first);
     }
-    td_elements_copy(out.to, in->partial_type, source, in->dtype, in->n);
+    td_elements_copy(out.to, in->partial_type, source_at(in, first), in->dtype, in->n);
     return out.to;
 }
 

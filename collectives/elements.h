@@ -15,6 +15,10 @@
  * Not for bf16. */
 typedef void td_combine_fn(void *to, void *also, const void *a, const void *b, int64_t n,
                            td_dtype dtype, td_reduce reduce);
+/* to = also = (from[0] + from[1]) + (from[2] + from[3]), to the bits of three calls of combine; to
+ * and also may be each other or any of from. Not for bf16. */
+typedef void td_combine_four_fn(void *to, void *also, const void *const *from, int64_t n,
+                                td_dtype dtype, td_reduce reduce);
 typedef void td_widen_fn(float *restrict out, const uint16_t *restrict in, int64_t n);
 /* Rounds to nearest even; a NaN stays one. */
 typedef void td_narrow_fn(uint16_t *restrict out, const float *restrict in, int64_t n);
@@ -31,6 +35,7 @@ typedef void td_swap_fn(void *a, void *b, int64_t bytes);
 /* The loops for the instruction set in use. */
 typedef struct td_element_loops {
     td_combine_fn *combine;
+    td_combine_four_fn *combine_four;
     td_widen_fn *widen;
     td_narrow_fn *narrow;
     td_divide_fn *divide;

@@ -52,75 +52,119 @@ TD_SELECT(float, uint32_t, max_f32, >, &)
 TD_SELECT(double, uint64_t, min_f64, <, |)
 TD_SELECT(double, uint64_t, max_f64, >, &)
 
+#define TD_BINARY(type, name, expression)                                                          \
+    static inline type name(type x, type y) {                                                      \
+        return (expression);                                                                       \
+    }
+TD_BINARY(float, add_f32, x + y)
+TD_BINARY(float, multiply_f32, x *y)
+TD_BINARY(double, add_f64, x + y)
+TD_BINARY(double, multiply_f64, x *y)
+/* Unsigned, because integers wrap around. */
+TD_BINARY(int32_t, add_i32, (int32_t)((uint32_t)x + (uint32_t)y))
+TD_BINARY(int32_t, multiply_i32, (int32_t)((uint32_t)x *(uint32_t)y))
+TD_BINARY(int32_t, min_i32, x < y ? x : y)
+TD_BINARY(int32_t, max_i32, x > y ? x : y)
+TD_BINARY(int64_t, add_i64, (int64_t)((uint64_t)x + (uint64_t)y))
+TD_BINARY(int64_t, multiply_i64, (int64_t)((uint64_t)x *(uint64_t)y))
+TD_BINARY(int64_t, min_i64, x < y ? x : y)
+TD_BINARY(int64_t, max_i64, x > y ? x : y)
+
 /* A line at a time, through variables: results may lie where operands lie, and vectors are used all
  * the same. */
-#define TD_LOOP(type, expression)                                                                  \
+#define TD_LOOP_TWO(type, op)                                                                      \
     do {                                                                                           \
         enum { STEP = 64 / sizeof(type) };                                                         \
         type *out = to, *second = also;                                                            \
-        const type *left = a, *right = b;                                                          \
+        const type *a = from[0], *b = from[1];                                                     \
         int64_t i = 0;                                                                             \
         for (; i + STEP <= n; i += STEP) {                                                         \
             type from_a[STEP], from_b[STEP], result[STEP];                                         \
-            memcpy(from_a, left + i, sizeof from_a);                                               \
-            memcpy(from_b, right + i, sizeof from_b);                                              \
+            memcpy(from_a, a + i, sizeof from_a);                                                  \
+            memcpy(from_b, b + i, sizeof from_b);                                                  \
             for (int j = 0; j < STEP; j++) {                                                       \
-                const type x = from_a[j], y = from_b[j];                                           \
-                result[j] = (expression);                                                          \
+                result[j] = op(from_a[j], from_b[j]);                                              \
             }                                                                                      \
             memcpy(out + i, result, sizeof result);                                                \
             memcpy(second + i, result, sizeof result);                                             \
         }                                                                                          \
         for (; i < n; i++) {                                                                       \
-            const type x = left[i], y = right[i];                                                  \
-            out[i] = second[i] = (expression);                                                     \
+            out[i] = second[i] = op(a[i], b[i]);                                                   \
         }                                                                                          \
     } while (0)
 
-#define TD_COMBINE(name, type, add, multiply, minimum, maximum)                                    \
-    static void name(void *to, void *also, const void *a, const void *b, int64_t n,                \
-                     td_reduce reduce) {                                                           \
+#define TD_LOOP_FOUR(type, op)                                                                     \
+    do {                                                                                           \
+        enum { STEP = 64 / sizeof(type) };                                                         \
+        type *out = to, *second = also;                                                            \
+        const type *a = from[0], *b = from[1], *c = from[2], *d = from[3];                         \
+        int64_t i = 0;                                                                             \
+        for (; i + STEP <= n; i += STEP) {                                                         \
+            type from_a[STEP], from_b[STEP], from_c[STEP], from_d[STEP], result[STEP];             \
+            memcpy(from_a, a + i, sizeof from_a);                                                  \
+            memcpy(from_b, b + i, sizeof from_b);                                                  \
+            memcpy(from_c, c + i, sizeof from_c);                                                  \
+            memcpy(from_d, d + i, sizeof from_d);                                                  \
+            for (int j = 0; j < STEP; j++) {                                                       \
+                result[j] = op(op(from_a[j], from_b[j]), op(from_c[j], from_d[j]));                \
+            }                                                                                      \
+            memcpy(out + i, result, sizeof result);                                                \
+            memcpy(second + i, result, sizeof result);                                             \
+        }                                                                                          \
+        for (; i < n; i++) {                                                                       \
+            out[i] = second[i] = op(op(a[i], b[i]), op(c[i], d[i]));                               \
+        }                                                                                          \
+    } while (0)
+
+#define TD_COMBINE(name, loop, type, suffix)                                                       \
+    static void name##_##suffix(void *to, void *also, const void *const *from, int64_t n,          \
+                                td_reduce reduce) {                                                \
         switch (reduce) {                                                                          \
         case TD_PROD:                                                                              \
-            TD_LOOP(type, multiply);                                                               \
+            loop(type, multiply_##suffix);                                                         \
             break;                                                                                 \
         case TD_MIN:                                                                               \
-            TD_LOOP(type, minimum);                                                                \
+            loop(type, min_##suffix);                                                              \
             break;                                                                                 \
         case TD_MAX:                                                                               \
-            TD_LOOP(type, maximum);                                                                \
+            loop(type, max_##suffix);                                                              \
             break;                                                                                 \
         default:                                                                                   \
-            TD_LOOP(type, add);                                                                    \
+            loop(type, add_##suffix);                                                              \
             break;                                                                                 \
         }                                                                                          \
     }
-TD_COMBINE(combine_f32, float, x + y, x *y, min_f32(x, y), max_f32(x, y))
-TD_COMBINE(combine_f64, double, x + y, x *y, min_f64(x, y), max_f64(x, y))
-/* Unsigned, because integers wrap around. */
-TD_COMBINE(combine_i32, int32_t, (int32_t)((uint32_t)x + (uint32_t)y),
-           (int32_t)((uint32_t)x *(uint32_t)y), x<y ? x : y, x> y ? x : y)
-TD_COMBINE(combine_i64, int64_t, (int64_t)((uint64_t)x + (uint64_t)y),
-           (int64_t)((uint64_t)x *(uint64_t)y), x<y ? x : y, x> y ? x : y)
+
+#define TD_COMBINE_TYPES(name, loop)                                                               \
+    TD_COMBINE(name, loop, float, f32)                                                             \
+    TD_COMBINE(name, loop, double, f64)                                                            \
+    TD_COMBINE(name, loop, int32_t, i32)                                                           \
+    TD_COMBINE(name, loop, int64_t, i64)                                                           \
+    static void name(void *to, void *also, const void *const *from, int64_t n, td_dtype dtype,     \
+                     td_reduce reduce) {                                                           \
+        switch (dtype) {                                                                           \
+        case TD_F32:                                                                               \
+            name##_f32(to, also, from, n, reduce);                                                 \
+            break;                                                                                 \
+        case TD_F64:                                                                               \
+            name##_f64(to, also, from, n, reduce);                                                 \
+            break;                                                                                 \
+        case TD_I32:                                                                               \
+            name##_i32(to, also, from, n, reduce);                                                 \
+            break;                                                                                 \
+        case TD_I64:                                                                               \
+            name##_i64(to, also, from, n, reduce);                                                 \
+            break;                                                                                 \
+        default:                                                                                   \
+            TD_ASSERT(dtype != TD_BF16);                                                           \
+        }                                                                                          \
+    }
+TD_COMBINE_TYPES(of_two, TD_LOOP_TWO)
+TD_COMBINE_TYPES(of_four, TD_LOOP_FOUR)
 
 static void combine(void *to, void *also, const void *a, const void *b, int64_t n, td_dtype dtype,
                     td_reduce reduce) {
-    switch (dtype) {
-    case TD_F32:
-        combine_f32(to, also, a, b, n, reduce);
-        break;
-    case TD_F64:
-        combine_f64(to, also, a, b, n, reduce);
-        break;
-    case TD_I32:
-        combine_i32(to, also, a, b, n, reduce);
-        break;
-    case TD_I64:
-        combine_i64(to, also, a, b, n, reduce);
-        break;
-    default:
-        TD_ASSERT(dtype != TD_BF16);
-    }
+    of_two(to, also, (const void *const[]){a, b}, n, dtype, reduce);
 }
 
 #define TD_DIVIDE(type)                                                                            \
@@ -205,4 +249,5 @@ static void swap(void *a, void *b, int64_t bytes) {
 
 #define TD_PASTE(a, b)   a##b
 #define TD_LOOPS_OF(isa) TD_PASTE(td_element_loops__, isa)
-const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, widen, narrow, divide, stream, swap};
+const td_element_loops TD_LOOPS_OF(TD_ISA_SUFFIX) = {combine, of_four, widen, narrow,
+                                                     divide,  stream,  swap};

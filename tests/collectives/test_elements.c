@@ -114,6 +114,57 @@ Test(elements, every_instruction_set_has_the_same_bits) {
     }
 }
 
+enum { FOURS = 40 }; /* elements; of 8 bytes, more than four lines */
+
+static void fill_four(unsigned char from[4][FOURS * 8], td_dtype dtype) {
+    for (int k = 0; k < 4; k++) {
+        for (int i = 0; i < FOURS; i++) {
+            double value = (double)((i * 37 + k * 101) % 97 - 48) / (dtype == TD_F32 ? 7 : 3);
+            float f32 = (float)value;
+            int32_t i32 = (int32_t)(value * 1e8);
+            int64_t i64 = (int64_t)(value * 1e17);
+            const void *what = dtype == TD_F32   ? (const void *)&f32
+                               : dtype == TD_I32 ? (const void *)&i32
+                               : dtype == TD_I64 ? (const void *)&i64
+                                                 : (const void *)&value;
+            int64_t bytes = td_dtype_bytes(dtype);
+            memcpy(from[k] + i * bytes, what, (size_t)bytes);
+        }
+    }
+}
+
+static void four_and_pairs(const td_element_loops *loops, td_dtype dtype, td_reduce reduce, int n) {
+    unsigned char from[4][FOURS * 8], pairs[2][FOURS * 8] = {{0}}, one[FOURS * 8] = {0},
+                                                       two[FOURS * 8] = {0};
+    size_t bytes = (size_t)(n * td_dtype_bytes(dtype));
+    fill_four(from, dtype);
+    const void *sources[] = {from[0], from[1], from[2], from[3]};
+    td_element_loops__portable.combine(pairs[0], pairs[0], from[0], from[1], n, dtype, reduce);
+    td_element_loops__portable.combine(pairs[1], pairs[1], from[2], from[3], n, dtype, reduce);
+    td_element_loops__portable.combine(pairs[0], pairs[0], pairs[0], pairs[1], n, dtype, reduce);
+    loops->combine_four(one, two, sources, n, dtype, reduce);
+    cr_assert_arr_eq(one, pairs[0], sizeof one, "%d of %s %s", n, td_dtype_name(dtype),
+                     td_reduce_name(reduce)); /* zeros beyond n too */
+    cr_assert_arr_eq(two, pairs[0], sizeof two);
+    loops->combine_four(from[2], from[2], sources, n, dtype, reduce);
+    cr_assert_arr_eq(from[2], pairs[0], bytes, "where the third was");
+}
+
+Test(elements, four_at_once_have_the_bits_of_pairs) {
+    static const td_dtype dtypes[] = {TD_F32, TD_F64, TD_I32, TD_I64};
+    const td_element_loops *loops[] = {&td_element_loops__portable, &td_element_loops__avx2,
+                                       &td_element_loops__avx512};
+    for (int isa = 0; isa < 3 && isa <= (int)td_isa_native(); isa++) {
+        for (int dtype = 0; dtype < 4; dtype++) {
+            for (int reduce = 0; reduce < TD_REDUCE_COUNT; reduce++) {
+                for (int n = 0; n <= FOURS; n++) {
+                    four_and_pairs(loops[isa], dtypes[dtype], (td_reduce)reduce, n);
+                }
+            }
+        }
+    }
+}
+
 Test(elements, integers_wrap_and_divide_towards_zero) {
     int32_t a[3] = {INT32_MAX, -7, 7}, b[3] = {1, 0, 0}, sum[3];
     td_elements()->combine(sum, sum, a, b, 3, TD_I32, TD_SUM);

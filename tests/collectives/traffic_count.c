@@ -72,6 +72,20 @@ static void combine(void *to, void *also, const void *a, const void *b, int64_t 
     td_traffic_now.open = true;
 }
 
+static void combine_four(void *to, void *also, const void *const *from, int64_t n, td_dtype dtype,
+                         td_reduce reduce) {
+    int64_t bytes = n * td_dtype_bytes(dtype);
+    for (int i = 0; i < 4; i++) {
+        load(from[i], bytes);
+    }
+    store(to, bytes);
+    if (also != to) {
+        store(also, bytes);
+    }
+    uncounted()->combine_four(to, also, from, n, dtype, reduce);
+    td_traffic_now.open = true;
+}
+
 static void stream(void *to, void *also, const void *from, int64_t bytes) {
     load(from, bytes);
     store(to, bytes);
@@ -97,6 +111,7 @@ const td_element_loops *__wrap_td_elements(void) {
     const td_element_loops *real = __real_td_elements();
     counted = *real;
     counted.combine = combine;
+    counted.combine_four = combine_four;
     counted.stream = stream;
     counted.swap = swap;
     return td_traffic_now.open ? &counted : real;

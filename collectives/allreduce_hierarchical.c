@@ -7,7 +7,8 @@
  * heads, have a part each. A head adds up its part of all ranks of its node; heads of the same part
  * exchange sums across nodes by recursive doubling, all at once; then parts are spread within the
  * node. So each node sends every part once a step, however many ranks it has. Nodes beyond a power
- * of two hand in before, receive after. */
+ * of two hand in before, receive after. Of hosts with a rank each only the exchange across is left,
+ * which is recursive_doubling. */
 typedef struct nodes {
     int *ranks; /* node by node */
     int *first; /* of each node in them, and their end */
@@ -35,13 +36,13 @@ static int part_blocks(const td_moves *s, const nodes *n, int x) {
     return part_first(s, n, x + 1) - part_first(s, n, x);
 }
 
-/* With a rank a host there is nothing to be near to. */
+/* 0: unknown. */
 static int count_hosts(const td_moves *s) {
     int count = 0;
     for (int rank = 0; rank < s->ranks && s->nodes != NULL; rank++) {
         count = s->nodes[rank] >= count ? s->nodes[rank] + 1 : count;
     }
-    return count < s->ranks ? count : 0;
+    return count;
 }
 
 static void find_nodes(const td_moves *s, nodes *n) {

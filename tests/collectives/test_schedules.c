@@ -131,10 +131,6 @@ static void check_on_hosts(const td_collective *row, int p, const int *hosts, td
         count = hosts[rank] >= count ? hosts[rank] + 1 : count;
         snprintf(where + strlen(where), sizeof where - strlen(where), " %d", hosts[rank]);
     }
-    if (count == p) {
-        most = td_torus_width(p);
-        count = p / most;
-    }
     td_schedule_options options = {
         .ranks = p, .segments = 1, .nodes = hosts, .in_place = aliases.in_place};
     td_moves schedule;
@@ -172,6 +168,40 @@ Test(schedules, the_hierarchical_row_follows_the_hosts, .timeout = 300) {
         }
     }
     cr_expect_gt(proved, 3000);
+}
+
+/* Chunks that go from rank to rank, and rounds. */
+static void count_moves(const td_collective *row, int p, const int *hosts, int *chunks,
+                        int *rounds) {
+    td_moves schedule;
+    td_schedule_cost cost;
+    td_schedule_options options = {.ranks = p, .segments = 1, .nodes = hosts};
+    cr_assert_eq(td_collective_moves(row, &options, &schedule), TD_OK);
+    cr_assert_eq(td_schedule_cost_of(&schedule, &cost), TD_OK);
+    *rounds = cost.rounds;
+    *chunks = 0;
+    for (int i = 0; i < schedule.n_moves; i++) {
+        const td_move *move = &schedule.moves[i];
+        *chunks += move->rank != move->peer ? move->chunks : 0;
+    }
+    *chunks /= td_chunks(&schedule); /* whole vectors */
+    td_schedule_destroy(&schedule);
+}
+
+/* Hosts of a rank each have nothing to do within. */
+Test(schedules, the_hierarchical_row_doubles_across_hosts_of_a_rank) {
+    const td_collective *row = td_collective_find("allreduce", "hierarchical");
+    const td_collective *doubling = td_collective_find("allreduce", "recursive_doubling");
+    int hosts[MOST_ON_HOSTS];
+    for (int p = 2; p <= MOST_ON_HOSTS; p++) {
+        hosts[p - 1] = p - 1;
+        hosts[p - 2] = p - 2;
+        int chunks, rounds, expected_chunks, expected_rounds;
+        count_moves(row, p, hosts, &chunks, &rounds);
+        count_moves(doubling, p, NULL, &expected_chunks, &expected_rounds);
+        cr_expect_eq(chunks, expected_chunks, "%d ranks: %d", p, chunks);
+        cr_expect_eq(rounds, expected_rounds, "%d ranks: %d", p, rounds);
+    }
 }
 
 /* Between hosts every part goes once a step, however many ranks a host has. */

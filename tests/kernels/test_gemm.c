@@ -298,7 +298,8 @@ static void expect_rows_equal(const problem *p, const matrix *want) {
 
 /* Around the edges of register tiles (2 x 16, 6 x 16, 14 x 32), of tiles (64 rows), of strips (384
  * columns) and of passes (256 and 384 deep); primes; few rows, which go by columns, and many; k =
- * 1,019 gives rows of 1,024 floats, which collide in L1 and are copied. */
+ * 1,019 gives rows of 1,024 floats, which collide in L1 and are copied; 8 rows times whole vectors
+ * of columns turn B in registers. */
 typedef struct shape {
     int64_t m, n, k;
 } shape;
@@ -310,7 +311,7 @@ static shape shapes[] = {
     {64, 32, 64},   {65, 33, 65},  {113, 65, 31}, {127, 16, 97},  {129, 79, 50},  {3, 383, 29},
     {4, 384, 33},   {6, 385, 19},  {14, 416, 48}, {2, 769, 70},   {13, 811, 11},  {70, 401, 30},
     {11, 37, 1031}, {50, 50, 64},  {257, 3, 23},  {17, 19, 1543}, {29, 99, 1019}, {130, 50, 1019},
-    {8, 45, 1543},
+    {8, 45, 1543},  {8, 16, 7},    {8, 48, 83},   {8, 64, 1543},  {8, 1072, 21},
 };
 
 ParameterizedTestParameters(gemm, rows_equal_the_canonical_order) {

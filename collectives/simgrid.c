@@ -10,11 +10,13 @@
 /* A network in which a message takes its latency and its bytes and nothing else: no factors fitted
  * to a machine, no windows of TCP, no acknowledgements in the way; the processor's time is not
  * counted, messages of any size are sent at once, and a message costs both sides what o and O say.
+ * What happens within a nanosecond happens at once, as in the model: where several messages begin
+ * together, an even share makes more of any lead, and the rounding of a time would decide.
  */
 static const char options_form[] =
     "--cfg=network/model:CM02\n--cfg=network/TCP-gamma:0\n--cfg=network/crosstraffic:0\n"
     "--cfg=network/latency-factor:1\n--cfg=network/bandwidth-factor:1\n--cfg=network/weight-S:0\n"
-    "--cfg=surf/precision:1e-12\n--cfg=smpi/simulate-computation:no\n--cfg=smpi/wtime:0\n"
+    "--cfg=surf/precision:1e-9\n--cfg=smpi/simulate-computation:no\n--cfg=smpi/wtime:0\n"
     "--cfg=smpi/async-small-thresh:2000000000\n--cfg=smpi/send-is-detached-thresh:2000000000\n"
     "--cfg=smpi/ois:0:%.9e:%.9e\n--cfg=smpi/or:0:%.9e:%.9e\n--log=root.thres:critical\n";
 

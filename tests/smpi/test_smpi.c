@@ -128,7 +128,11 @@ ParameterizedTestParameters(smpi, the_model_agrees_with_what_smpi_runs) {
          .ranks = 32,
          .bytes = 262144,
          .rows = {"allreduce/hierarchical", "allreduce/ring", "allreduce/recursive_doubling",
-                  "exchange/direct"}},
+                  "exchange/direct", "allreduce/torus", "allgather/linear"}},
+        {.machine = NODES,
+         .ranks = 32,
+         .bytes = 196608,
+         .rows = {"allreduce/torus", "allgather/linear"}},
         {.ranks = 33,
          .bytes = 33 * 1024,
          .rows = {"barrier/tree", "reduce_scatter/circulant", "allreduce/double_tree",
@@ -156,6 +160,7 @@ ParameterizedTestParameters(full_smpi, the_model_agrees_on_many_ranks) {
          .rows = {"allreduce/recursive_doubling", "reduce_scatter/circulant"}},
         {.ranks = 64, .bytes = 1 << 20},
         {.machine = NODES, .ranks = 16, .bytes = 1 << 20},
+        {.machine = NODES, .ranks = 32, .bytes = 131072},
     };
     return cr_make_param_array(setting, settings, sizeof settings / sizeof settings[0]);
 }

@@ -199,6 +199,17 @@ static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
     return (gemm_panel){args->a + row * args->lda + pass->first, args->lda, false};
 }
 
+static void short_pack_b(const gemm_block *block, float *to) {
+    gemm_pack_b(to, block->args, 0, block->args->k, block->col, block->cols);
+}
+
+static void short_pack_a(const gemm_block *block, int64_t row, int64_t rows, float *to) {
+    const td_gemm_f32_args *args = block->args;
+    for (int64_t p = 0; p < args->k; p++) {
+        memcpy(to + p * SHORT_LDA, args->a + p * args->lda + row, (size_t)rows * sizeof *to);
+    }
+}
+
 /* Tiles are strips of columns of C, all rows of each; the sums' rows are those columns. */
 static void run_turned(const td_gemm_f32_args *args, int64_t first, int64_t last, void *scratch) {
     const td_gemm_grid grid = td_gemm_grid_of(args);

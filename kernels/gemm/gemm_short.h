@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "kernels/gemm/gemm_loops.h"
-#include "kernels/gemm/gemm_pack.h"
 
 /* What is loaded and what is joined stays in that order: compilers would load a vector of B again
  * for each row, and put joins off until both sums had to be spilled, 41 times a tile. */
@@ -24,7 +23,8 @@
 
 enum { SHORT_MR = 3, SHORT_LDA = TD_GEMM_TILE_ROWS, SHORT_L1_FLOATS = 4096 };
 
-/* A: (k, SHORT_LDA); B: panels of 16 columns, b_apart floats apart; counts: k of every block. */
+/* A: (steps, SHORT_LDA); B as tiles read it, panels of 16 columns b_apart floats apart; counts:
+ * steps of every block. */
 typedef struct short_work {
     const float *a, *b;
     int64_t b_apart;
@@ -54,18 +54,18 @@ TD_SIMD td_v16 short_spread(const float *a) {
     return td_i16_as_v16(td_i16_set1(bits));
 }
 
-/* k `p` of the block at `at`; mr and nv are constants at each use, here and below. */
+/* Step `p` of the block at `at`; mr and nv are constants at each use, here and below. */
 TD_SIMD_INLINE void short_step(short_sums *sums, const short_at *at, int p, const int mr,
                                const int nv) {
     const float *a = at->a + p * SHORT_LDA;
-    td_v16 b[2] = {td_v16_load(at->b + p * TD_LANES), td_v16_zero()};
+    td_v16 b[2] = {td_v16_load(at->b + p * GEMM_B_STEP), td_v16_zero()};
     if (nv > 1) {
-        b[1] = td_v16_load(at->more + p * TD_LANES);
+        b[1] = td_v16_load(at->more + p * GEMM_B_STEP);
     }
     SHORT_KEEP(b[0]);
     SHORT_KEEP(b[1]);
     SHORT_EACH(i, j) {
-        sums->v[i][j] = td_v16_fma(short_spread(a + i), b[j], sums->v[i][j]);
+        sums->v[i][j] = GEMM_STEP(short_spread(a + i), b[j], sums->v[i][j]);
     }
 }
 
@@ -77,8 +77,8 @@ TD_SIMD_INLINE void short_zero(short_sums *sums, const int mr, const int nv) {
 
 TD_SIMD_INLINE void short_go(short_at *at, int64_t steps) {
     at->a += steps * SHORT_LDA;
-    at->b += steps * TD_LANES;
-    at->more += steps * TD_LANES;
+    at->b += steps * GEMM_B_STEP;
+    at->more += steps * GEMM_B_STEP;
 }
 
 /* sums + newer. */
@@ -219,7 +219,7 @@ static void short_part(const gemm_block *block, const short_work *part, int64_t 
             const int64_t some = cols - j < GEMM_NR ? cols - j : GEMM_NR;
             const int64_t r = row + first, c = col + j;
             const gemm_place to = {args->c + r * args->ldc + c, args->ldc};
-            work.b = block->b + (c - block->col) * args->k;
+            work.b = block->b + (c - block->col) * block->plan->k;
             short_tile_of(&work, level, some / TD_LANES, count)(&work, block->plain ? to : edge);
             if (!block->plain) {
                 gemm_finish(args, edge, r, c, count, some);
@@ -228,29 +228,33 @@ static void short_part(const gemm_block *block, const short_work *part, int64_t 
     }
 }
 
+/* All steps of B's columns of the block, as tiles read them; rows [row, row + rows) of A's part,
+ * (steps, SHORT_LDA). */
+static void short_pack_b(const gemm_block *block, float *to);
+static void short_pack_a(const gemm_block *block, int64_t row, int64_t rows, float *to);
+
 /* So many columns at a time that their part of B stays in L1 beside A's; both are copied, because
  * rows of a power of two would evict one another. */
 static void short_strip(gemm_block *block, int64_t row, int64_t stop, int64_t strip_end,
                         bool more) {
     (void)more;
     block->cols = strip_end - block->col;
-    const td_gemm_f32_args *args = block->args;
+    const td_gemm_f32_args *plan = block->plan;
     float *b = block->scratch + block->layout.packed_b;
     float *a = block->scratch + block->layout.panels_a;
-    short_work work = {.a = a, .b_apart = TD_LANES * args->k};
-    const int64_t fit = SHORT_L1_FLOATS / args->k / GEMM_NR * GEMM_NR;
+    const bool whole = (int64_t)GEMM_B_STEP == GEMM_NR;
+    short_work work = {.a = a, .b_apart = whole ? TD_LANES : TD_LANES * plan->k};
+    const int64_t fit = SHORT_L1_FLOATS / plan->k / GEMM_NR * GEMM_NR;
     const int64_t step = fit > GEMM_NR ? fit : GEMM_NR;
-    for (int64_t i = 0; i < args->k_blocks; i++) {
-        work.counts[i] = td_gemm_block_start(args, i + 1) - td_gemm_block_start(args, i);
+    for (int64_t i = 0; i < plan->k_blocks; i++) {
+        work.counts[i] = td_gemm_block_start(plan, i + 1) - td_gemm_block_start(plan, i);
         work.equal = i == 0 || work.equal == work.counts[i] ? work.counts[i] : 0;
     }
-    gemm_pack_b(b, args, 0, args->k, block->col, block->cols);
+    short_pack_b(block, b);
     block->b = b;
     for (; row < stop; row += TD_GEMM_TILE_ROWS) {
         const int64_t rows = stop - row < TD_GEMM_TILE_ROWS ? stop - row : TD_GEMM_TILE_ROWS;
-        for (int64_t p = 0; p < args->k; p++) {
-            memcpy(a + p * SHORT_LDA, args->a + p * args->lda + row, (size_t)rows * sizeof *a);
-        }
+        short_pack_a(block, row, rows, a);
         for (int64_t j = 0; j < block->cols; j += step) {
             short_part(block, &work, row, rows, block->col + j,
                        block->cols - j < step ? block->cols - j : step);

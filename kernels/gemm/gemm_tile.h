@@ -81,8 +81,9 @@ typedef struct gemm_ahead {
     int64_t vectors_a_chunk;
 } gemm_ahead;
 
-/* GEMM_FAR: rows of B in place ahead of which a tile asks for its next ones. */
-enum { GEMM_CHUNK = 8, GEMM_COPY_AHEAD = 8, GEMM_FAR = 10 };
+/* GEMM_FAR: rows of B in place ahead of which a tile asks for its next ones, into L2: in L1 rows a
+ * power of two apart would drive out those at hand. */
+enum { GEMM_CHUNK = 8, GEMM_COPY_AHEAD = 8, GEMM_FAR = 16 };
 
 /* A whole vector is written, and what is too much overwritten by the next row. */
 TD_SIMD void gemm_copy_vector(gemm_ahead *ahead) {
@@ -187,9 +188,9 @@ typedef void gemm_tile_fn(const gemm_work *work);
 #define GEMM_ONE_STEP                                                                              \
     td_v16 b0 = td_v16_load(b), b1 = nv > 1 ? td_v16_load(more) : b0;                              \
     if (in_place) {                                                                                \
-        __builtin_prefetch(b + far_step, 0, 3);                                                    \
+        __builtin_prefetch(b + far_step, 0, 2);                                                    \
         if (nv > 1) {                                                                              \
-            __builtin_prefetch(more + far_step, 0, 3);                                             \
+            __builtin_prefetch(more + far_step, 0, 2);                                             \
         }                                                                                          \
     }                                                                                              \
     GEMM_EACH_ROW(GEMM_FMA)                                                                        \

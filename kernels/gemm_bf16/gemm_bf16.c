@@ -12,6 +12,7 @@
 
 #define GEMM_B_STEP GEMM_NR
 #include "kernels/gemm/gemm_loops.h"
+#include "kernels/gemm/gemm_short.h"
 #include "kernels/gemm_bf16/pairs_pack.h"
 #include "kernels/gemm_bf16/pairs_plan.h"
 #include "kernels/kernel.h"
@@ -56,6 +57,49 @@ static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *
             pack_b(block, &range, pass->count, to + range.at * GEMM_NR, true);
         } else {
             pack_b(block, &range, pass->count, to + range.at * GEMM_NR, false);
+        }
+    }
+}
+
+/* Block b of k, whole. */
+static pair_range range_of_block(const gemm_block *block, int64_t b) {
+    const int64_t first = td_gemm_block_start(block->args, b);
+    return (pair_range){first, td_gemm_block_start(block->args, b + 1) - first,
+                        td_gemm_block_start(block->plan, b)};
+}
+
+static void short_pack_b(const gemm_block *block, float *to) {
+    for (int64_t b = 0; b < block->plan->k_blocks; b++) {
+        pair_range range = range_of_block(block, b);
+        if (block->args->b_bf16 != NULL) {
+            pack_b(block, &range, block->plan->k, to + range.at * GEMM_NR, true);
+        } else {
+            pack_b(block, &range, block->plan->k, to + range.at * GEMM_NR, false);
+        }
+    }
+}
+
+TD_SIMD void short_pack_columns(const bf16_source *a, const pair_range *range, int64_t row,
+                                int64_t rows, float *to, const bool stored) {
+    for (int64_t k = 0; k < range->count; k += 2, to += PAIR_STEPS * SHORT_LDA) {
+        const int64_t lower = (range->first + k) * a->ld + row;
+        const int64_t upper = k + 1 < range->count ? lower + a->ld : -1;
+        for (int64_t i = 0; i < rows; i += TD_LANES) {
+            steps_across(to + i, SHORT_LDA, a, lower + i, upper >= 0 ? upper + i : -1, rows - i,
+                         stored);
+        }
+    }
+}
+
+static void short_pack_a(const gemm_block *block, int64_t row, int64_t rows, float *to) {
+    const bf16_source a = bf16_source_a(block->args);
+    for (int64_t b = 0; b < block->plan->k_blocks; b++) {
+        const pair_range range = range_of_block(block, b);
+        float *part = to + range.at * SHORT_LDA;
+        if (a.bf16 != NULL) {
+            short_pack_columns(&a, &range, row, rows, part, true);
+        } else {
+            short_pack_columns(&a, &range, row, rows, part, false);
         }
     }
 }
@@ -131,6 +175,7 @@ void TD_FN(gemm_bf16)(const td_gemm_bf16_args *args, int64_t first, int64_t last
     }
     gemm_block block = block_of(args, &plan, td_gemm_cut_of(&plan, GEMM_DEPTH),
                                 starts + args->k_blocks + 1);
-    run_tiles(&block, run_strip, first, last);
+    const bool is_short = td_gemm_is_short(args) && td_gemm_is_short(&plan);
+    run_tiles(&block, is_short ? short_strip : run_strip, first, last);
     _mm_setcsr(mxcsr);
 }

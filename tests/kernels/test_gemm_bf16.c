@@ -333,7 +333,7 @@ static void check_shape(td_op_id op, const shape *s, int form, inputs kind) {
 }
 
 /* Around tiles, strips, passes of 384 and 256 pairs, of 1,024 k, and vectors of 16; odd k and odd
- * blocks. */
+ * blocks; short products in whole trees of blocks. */
 static void check_canonical_order(td_op_id op) {
     static const shape shapes[] = {
         {1, 1, 1, 1, false},       {1, 17, 31, 1, true},      {2, 33, 0, 1, false},
@@ -343,7 +343,8 @@ static void check_canonical_order(td_op_id op) {
         {17, 19, 101, 7, false},   {9, 40, 1700, 4, false},   {9, 16, 2309, 3, false},
         {1600, 3, 1801, 2, false}, {5, 20, 1000, 100, false}, {15, 20, 5, 7, false},
         {33, 31, 3100, 1, true},   {40, 530, 64, 1, false},   {97, 33, 128, 4, false},
-        {70, 35, 2112, 1, false},
+        {70, 35, 2112, 1, false},  {67, 48, 16, 8, false},    {65, 80, 63, 4, false},
+        {131, 96, 64, 8, false},   {70, 16, 7, 2, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int form = 0; form < 3; form++) {
@@ -354,11 +355,14 @@ static void check_canonical_order(td_op_id op) {
 
 static void check_special_values(td_op_id op) {
     static const shape some = {31, 37, 301, 1, false}, blocks = {31, 37, 301, 4, false};
+    static const shape few = {67, 48, 31, 8, false};
     for (int form = 0; form < 3; form++) {
         check_shape(op, &some, form, STRANGE);
         check_shape(op, &blocks, form, STRANGE);
         check_shape(op, &some, form, VANISHING);
     }
+    check_shape(op, &few, 1, STRANGE);
+    check_shape(op, &few, 1, VANISHING);
 }
 
 Test(gemm_bf16, rows_equal_the_canonical_order) {

@@ -66,7 +66,7 @@ td_status td_allgather__direct(const td_collective *row, td_comm *comm, td_worke
     for (int i = 0; call->counts != NULL && i < td_comm_size(comm); i++) {
         most = call->counts[i] > most ? call->counts[i] : most;
     }
-    if (most * td_dtype_bytes(call->dtype) > td_direct_slot(comm)) {
+    if (most * td_dtype_bytes(call->dtype) > TD_COMM_SLOT) {
         TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
         td_comm_mark(&turn, TD_ROUND_ENTERED);
         take_blocks(&turn, call);

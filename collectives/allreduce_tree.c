@@ -18,7 +18,7 @@ static void sum_share(td_comm *comm, td_worker *worker, const td_call *call) {
 td_status td_allreduce__tree(const td_collective *row, td_comm *comm, td_worker *worker,
                              const td_call *call) {
     int64_t bytes = call->count * td_dtype_bytes(call->dtype);
-    if (bytes > td_direct_slot(comm)) {
+    if (bytes > TD_COMM_SLOT) {
         return td_direct_run(row, comm, worker, call, sum_share);
     }
     td_handed all = {.giver = TD_ALL_GIVE, .from = call->in, .bytes = bytes, .take = sum_cells};

@@ -83,7 +83,7 @@ td_status td_alltoall__direct(const td_collective *row, td_comm *comm, td_worker
                               const td_call *call) {
     td_comm_turn turn;
     int64_t bytes = td_call_elements(row, td_comm_size(comm), call) * td_dtype_bytes(call->dtype);
-    if (bytes > td_direct_slot(comm)) {
+    if (bytes > TD_COMM_SLOT) {
         TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
         td_comm_mark(&turn, TD_ROUND_ENTERED);
         exchange_blocks(&turn, call);

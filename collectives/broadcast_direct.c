@@ -74,7 +74,7 @@ td_status td_broadcast__direct(const td_collective *row, td_comm *comm, td_worke
                                const td_call *call) {
     td_comm_turn turn;
     int64_t bytes = call->count * td_dtype_bytes(call->dtype);
-    if (bytes > TD_COMM_SLOT_ONE) {
+    if (bytes > TD_COMM_SLOT) {
         TD_TRY(td_comm_announce(comm, worker, row, call, &turn));
         td_comm_mark(&turn, TD_ROUND_ENTERED);
         (comm->rank->shares_cpus ? take_alone : take_and_give)(&turn, call);

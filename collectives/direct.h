@@ -38,12 +38,6 @@ enum { TD_ALL_GIVE = -1 };
 td_status td_direct_hand_over(const td_collective *row, td_comm *comm, td_worker *worker,
                               const td_call *call, const td_handed *handed);
 
-/* The most bytes of every rank that go through cells. Beyond, ranks meet twice; where they share
- * CPUs that costs each of them another turn on its CPU, and copies of 1 KiB far less. */
-static inline int64_t td_direct_slot(const td_comm *comm) {
-    return comm->rank->shares_cpus ? TD_COMM_SLOT_ONE : TD_COMM_SLOT;
-}
-
 /* This worker's share of the whole vector. */
 void td_direct_share(const td_comm *comm, const td_worker *worker, const td_call *call,
                      int64_t *first, int64_t *last);

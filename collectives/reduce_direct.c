@@ -17,7 +17,7 @@ static void sum_cells(td_comm *comm, const td_call *call, const unsigned char *d
 td_status td_reduce__direct(const td_collective *row, td_comm *comm, td_worker *worker,
                             const td_call *call) {
     int64_t bytes = call->count * td_dtype_bytes(call->dtype);
-    if (bytes > td_direct_slot(comm)) {
+    if (bytes > TD_COMM_SLOT) {
         return td_direct_run(row, comm, worker, call, sum_share);
     }
     td_handed all = {.giver = TD_ALL_GIVE,

@@ -153,7 +153,7 @@ static void judge(int rank, int call) {
     }
 }
 
-/* Up to 512 bytes of every rank, or 1 KiB of one, or where they share CPUs. */
+/* Up to 1 KiB of every rank. */
 static bool goes_through_cells(void) {
     int p = stage.ranks;
     int64_t most = td_call_elements(stage.row, p, &stage.call);
@@ -164,8 +164,7 @@ static bool goes_through_cells(void) {
             most = n > most ? n : most;
         }
     }
-    bool more = stage.shares || stage.row->id == TD_COLL_broadcast;
-    return most * (int64_t)sizeof(uint64_t) <= (more ? 1024 : 512);
+    return most * (int64_t)sizeof(uint64_t) <= TD_COMM_SLOT;
 }
 
 /* So many that every cell is written again. */
@@ -360,7 +359,10 @@ static bool choose(const td_collective *row, int root, bool small, bool counted,
     stage.row = row;
     stage.call = (td_call){.root = root, .dtype = TD_I64};
     stage.call.out = in_place ? NULL : &stage; /* only whether it is in */
-    stage.call.count = small ? (p + 1 < 60 ? p + 1 : 33) : 3 * p + 131;
+    stage.call.count = 3 * p + 131;
+    if (small) { /* a few, fewer than ranks, or as many as fit */
+        stage.call.count = p % 4 == 0 ? TD_COMM_SLOT / 8 : p + 1 < 60 ? p + 1 : 33;
+    }
     if (pairs) {
         stage.call.count = small ? 1 : ELEMENTS / 2 / p;
     } else if (!small && row->id == TD_COLL_allgather) {

@@ -124,7 +124,7 @@ static bool wait_for_start(const td_coll_round *round, td_coll_board *board, int
 
 /* A rank that returns first goes on to prepare its next call. Where another has done its part of
  * this one and waits for the same CPU, that would be time of the call: of the 330 us that a
- * reduce_scatter of 1 MiB took on four ranks of two CPUs 290 were writing the next input. */
+ * reduce_scatter of 1 MiB took on four ranks of two CPUs more than 200 were that. */
 static bool wait_for_returns(const td_coll_round *round, td_coll_board *board) {
     return round->mode == TD_COLL_STREAMING || meet_ranks(round, board) != 0;
 }

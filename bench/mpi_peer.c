@@ -127,7 +127,8 @@ static td_status await(td_mpi_peer *peer, int64_t limit_ns) {
         if (peer->pid == 0 || waitpid(peer->pid, &how, WNOHANG) == peer->pid) {
             peer->pid = 0;
             last_words(peer, words, sizeof words);
-            return td_fail(TD_ESKIP, "it ended: %s", words);
+            return td_fail(TD_ESKIP, "it ended: %s (make peers-mpi builds its driver again)",
+                           words);
         }
         if (td_now_ns() - start > limit_ns) {
             return td_fail(TD_ESKIP, "no answer within %.0f s", (double)limit_ns * 1e-9);

@@ -28,7 +28,7 @@ _Static_assert(sizeof(td_comm_call) == 64, "one descriptor, one cache line");
 /* The log is longer than the most ranks of a chain, each a call ahead of the next, and cells. */
 enum { TD_COMM_LOG = 128, TD_COMM_PLANS = 32, TD_COMM_CELLS = 4 };
 /* The most bytes of a rank that go through a cell. Beyond, ranks meet twice. An allreduce on two
- * processes, each on a CPU of its own (Zen 4): 1 KiB 0.65 us so and 0.23 through cells, 4 KiB 0.29
+ * processes, each on a CPU of its own (Zen 4): 1 KiB 0.22 us so and 0.14 through cells, 4 KiB 0.29
  * and 0.58. Where ranks share CPUs a second meeting costs each of them another turn on its CPU. */
 enum { TD_COMM_SLOT = 1024 };
 

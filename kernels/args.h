@@ -116,15 +116,26 @@ typedef struct td_embedding_sort_i32_args {
     int32_t *order, *start;
 } td_embedding_sort_i32_args;
 
+/* Rows of a table that some ids of a batch have: row v lies at row start[v], and is absent where
+ * start[v] = start[v + 1]. start, as td_embedding_sort_i32_args, NULL: all rows are there, each at
+ * its own place, and width does not matter. */
+typedef struct td_compact_rows {
+    int64_t width;
+    const int32_t *start;
+} td_compact_rows;
+
 /* dtable (vocab, width): every row is written; row v = sum of dx rows of the tokens with id v: per
  * block of tokens in ascending order from zero, blocks by the tree (an absent block counts as
- * zero). Serves positions as well: they are ids of another table. Tile: 16 ids. */
+ * zero). compact: dtable (n, width) gets only the rows of ids that occur, as td_compact_rows has
+ * them, and other rows of it stay. Serves positions as well: they are ids of another table. Tile:
+ * 16 ids. */
 typedef struct td_embedding_grad_f32_args {
     int64_t n, vocab, width, blocks;
     const int64_t *starts;
     const int32_t *order, *start;
     const float *dx;
     float *dtable;
+    bool compact;
 } td_embedding_grad_f32_args;
 
 /* Bags of ids: y (rows, width; ldy apart) row r = sum over i in [offsets[r], offsets[r + 1]) of f_i
@@ -327,24 +338,27 @@ typedef struct td_l2norm_grad_f32_args {
     float *dx;
 } td_l2norm_grad_f32_args;
 
-/* Softmax loss, first pass. S_ij = scale * <x_i, y_j>; x (rows, dim) are own rows, row i being
- * sample `offset + i` of the batch; y (batch, dim). lse[i] = log sum_j exp(S_ij); diag[i] =
- * S_i,offset+i. scale points to one float: exp(logit_scale). O(64 * batch) scratch. Tile: 64 rows.
- */
+/* Softmax loss, first pass. S_ij = scale * <x_i, y_j>; x (rows, dim) are own rows of the batch, y
+ * (batch, dim). state (rows, 2): the maximum of S_i and the sum
+ * of exp(S_ij - maximum) over j, in lanes. (Their log-sum-exp as one float would be rounded at the
+ * size of the scores, and with it every probability of the row.) scale points to one float:
+ * exp(logit_scale). O(64 * batch) scratch. Tile: 64 rows. */
 typedef struct td_contrastive_lse_f32_args {
-    int64_t rows, batch, dim, offset;
+    int64_t rows, batch, dim;
     const float *x, *y, *scale;
-    float *lse, *diag;
+    float *state;
 } td_contrastive_lse_f32_args;
 
-/* Softmax loss, second pass, for one direction. G_ij = (exp(S_ij - row_lse_i) + exp(S_ij -
- * col_lse_j) - 2 [j = own]) / (2 batch). dx (rows, dim) = scale * G y, chains of 256 in ascending j
- * added up; row_loss[i] = (row_lse_i - S_ii) / (2 batch); row_dscale[i] = sum_j G_ij S_ij (lanes),
- * which is this direction's share of d loss / d logit_scale when only the image direction's are
- * summed. row_lse: own rows; col_lse (batch): the other direction's, gathered. Tile: 64 rows. */
+/* Softmax loss, second pass, for one direction. G_ij = (p_ij + q_ij - 2 [j = own]) / (2 batch),
+ * p_ij = exp(S_ij - maximum) / sum by the state of row i, q_ij by that of column j; row i is sample
+ * `offset + i` of the batch. dx (rows, dim) =
+ * scale * G y, chains of 256 in ascending j added up; row_loss[i] = -log(p_ii) / (2 batch);
+ * row_dscale[i] = sum_j G_ij S_ij (lanes), which is this direction's share of d loss / d
+ * logit_scale when only the image direction's are summed. row_state (rows, 2): of own rows;
+ * col_state (batch, 2): the other direction's, gathered. Tile: 64 rows. */
 typedef struct td_contrastive_grad_f32_args {
     int64_t rows, batch, dim, offset;
-    const float *x, *y, *scale, *row_lse, *col_lse;
+    const float *x, *y, *scale, *row_state, *col_state;
     float *dx, *row_loss, *row_dscale;
 } td_contrastive_grad_f32_args;
 
@@ -448,8 +462,9 @@ typedef struct td_sumsq_f32_args {
 /* torch's AdamW, one flat pass. g' = grad_scale * g; m = fma(beta1, m, (1-beta1) g'); v =
  * fma(beta2, v, ((1-beta2) g') g'); d = sqrt(v) * rsqrt_bc2 + eps; p = fma(-lr_bc1, m / d, p *
  * decay). decay is 1 - lr * weight_decay where element i lies in a decayed range, 1 elsewhere:
- * ranges are ascending, disjoint [first, last). The scalars live in *step, so that a program built
- * once can be run with new values. Tile: 16,384 elements. */
+ * ranges are ascending, disjoint [first, last). An absent row of g_rows is a gradient of zeros. The
+ * scalars live in *step, so that a program built once can be run with new values. Tile: 16,384
+ * elements. */
 typedef struct td_adamw_step {
     float beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
     float lr_bc1;     /* lr / (1 - beta1^t) */
@@ -461,6 +476,7 @@ typedef struct td_adamw_f32_args {
     int64_t n;
     float *p, *m, *v;
     const float *g;
+    td_compact_rows g_rows;
     const td_adamw_step *step;
     const int64_t (*ranges)[2];
     int64_t n_ranges;
@@ -471,7 +487,7 @@ typedef struct td_adamw_f32_args {
  *   c = fma(beta1, m, one_minus_beta1 * g')
  *   p = fma(-lr, sign(c), p * decay), sign(c) being 1, -1, or c where that is a zero or NaN
  *   m = fma(beta2, m, one_minus_beta2 * g')
- * decay, ranges and *step as for AdamW. Tile: 16,384 elements. */
+ * decay, ranges, g_rows and *step as for AdamW. Tile: 16,384 elements. */
 typedef struct td_lion_step {
     float beta1, one_minus_beta1, beta2, one_minus_beta2;
     float lr;
@@ -482,6 +498,7 @@ typedef struct td_lion_f32_args {
     int64_t n;
     float *p, *m;
     const float *g;
+    td_compact_rows g_rows;
     const td_lion_step *step;
     const int64_t (*ranges)[2];
     int64_t n_ranges;

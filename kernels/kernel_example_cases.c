@@ -217,12 +217,18 @@ static void build_embedding_grad(td_kernel_example *example, const int64_t *d) {
     example_add_bytes(example, "start", TD_EXAMPLE_IN, d[1] + 1, sizeof(int32_t), FILL_LATER, 0,
                       &args->start);
     example_in(example, "dx", d[0], d[2], d[2], &args->dx);
-    example_out(example, "dtable", d[1], d[2], d[2], &args->dtable);
+    args->compact = d[6] != 0;
+    if (args->compact) {
+        example_inout(example, "dtable", d[0], d[2], d[2], &args->dtable);
+    } else {
+        example_out(example, "dtable", d[1], d[2], d[2], &args->dtable);
+    }
     if (d[4]) {
         example_starts(example, d[3], &args->starts);
     }
-    example_shape(example, "n%lld-v%lld-c%lld-g%lld%s%s", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3], d[4] ? "-uneven" : "", d[5] ? "-captions" : "");
+    example_shape(example, "n%lld-v%lld-c%lld-g%lld%s%s%s", (long long)d[0], (long long)d[1],
+                  (long long)d[2], (long long)d[3], d[4] ? "-uneven" : "", d[5] ? "-captions" : "",
+                  d[6] ? "-compact" : "");
 }
 
 static td_status finish_embedding_grad(td_kernel_example *example) {
@@ -449,7 +455,23 @@ static void build_sumsq(td_kernel_example *example, const int64_t *d) {
     example_shape(example, "n%lld", (long long)d[0]);
 }
 
-enum { ADAMW_STEP = 4, ADAMW_RANGES };
+/* Gradients of a table with rows of d[3] elements, two of five absent; all are there for 0. */
+static void add_gradient_rows(td_kernel_example *example, const int64_t *d, td_compact_rows *rows) {
+    if (d[3] > 0) {
+        rows->width = d[3];
+        example_add_bytes(example, "start", TD_EXAMPLE_IN, d[0] / d[3] + 1, sizeof(int32_t),
+                          FILL_LATER, 0, &rows->start);
+    }
+}
+
+static void fill_gradient_rows(int32_t *start, int64_t n, int64_t width) {
+    for (int64_t v = 0, next = 0; width > 0 && v <= n / width; v++) {
+        start[v] = (int32_t)next;
+        next += (const int[]){1, 0, 0, 1, 2}[v % 5];
+    }
+}
+
+enum { ADAMW_STEP = 4, ADAMW_RANGES, ADAMW_START };
 
 static void build_adamw(td_kernel_example *example, const int64_t *d) {
     td_adamw_f32_args *args = &example->args.adamw_f32;
@@ -464,8 +486,9 @@ static void build_adamw(td_kernel_example *example, const int64_t *d) {
     example_in(example, "step", 1, step, step, &args->step);
     example_add_bytes(example, "ranges", TD_EXAMPLE_IN, 2 * d[1], sizeof(int64_t), FILL_LATER, 0,
                       &args->ranges);
-    example_shape(example, "n%lld-d%lld%s", (long long)d[0], (long long)d[1],
-                  d[2] ? "-denormal" : "");
+    add_gradient_rows(example, d, &args->g_rows);
+    example_shape(example, "n%lld-d%lld%s%s", (long long)d[0], (long long)d[1],
+                  d[2] ? "-denormal" : "", d[3] ? "-compact" : "");
 }
 
 /* Ranges and the gaps between them are about equally long. */
@@ -490,10 +513,11 @@ static td_status finish_adamw(td_kernel_example *example) {
                             .decay = 0.9999f,
                             .grad_scale = 0.73f};
     fill_ranges(example->buffers[ADAMW_RANGES].shown.data, args->n, args->n_ranges);
+    fill_gradient_rows(example->buffers[ADAMW_START].shown.data, args->n, args->g_rows.width);
     return TD_OK;
 }
 
-enum { LION_STEP = 3, LION_RANGES };
+enum { LION_STEP = 3, LION_RANGES, LION_START };
 static void build_lion(td_kernel_example *example, const int64_t *d) {
     td_lion_f32_args *args = &example->args.lion_f32;
     *args = (td_lion_f32_args){.n = d[0], .n_ranges = d[1]};
@@ -504,7 +528,9 @@ static void build_lion(td_kernel_example *example, const int64_t *d) {
     example_in(example, "step", 1, step, step, &args->step);
     example_add_bytes(example, "ranges", TD_EXAMPLE_IN, 2 * d[1], sizeof(int64_t), FILL_LATER, 0,
                       &args->ranges);
-    example_shape(example, "n%lld-d%lld", (long long)d[0], (long long)d[1]);
+    add_gradient_rows(example, d, &args->g_rows);
+    example_shape(example, "n%lld-d%lld%s", (long long)d[0], (long long)d[1],
+                  d[3] ? "-compact" : "");
 }
 
 static td_status finish_lion(td_kernel_example *example) {
@@ -518,6 +544,7 @@ static td_status finish_lion(td_kernel_example *example) {
                            .decay = 0.9999f,
                            .grad_scale = 0.73f};
     fill_ranges(example->buffers[LION_RANGES].shown.data, args->n, args->n_ranges);
+    fill_gradient_rows(example->buffers[LION_START].shown.data, args->n, args->g_rows.width);
     return TD_OK;
 }
 

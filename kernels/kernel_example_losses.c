@@ -19,26 +19,23 @@ static void scalar(td_kernel_example *example, const char *name, example_fill fi
 
 void example_build_contrastive_lse(td_kernel_example *example, const int64_t *d) {
     td_contrastive_lse_f32_args *args = &example->args.contrastive_lse_f32;
-    *args = (td_contrastive_lse_f32_args){.rows = d[0], .batch = d[1], .dim = d[2], .offset = d[3]};
+    *args = (td_contrastive_lse_f32_args){.rows = d[0], .batch = d[1], .dim = d[2]};
     features(example, "x", d[0], d[2], &args->x);
     features(example, "y", d[1], d[2], &args->y);
     scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    example_out(example, "lse", 1, d[0], d[0], &args->lse);
-    example_out(example, "diag", 1, d[0], d[0], &args->diag);
-    example_shape(example, "r%lld-n%lld-d%lld-o%lld", (long long)d[0], (long long)d[1],
-                  (long long)d[2], (long long)d[3]);
+    example_out(example, "state", d[0], 2, 2, &args->state);
+    example_shape(example, "r%lld-n%lld-d%lld", (long long)d[0], (long long)d[1], (long long)d[2]);
 }
 
 enum {
     CONTRASTIVE_X,
     CONTRASTIVE_Y,
     CONTRASTIVE_SCALE,
-    CONTRASTIVE_ROW_LSE,
-    CONTRASTIVE_COL_LSE,
-    CONTRASTIVE_DIAG
+    CONTRASTIVE_ROW_STATE,
+    CONTRASTIVE_COL_STATE
 };
 
-/* x holds the whole batch, because the log-sum-exp of a column needs all of it; own rows start at
+/* x holds the whole batch, because the state of a column needs all of it; own rows start at
  * `offset`. */
 void example_build_contrastive_grad(td_kernel_example *example, const int64_t *d) {
     td_contrastive_grad_f32_args *args = &example->args.contrastive_grad_f32;
@@ -48,9 +45,8 @@ void example_build_contrastive_grad(td_kernel_example *example, const int64_t *d
     example_point(example, &args->x, x, d[3] * d[2]);
     features(example, "y", d[1], d[2], &args->y);
     scalar(example, "scale", FILL_POSITIVE, &args->scale);
-    example_in(example, "row_lse", 1, d[0], d[0], &args->row_lse);
-    example_in(example, "col_lse", 1, d[1], d[1], &args->col_lse);
-    example_in(example, "diag", 1, d[1], d[1], NULL);
+    example_in(example, "row_state", d[0], 2, 2, &args->row_state);
+    example_in(example, "col_state", d[1], 2, 2, &args->col_state);
     example_out(example, "dx", d[0], d[2], d[2], &args->dx);
     example_out(example, "row_loss", 1, d[0], d[0], &args->row_loss);
     example_out(example, "row_dscale", 1, d[0], d[0], &args->row_dscale);
@@ -60,24 +56,20 @@ void example_build_contrastive_grad(td_kernel_example *example, const int64_t *d
 
 td_status example_finish_contrastive_grad(td_kernel_example *example) {
     const td_contrastive_grad_f32_args *args = &example->args.contrastive_grad_f32;
-    float *diag = example_data(example, CONTRASTIVE_DIAG);
     td_contrastive_lse_f32_args rows = {.rows = args->rows,
                                         .batch = args->batch,
                                         .dim = args->dim,
-                                        .offset = args->offset,
                                         .x = args->x,
                                         .y = args->y,
                                         .scale = args->scale,
-                                        .lse = example_data(example, CONTRASTIVE_ROW_LSE),
-                                        .diag = diag};
+                                        .state = example_data(example, CONTRASTIVE_ROW_STATE)};
     td_contrastive_lse_f32_args cols = {.rows = args->batch,
                                         .batch = args->batch,
                                         .dim = args->dim,
                                         .x = args->y,
                                         .y = example_data(example, CONTRASTIVE_X),
                                         .scale = args->scale,
-                                        .lse = example_data(example, CONTRASTIVE_COL_LSE),
-                                        .diag = diag};
+                                        .state = example_data(example, CONTRASTIVE_COL_STATE)};
     TD_TRY(example_compute(TD_OP_contrastive_lse_f32, &rows));
     return example_compute(TD_OP_contrastive_lse_f32, &cols);
 }

@@ -93,19 +93,16 @@ static void plan_block(const td_build *build, td_tower *tower, int64_t i) {
     plan_second_half(build, tower, s, build->rows * tower->tokens, rounded);
 }
 
-void td_stack_plan(const td_build *build, td_tower *tower, float *x) {
+void td_stack_plan(const td_build *build, td_tower *tower, float *x, int64_t patches) {
     int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
     tower->h = TD_PLAN_ARRAY(build->plan, float, m *width);
-    tower->wide = TD_PLAN_ARRAY(build->plan, float, m *(3 * width > mlp ? 3 * width : mlp));
-    size_t spent = (size_t)tower->spent_floats * sizeof(float), start = build->plan->used_bytes;
-    tower->spent = TD_PLAN_ARRAY(build->plan, float, 0);
+    int64_t wide = m * (3 * width > mlp ? 3 * width : mlp);
+    tower->wide = TD_PLAN_ARRAY(build->plan, float, wide > patches ? wide : patches);
     for (int64_t i = 0; i < tower->shape->layers; i++) {
         tower->blocks[i].x =
             i == 0 || !build->training ? x : TD_PLAN_ARRAY(build->plan, float, m *width);
         plan_block(build, tower, i);
     }
-    size_t kept = build->plan->used_bytes - start;
-    td_plan_take(build->plan, spent > kept ? spent - kept : 0);
     if (tower->pruned) {
         tower->pooled = TD_PLAN_ARRAY(build->plan, float, build->rows *width);
     } else {

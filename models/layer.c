@@ -336,7 +336,7 @@ int td_layer_update(const td_layer *at, int phase, const char *name, td_role wei
     char full[TD_NODE_NAME];
     full_name(at, name, ".update", full);
     td_update_tensors(update, at->build->program, phase, weight, count, block_of(at),
-                      td_layer_grad(at->build, weight, block_of(at)), full);
+                      td_layer_grad(at->build, weight, block_of(at)), (td_compact_rows){0}, full);
     return phase + 1;
 }
 

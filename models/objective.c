@@ -122,10 +122,9 @@ static void plan_rows(const td_objective *o, td_features *f, td_plan *segment, t
     const td_split *s = &o->split;
     int64_t most = most_rows(o);
     if (o->way == TD_WAY_TWO_WAY) {
-        f->lse_slots = TD_PLAN_ARRAY(segment, float, s->ranks *most);
-        f->lse_own = td_at(f->lse_slots, s->rank * most);
-        f->lse_all = td_split_even(s) ? f->lse_slots : TD_PLAN_ARRAY(arena, float, s->batch);
-        f->diag = TD_PLAN_ARRAY(arena, float, most);
+        f->sums_slots = TD_PLAN_ARRAY(segment, float, s->ranks * 2 * most);
+        f->sums_own = td_at(f->sums_slots, s->rank * 2 * most);
+        f->sums_all = td_split_even(s) ? f->sums_slots : TD_PLAN_ARRAY(arena, float, 2 * s->batch);
     }
     if (!td_objective_by_pairs(o)) {
         f->loss = TD_PLAN_ARRAY(arena, float, most);

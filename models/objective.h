@@ -74,12 +74,12 @@ typedef enum td_way {
  * are NULL. */
 typedef struct td_features {
     float *slots, *own, *all;
-    float *d_own;                                /* gradient of own rows */
-    float *d_all;                                /* of all: FULL (batch), LOCAL (slots) */
-    float *lse_slots, *lse_own, *lse_all, *diag; /* TWO_WAY */
-    float *loss, *dscale, *dbias;                /* per row: FULL sigmoid, LOCAL, TWO_WAY */
-    double *state;                               /* (rows, 2): block pairs of softmax */
-    float *ring, *d_ring;                        /* RING: (most blocks + 1, rows, embed) */
+    float *d_own;                            /* gradient of own rows */
+    float *d_all;                            /* of all: FULL (batch), LOCAL (slots) */
+    float *sums_slots, *sums_own, *sums_all; /* (rows, 2), each row's maximum and sum: TWO_WAY */
+    float *loss, *dscale, *dbias;            /* per row: FULL sigmoid, LOCAL, TWO_WAY */
+    double *state;                           /* (rows, 2): block pairs of softmax */
+    float *ring, *d_ring;                    /* RING: (most blocks + 1, rows, embed) */
 } td_features;
 
 /* What one run takes, of this rank. */

@@ -33,27 +33,27 @@ static void count_product(td_objective *o, int64_t rows) {
 static int strip_pass(td_objective *o, td_program *program, int phase, td_features *x,
                       const td_features *y, bool gradient, const char *name) {
     const td_split *s = &o->split;
-    int64_t rows = td_split_rows(s, s->rank), offset = td_split_first_row(s, s->rank);
+    int64_t rows = td_split_rows(s, s->rank);
     count_product(o, rows);
     if (gradient) {
         count_product(o, rows);
         return TD_PROGRAM_ADD(program, phase, contrastive_grad_f32, "loss", name, .rows = rows,
-                              .batch = s->batch, .dim = o->embed, .offset = offset, .x = x->own,
-                              .y = y->all, .scale = o->scale, .row_lse = x->lse_own,
-                              .col_lse = y->lse_all, .dx = x->d_own, .row_loss = x->loss,
-                              .row_dscale = x->dscale);
+                              .batch = s->batch, .dim = o->embed, .x = x->own,
+                              .offset = td_split_first_row(s, s->rank), .y = y->all,
+                              .scale = o->scale, .row_state = x->sums_own, .col_state = y->sums_all,
+                              .dx = x->d_own, .row_loss = x->loss, .row_dscale = x->dscale);
     }
     return TD_PROGRAM_ADD(program, phase, contrastive_lse_f32, "loss", name, .rows = rows,
-                          .batch = s->batch, .dim = o->embed, .offset = offset, .x = x->own,
-                          .y = y->all, .scale = o->scale, .lse = x->lse_own, .diag = x->diag);
+                          .batch = s->batch, .dim = o->embed, .x = x->own, .y = y->all,
+                          .scale = o->scale, .state = x->sums_own);
 }
 
 static int build_two_way(td_objective *o, td_program *program, int phase) {
     strip_pass(o, program, phase, &o->image, &o->text, false, "loss.lse.image");
     phase = strip_pass(o, program, phase, &o->text, &o->image, false, "loss.lse.text");
-    phase = td_objective_gather(o, program, phase, o->image.lse_slots, o->image.lse_all, 1,
+    phase = td_objective_gather(o, program, phase, o->image.sums_slots, o->image.sums_all, 2,
                                 "loss.gather.lse.image");
-    phase = td_objective_gather(o, program, phase, o->text.lse_slots, o->text.lse_all, 1,
+    phase = td_objective_gather(o, program, phase, o->text.sums_slots, o->text.sums_all, 2,
                                 "loss.gather.lse.text");
     strip_pass(o, program, phase, &o->image, &o->text, true, "loss.grad.image");
     return strip_pass(o, program, phase, &o->text, &o->image, true, "loss.grad.text");

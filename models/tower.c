@@ -225,10 +225,11 @@ static void sort_positions(const td_build *build, const td_tower *tower, int pha
     }
 }
 
-/* table (vocab, width): gradient of an embedding whose rows went to the rows of dx. */
+/* table (vocab, width): gradient of an embedding whose rows went to the rows of dx; compact: of
+ * those of its rows that occur. */
 static int embedding_grad(const td_build *build, const td_tower *tower, int phase, const char *name,
                           int64_t vocab, const int32_t *order, const int32_t *start,
-                          const float *dx, float *dtable) {
+                          const float *dx, float *dtable, bool compact) {
     td_layer at = td_layer_of(build, tower, -1);
     td_embedding_grad_f32_args args = {.n = build->rows * tower->tokens,
                                        .vocab = vocab,
@@ -238,7 +239,8 @@ static int embedding_grad(const td_build *build, const td_tower *tower, int phas
                                        .order = order,
                                        .start = start,
                                        .dx = dx,
-                                       .dtable = dtable};
+                                       .dtable = dtable,
+                                       .compact = compact};
     phase = td_layer_op(&at, phase, TD_OP_embedding_grad_f32, &args, "embedding", name);
     if (at.seq != NULL) {
         td_program_vary(build->program, offsetof(td_embedding_grad_f32_args, n), &at.seq->rows);
@@ -250,7 +252,7 @@ static int position_grad(const td_build *build, const td_tower *tower, int phase
                          td_role pos) {
     td_layer at = {build, tower->tag, -1, NULL};
     phase = embedding_grad(build, tower, phase, "pos.dw", tower->positions, tower->pos_order,
-                           tower->pos_start, dx, td_layer_grad(build, pos, 0));
+                           tower->pos_start, dx, td_layer_grad(build, pos, 0), false);
     return td_layer_update(&at, phase, "pos", pos, 1);
 }
 
@@ -272,33 +274,39 @@ void td_vision_plan(const td_build *build, td_tower *tower, td_plan *inputs) {
     }
 }
 
-/* The patches of an image as a matrix; their product, in a buffer that the blocks use afterwards;
- * with class token and positions as rows of tokens_in. */
+/* The patches of all images as a matrix, in memory that the blocks use otherwise. */
+static int patchify(const td_build *build, const td_tower *tower, int phase, const char *name) {
+    td_layer at = {build, 'v', -1, NULL};
+    td_im2col_f32_args im2col = {.batch = build->rows,
+                                 .size = build->config->image_size,
+                                 .patch = build->config->patch,
+                                 .kept = tower->kept,
+                                 .keep = tower->kept == tower->n_patches ? NULL : tower->keep,
+                                 .patches = tower->wide};
+    phase = td_layer_op(&at, phase, TD_OP_im2col_f32, &im2col, "patchify", name);
+    td_program_vary(build->program, offsetof(td_im2col_f32_args, images), &tower->images);
+    return phase;
+}
+
+/* The patches; their product; with class token and positions as rows of tokens_in. */
 static int patch_forward(const td_build *build, td_tower *tower, int phase) {
     const td_model_config *config = build->config;
     bool clip = config->family == TD_FAMILY_CLIP, all = tower->kept == tower->n_patches;
     int64_t column = 3 * config->patch * config->patch, b = build->rows;
     td_layer at = {build, 'v', -1, NULL};
-    td_im2col_f32_args im2col = {.batch = b,
-                                 .size = config->image_size,
-                                 .patch = config->patch,
-                                 .kept = tower->kept,
-                                 .keep = all ? NULL : tower->keep,
-                                 .patches = tower->patches};
     td_tokens_assemble_f32_args assemble = {.batch = b,
                                             .tokens = tower->tokens,
                                             .width = tower->shape->width,
                                             .position = all ? NULL : tower->position,
-                                            .patches = tower->wide,
+                                            .patches = tower->h,
                                             .cls = clip ? td_layer_weight(build, TD_ROLE_v_class, 0)
                                                         : NULL,
                                             .pos = td_layer_weight(build, TD_ROLE_v_pos, 0),
                                             .x = tower->tokens_in};
-    phase = td_layer_op(&at, phase, TD_OP_im2col_f32, &im2col, "patchify", "im2col");
-    td_program_vary(build->program, offsetof(td_im2col_f32_args, images), &tower->images);
+    phase = patchify(build, tower, phase, "im2col");
     phase = td_layer_linear(&at, phase, "patch", b * tower->kept, column, tower->shape->width,
-                            td_f32(tower->patches), TD_ROLE_v_patch_w,
-                            &(td_linear_extra){.y = td_f32(tower->wide)});
+                            td_f32(tower->wide), TD_ROLE_v_patch_w,
+                            &(td_linear_extra){.y = td_f32(tower->h)});
     return td_layer_op(&at, phase, TD_OP_tokens_assemble_f32, &assemble, "patchify", "assemble");
 }
 
@@ -308,10 +316,9 @@ int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *
     int64_t column = 3 * config->patch * config->patch;
     bool clip = config->family == TD_FAMILY_CLIP;
     td_layer at = {build, 'v', -1, NULL};
-    tower->patches = TD_PLAN_ARRAY(build->plan, float, b * tower->kept * column);
     float *x = TD_PLAN_ARRAY(build->plan, float, m *width);
     tower->tokens_in = clip ? TD_PLAN_ARRAY(build->plan, float, m *width) : x;
-    td_stack_plan(build, tower, x);
+    td_stack_plan(build, tower, x, b * tower->kept * column);
     if (build->training) {
         sort_positions(build, tower, phase);
     }
@@ -328,12 +335,15 @@ int td_vision_forward(const td_build *build, td_tower *tower, int phase, float *
 }
 
 /* From the gradient of the token rows to those of the positions, the class token and the patch
- * embedding, which saw no class token: its rows are gathered into one dense matrix. */
+ * embedding, which saw no class token: its rows are gathered into one dense matrix. The patches are
+ * made again, in the phase before, where no block needs `wide` any more: kept, they would be as
+ * large as the images. */
 static int patch_backward(const td_build *build, td_tower *tower, int phase, float *dtokens) {
     const td_model_config *config = build->config;
     int64_t width = config->vision.width, b = build->rows;
     int64_t column = 3 * config->patch * config->patch;
     td_layer at = {build, 'v', -1, NULL};
+    patchify(build, tower, phase - 1, "im2col.again");
     int after = position_grad(build, tower, phase, dtokens, TD_ROLE_v_pos);
     if (config->family == TD_FAMILY_CLIP) {
         td_rows_copy_f32_args gather = {.groups = b,
@@ -352,7 +362,7 @@ static int patch_backward(const td_build *build, td_tower *tower, int phase, flo
         dtokens = tower->dh;
     }
     phase = td_layer_linear_grad_w(&at, phase, "patch", b * tower->kept, column, width,
-                                   td_f32(tower->patches), td_f32(dtokens), TD_ROLE_v_patch_w);
+                                   td_f32(tower->wide), td_f32(dtokens), TD_ROLE_v_patch_w);
     phase = td_layer_update(&at, phase, "patch", TD_ROLE_v_patch_w, 2);
     return after > phase ? after : phase;
 }
@@ -499,9 +509,7 @@ int td_text_forward(const td_build *build, td_tower *tower, int phase, float *z)
     if (at.seq != NULL) {
         td_program_vary(build->program, offsetof(td_embedding_f32_args, n), &at.seq->rows);
     }
-    bool early = build->training && build->update->early;
-    tower->spent_floats = early ? config->vocab * width : 0;
-    td_stack_plan(build, tower, x);
+    td_stack_plan(build, tower, x, 0);
     phase = td_stack_forward(build, tower, phase);
     return head_forward(build, tower, phase, TD_ROLE_t_post_w, TD_ROLE_t_proj, z);
 }
@@ -510,11 +518,11 @@ int td_text_backward(const td_build *build, td_tower *tower, int phase, const fl
     phase = head_backward(build, tower, phase, TD_ROLE_t_post_w, TD_ROLE_t_proj, dz);
     phase = td_stack_backward(build, tower, phase);
     bool early = build->update->early;
-    float *dtable = early ? tower->spent : td_layer_grad(build, TD_ROLE_t_embed, 0);
+    float *dtable = early ? tower->dh : td_layer_grad(build, TD_ROLE_t_embed, 0);
     int after = embedding_grad(build, tower, phase, "embed.dw", build->config->vocab, tower->order,
-                               tower->start, tower->dx, dtable);
+                               tower->start, tower->dx, dtable, early);
     td_update_tensors(build->update, build->program, after, TD_ROLE_t_embed, 1, 0, dtable,
-                      "t.embed.update");
+                      (td_compact_rows){tower->shape->width, tower->start}, "t.embed.update");
     return position_grad(build, tower, phase, tower->dx, TD_ROLE_t_pos); /* the same phases */
 }
 

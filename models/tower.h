@@ -98,7 +98,6 @@ typedef struct td_tower {
     int32_t *position;              /* of each row */
     int32_t *order, *start;         /* text: rows by token id */
     int32_t *pos_order, *pos_start; /* rows by position */
-    float *patches;                 /* vision: im2col */
     float *tokens_in, *mean_pre, *rstd_pre; /* vision, clip: input of ln_pre */
     float *pooled, *mean_post, *rstd_post,
         *normed; /* rows of ln_post: pooled ones, or all tokens in siglip's vision */
@@ -107,12 +106,11 @@ typedef struct td_tower {
     } map;                     /* attention pooling */
     float *feature, *inv_norm; /* (rows, embed) before l2 normalisation, and 1 / norm */
     const float *z;            /* normalised */
-    float *h, *wide;           /* (rows, width), (rows, max(3 width, mlp)): what no block keeps */
+    float *h, *wide;           /* (rows, width), (rows, max(3 width, mlp)): what no block keeps;
+                                  before the first block and after it, wide holds the patches */
     float *dx, *dh, *dx2;      /* gradients, (rows, width) */
     float *dfeature, *dnormed,
-        *dpooled;         /* gradients on the way from the feature to the pooled rows */
-    int64_t spent_floats; /* that a gradient needs when all blocks have had their backward pass */
-    float *spent;         /* where: over what blocks kept */
+        *dpooled; /* gradients on the way from the feature to the pooled rows */
 } td_tower;
 
 /* What the towers are for these options, and their input buffers. */

@@ -7,9 +7,33 @@ static int64_t padded(const td_tensor *tensor) {
     return (tensor->count + TD_TENSOR_ALIGN - 1) / TD_TENSOR_ALIGN * TD_TENSOR_ALIGN;
 }
 
+static const td_tensor *tensor_of(const td_update *update, td_role role, int64_t block) {
+    return td_tensors_at(update->tensors, role, block);
+}
+
+static bool of_patches(const td_tensor *tensor) {
+    return tensor->role == TD_ROLE_v_patch_w || tensor->role == TD_ROLE_v_patch_b;
+}
+
+/* The patch embedding's gradients are computed when those of the first block's perceptron have been
+ * used; whether they fit into that memory. */
+static bool patches_fit(const td_update *update) {
+    int64_t needed = 0, room = 0;
+    for (int role = TD_ROLE_v_patch_w; role <= TD_ROLE_v_patch_b; role++) {
+        needed += td_tensors_has(update->tensors, (td_role)role)
+                      ? padded(tensor_of(update, (td_role)role, 0))
+                      : 0;
+    }
+    for (int role = TD_ROLE_v_fc1_w; role <= TD_ROLE_v_fc2_b; role++) {
+        room += padded(tensor_of(update, (td_role)role, 0));
+    }
+    return needed <= room;
+}
+
 /* Whether a tensor's gradient has no place of its own. */
 static bool shares_place(const td_update *update, const td_tensor *tensor) {
-    return update->early && (tensor->block > 0 || tensor->role == TD_ROLE_t_embed);
+    return update->early && (tensor->block > 0 || tensor->role == TD_ROLE_t_embed ||
+                             (of_patches(tensor) && patches_fit(update)));
 }
 
 int64_t td_update_grad_floats(const td_update *update, int64_t *image) {
@@ -34,6 +58,14 @@ static void place_gradients(td_update *update) {
         bool shares = shares_place(update, tensor);
         update->at[i] = shares ? update->at[tensors->first[tensor->role]] : next;
         next += shares || tensor->offset < update->first ? 0 : padded(tensor);
+    }
+    next = update->at[tensors->first[TD_ROLE_v_fc1_w]];
+    for (int i = 0; i < tensors->count; i++) {
+        const td_tensor *tensor = &tensors->tensors[i];
+        if (of_patches(tensor) && shares_place(update, tensor)) {
+            update->at[i] = next;
+            next += padded(tensor);
+        }
     }
 }
 
@@ -68,10 +100,6 @@ void td_update_plan(td_update *update, td_plan *grads, td_plan *moments, td_plan
     }
 }
 
-static const td_tensor *tensor_of(const td_update *update, td_role role, int64_t block) {
-    return td_tensors_at(update->tensors, role, block);
-}
-
 float *td_update_grad(const td_update *update, float *grads, td_role role, int64_t block) {
     if (grads == NULL || update->at == NULL || (update->early && role == TD_ROLE_t_embed)) {
         return NULL;
@@ -81,8 +109,8 @@ float *td_update_grad(const td_update *update, float *grads, td_role role, int64
 
 /* Elements [from, to) of the flat buffers, with so many ranges that decay, counted from `from`. */
 static int update_range(const td_update *update, td_program *program, int phase, int64_t from,
-                        int64_t to, const float *grad, const int64_t (*decayed)[2],
-                        int64_t n_decayed, const char *name) {
+                        int64_t to, const float *grad, td_compact_rows rows,
+                        const int64_t (*decayed)[2], int64_t n_decayed, const char *name) {
     bool planned = update->params != NULL;
     int64_t moment = from - update->first - update->shard->first;
     td_adamw_f32_args adamw = {.n = to - from,
@@ -90,6 +118,7 @@ static int update_range(const td_update *update, td_program *program, int phase,
                                .m = planned ? update->m + moment : NULL,
                                .v = update->v != NULL ? update->v + moment : NULL,
                                .g = grad,
+                               .g_rows = rows,
                                .step = &update->adamw,
                                .ranges = decayed,
                                .n_ranges = n_decayed};
@@ -97,6 +126,7 @@ static int update_range(const td_update *update, td_program *program, int phase,
                              .p = adamw.p,
                              .m = adamw.m,
                              .g = grad,
+                             .g_rows = rows,
                              .step = &update->lion,
                              .ranges = decayed,
                              .n_ranges = n_decayed};
@@ -109,7 +139,8 @@ static int update_range(const td_update *update, td_program *program, int phase,
 }
 
 void td_update_tensors(const td_update *update, td_program *program, int phase, td_role role,
-                       int count, int64_t block, const float *grad, const char *name) {
+                       int count, int64_t block, const float *grad, td_compact_rows rows,
+                       const char *name) {
     if (update == NULL || !update->early) {
         return;
     }
@@ -123,7 +154,7 @@ void td_update_tensors(const td_update *update, td_program *program, int phase, 
         }
     }
     int64_t index = first - update->tensors->tensors;
-    update_range(update, program, phase, first->offset, last->offset + last->count, grad,
+    update_range(update, program, phase, first->offset, last->offset + last->count, grad, rows,
                  update->decayed == NULL ? NULL : (const int64_t(*)[2])(update->decayed + index),
                  first->decay ? 1 : 0, name);
 }
@@ -132,11 +163,12 @@ int td_update_rest(const td_update *update, td_program *program, int phase) {
     const td_tensors *tensors = update->tensors;
     if (update->early) {
         return update_range(update, program, phase, tensors->scalars, tensors->flat,
-                            td_update_grad(update, update->grads, TD_ROLE_logit_scale, 0), NULL, 0,
-                            "update");
+                            td_update_grad(update, update->grads, TD_ROLE_logit_scale, 0),
+                            (td_compact_rows){0}, NULL, 0, "update");
     }
     int64_t from = update->first + update->shard->first;
     return update_range(update, program, phase, from, from + update->shard->n,
                         update->grads == NULL ? NULL : update->grads + update->shard->first,
-                        (const int64_t(*)[2])update->decayed, tensors->n_decayed, "update");
+                        (td_compact_rows){0}, (const int64_t(*)[2])update->decayed,
+                        tensors->n_decayed, "update");
 }

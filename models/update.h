@@ -3,8 +3,9 @@
  *   late    all gradients are kept, in a buffer with the layout of the weights, for who needs them
  *           at once: sums over ranks, the norm that clips, micro-batches that add up
  *   early   a weight is updated in the phase after its gradient, which is then forgotten: the
- *           blocks of a tower share the memory of one block's gradients, and the token embedding's
- *           lie where activations of its tower lay
+ *           blocks of a tower share the memory of one block's gradients, which the patch
+ * embedding's takes over, and of the token embedding's only those of tokens that occur are written,
+ *           where activations lay
  * Both give the same bits: the update of an element depends on nothing but that element.
  */
 #ifndef TD_MODELS_UPDATE_H
@@ -42,10 +43,11 @@ int64_t td_update_grad_floats(const td_update *update, int64_t *image);
 float *td_update_grad(const td_update *update, float *grads, td_role role, int64_t block);
 
 /* Early: updates the tensors of `count` roles from `role` on, those that the model has, whose
- * gradients are at `grad`. They are neighbours in the flat buffer; only the first may decay. Late:
- * nothing. */
+ * gradients are at `grad`, or of one tensor those `rows` that have one. They are neighbours in the
+ * flat buffer; only the first may decay. Late: nothing. */
 void td_update_tensors(const td_update *update, td_program *program, int phase, td_role role,
-                       int count, int64_t block, const float *grad, const char *name);
+                       int count, int64_t block, const float *grad, td_compact_rows rows,
+                       const char *name);
 
 /* Updates what td_update_tensors leaves: late the whole shard, early the scalars. Returns the phase
  * after it. */

@@ -28,17 +28,18 @@ TD_SIMD td_v16 seen_or(td_v16 v, int64_t left, float otherwise) {
     return left >= TD_LANES ? v : td_v16_select(td_m16_first(left), v, td_v16_set1(otherwise));
 }
 
-TD_SIMD float row_lse(const float *row, int64_t n) {
+/* state: (2) the row's maximum, and its sum of exp(score - maximum). */
+TD_SIMD void row_state(const float *row, int64_t n, float *state) {
     td_v16 max = td_v16_set1(-INFINITY), sum = td_v16_zero();
     for (int64_t c = 0; c < n; c += TD_LANES) {
         max = td_v16_max(max, seen_or(td_v16_load(row + c), n - c, -INFINITY));
     }
-    float top = td_v16_reduce_max(max);
+    state[0] = td_v16_reduce_max(max);
     for (int64_t c = 0; c < n; c += TD_LANES) {
-        td_v16 e = td_v16_exp(td_v16_sub(td_v16_load(row + c), td_v16_set1(top)));
+        td_v16 e = td_v16_exp(td_v16_sub(td_v16_load(row + c), td_v16_set1(state[0])));
         sum = td_v16_add(sum, seen_or(e, n - c, 0));
     }
-    return top + (float)td_log((double)td_v16_sum(sum));
+    state[1] = td_v16_sum(sum);
 }
 
 void TD_FN(contrastive_lse_f32)(const td_contrastive_lse_f32_args *args, int64_t first,
@@ -51,25 +52,40 @@ void TD_FN(contrastive_lse_f32)(const td_contrastive_lse_f32_args *args, int64_t
         scores(args->x + i * args->dim, args->y, rows, args->batch, args->dim, *args->scale, strip,
                ld, transposed);
         for (int64_t r = 0; r < rows; r++) {
-            args->lse[i + r] = row_lse(strip + r * ld, args->batch);
-            args->diag[i + r] = strip[r * ld + args->offset + i + r];
+            row_state(strip + r * ld, args->batch, args->state + 2 * (i + r));
         }
     }
 }
 
+static float weight_of(const float *state, int64_t batch) {
+    return (float)(1 / ((double)state[1] * 2 * (double)batch));
+}
+
+/* Maximum and 1 / (2 batch sum) of every column, each up to a whole vector. */
+typedef struct columns {
+    const float *top, *weight;
+} columns;
+
+static columns prepare_columns(float *memory, const float *state, int64_t batch) {
+    const int64_t ld = td_loss_pad(batch);
+    for (int64_t c = 0; c < ld; c++) {
+        memory[c] = c < batch ? state[2 * c] : 0;
+        memory[ld + c] = c < batch ? weight_of(state + 2 * c, batch) : 0;
+    }
+    return (columns){memory, memory + ld};
+}
+
 /* One row of scores to one row of gradients, in place, except the own column's label; returns the
  * row's sum of G S with the label's share left out too. */
-TD_SIMD float row_gradient(float *row, const float *col_lse, float own_lse, int64_t n,
-                           float inverse) {
-    td_v16 sum = td_v16_zero(), own = td_v16_set1(own_lse), by = td_v16_set1(inverse);
+TD_SIMD float row_gradient(float *row, const columns *other, float top, float weight, int64_t n) {
+    td_v16 sum = td_v16_zero(), shift = td_v16_set1(top), by = td_v16_set1(weight);
     for (int64_t c = 0; c < n; c += TD_LANES) {
-        int64_t left = n - c;
         td_v16 s = td_v16_load(row + c);
-        td_v16 other =
-            left >= TD_LANES ? td_v16_load(col_lse + c) : td_v16_load_part(col_lse + c, left, 0);
-        td_v16 both = td_v16_add(td_v16_exp(td_v16_sub(s, own)), td_v16_exp(td_v16_sub(s, other)));
-        td_v16 g = seen_or(td_v16_mul(both, by), left, 0);
-        sum = td_v16_add(sum, seen_or(td_v16_mul(g, s), left, 0));
+        td_v16 along = td_v16_mul(td_v16_exp(td_v16_sub(s, shift)), by);
+        td_v16 e = td_v16_exp(td_v16_sub(s, td_v16_load(other->top + c)));
+        td_v16 g = td_v16_fma(e, td_v16_load(other->weight + c), along);
+        g = seen_or(g, n - c, 0);
+        sum = td_v16_add(sum, seen_or(td_v16_mul(g, s), n - c, 0));
         td_v16_store(row + c, g);
     }
     return td_v16_sum(sum);
@@ -81,15 +97,19 @@ void TD_FN(contrastive_grad_f32)(const td_contrastive_grad_f32_args *args, int64
     float *strip = scratch, *transposed = strip + TD_LOSS_ROWS * ld;
     float scale = *args->scale, inverse = 1.0f / (float)(2 * args->batch);
     td_v16 factor = td_v16_set1(scale);
+    const columns other =
+        prepare_columns(transposed + TD_LOSS_COLS * dim, args->col_state, args->batch);
     for (int64_t tile = first; tile < last; tile++) {
         int64_t i = tile * TD_LOSS_ROWS;
         int64_t rows = args->rows - i < TD_LOSS_ROWS ? args->rows - i : TD_LOSS_ROWS;
         scores(args->x + i * dim, args->y, rows, args->batch, dim, scale, strip, ld, transposed);
         for (int64_t r = 0; r < rows; r++) {
             float *row = strip + r * ld, *label = row + args->offset + i + r, own_score = *label;
-            float lse = args->row_lse[i + r];
-            float sum = row_gradient(row, args->col_lse, lse, args->batch, inverse);
-            args->row_loss[i + r] = (lse - own_score) * inverse;
+            const float *state = args->row_state + 2 * (i + r);
+            float sum =
+                row_gradient(row, &other, state[0], weight_of(state, args->batch), args->batch);
+            double own_lse = (double)(state[0] - own_score) + td_log((double)state[1]);
+            args->row_loss[i + r] = (float)own_lse * inverse;
             /* The label's -2 / (2 batch) joins last: exact where the batch is a power of two. */
             args->row_dscale[i + r] = fmaf(-2.0f * inverse, own_score, sum);
             *label -= 2.0f * inverse;

@@ -38,9 +38,10 @@ double td_contrastive_grad_f32_flops(const td_contrastive_grad_f32_args *args) {
 
 double td_contrastive_grad_f32_bytes(const td_contrastive_grad_f32_args *args) {
     return 4 * (double)(2 * args->rows + args->batch) * (double)args->dim +
-           4 * (double)(args->batch + 3 * args->rows);
+           8 * (double)(args->batch + 2 * args->rows);
 }
 
 int64_t td_contrastive_grad_f32_scratch(const td_contrastive_grad_f32_args *args) {
-    return strip_bytes(args->batch, args->dim);
+    return strip_bytes(args->batch, args->dim) +
+           2 * td_loss_pad(args->batch) * (int64_t)sizeof(float);
 }

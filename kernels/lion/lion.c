@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/decay.h"
 #include "kernels/kernel.h"
+#include "kernels/runs.h"
 #include "kernels/simd.h"
 #include "kernels/stream.h"
 #include "kernels/tiles.h"
@@ -19,40 +19,51 @@ TD_SIMD void update(const td_lion_step *step, float decay, td_v16 g, td_v16 *p, 
 
 /* Fewer elements than a vector has. */
 TD_SIMD void update_part(const td_lion_f32_args *args, const td_lion_step *step, float decay,
-                         int64_t i, int64_t part) {
+                         const float *g, int64_t i, int64_t part) {
     td_v16 p = td_v16_load_part(args->p + i, part, 0), m = td_v16_load_part(args->m + i, part, 0);
-    update(step, decay, td_v16_load_part(args->g + i, part, 0), &p, &m);
+    td_v16 gradient = g == NULL ? td_v16_zero() : td_v16_load_part(g, part, 0);
+    update(step, decay, gradient, &p, &m);
     td_v16_store_part(args->p + i, p, part);
     td_v16_store_part(args->m + i, m, part);
 }
 
-/* Elements [i, end), all with one decay. */
-static void update_run(const td_lion_f32_args *args, float decay, int64_t i, int64_t end) {
+/* g: gradients from the run's first element on; NULL: zeros. */
+TD_SIMD void update_run(const td_lion_f32_args *args, const td_runs *run, const float *g) {
     td_lion_step step = *args->step; /* a copy, which the stores below cannot change */
-    const int64_t lead = td_decay_lead(i, end);
+    const float decay = run->decayed ? step.decay : 1.0f;
+    const int64_t lead = td_runs_lead(run), end = run->last;
+    int64_t i = run->first;
     if (lead > 0) {
-        update_part(args, &step, decay, i, lead);
+        update_part(args, &step, decay, g, i, lead);
         i += lead;
     }
     for (; i + TD_LANES <= end; i += TD_LANES) {
         td_ask_ahead(args->p + i, 3);
         td_ask_ahead(args->m + i, 3);
-        td_ask_ahead(args->g + i, 3);
+        td_v16 gradient = td_v16_zero();
+        if (g != NULL) {
+            td_ask_ahead(g + (i - run->first), 3);
+            gradient = td_v16_load(g + (i - run->first));
+        }
         td_v16 p = td_v16_load(args->p + i), m = td_v16_load(args->m + i);
-        update(&step, decay, td_v16_load(args->g + i), &p, &m);
+        update(&step, decay, gradient, &p, &m);
         td_v16_store(args->p + i, p);
         td_v16_store(args->m + i, m);
     }
     if (i < end) {
-        update_part(args, &step, decay, i, end - i);
+        update_part(args, &step, decay, g == NULL ? NULL : g + (i - run->first), i, end - i);
     }
 }
 
 void TD_FN(lion_f32)(const td_lion_f32_args *args, int64_t first, int64_t last, void *scratch) {
     (void)scratch;
-    td_decay_walk walk = td_decay_start(args->ranges, args->n_ranges, first * TD_TILE_FLAT,
-                                        td_tile_end(args->n, TD_TILE_FLAT, last));
-    while (td_decay_next(&walk)) {
-        update_run(args, walk.decayed ? args->step->decay : 1.0f, walk.first, walk.last);
+    td_runs run = td_runs_start(args->ranges, args->n_ranges, args->g_rows, first * TD_TILE_FLAT,
+                                td_tile_end(args->n, TD_TILE_FLAT, last));
+    while (td_runs_next(&run)) {
+        if (run.absent) {
+            update_run(args, &run, NULL);
+        } else {
+            update_run(args, &run, args->g + run.gradient);
+        }
     }
 }

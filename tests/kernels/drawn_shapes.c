@@ -28,7 +28,7 @@ static const int64_t flat_factors[] = {1, 17, 241, 941};
  * uneven, packed are bits 0 to 9, the last one of gemm_f32 alone. */
 static const int64_t gemm_flags[] = {0,       1,       2,          2 | 32,  2 | 4 | 128,    1 | 8,
                                      16 | 32, 2 | 8,   2 | 4 | 64, 16 | 64, 2 | 4 | 8 | 32, 1 | 2,
-                                     256,     256 | 8, 16 | 128, 512,    512 | 2 | 32};
+                                     256,     256 | 8, 16 | 128,   512,     512 | 2 | 32};
 enum { GEMM_FLAGS = sizeof gemm_flags / sizeof gemm_flags[0], PACKED_FLAGS = 2 };
 
 static int64_t most(int64_t a, int64_t b) {
@@ -76,6 +76,13 @@ static void fit_flat(int64_t *d) {
     d[7] = 0;
 }
 
+/* Half of the buffers are tables, whose rows are whole. */
+static void fit_optimizer(int64_t *d) {
+    fit_flat(d);
+    d[3] = d[3] > 40 ? 0 : d[3];
+    d[0] += d[3] > 0 ? d[3] - 1 - (d[0] - 1) % d[3] : 0;
+}
+
 static void fit_gelu(int64_t *d) {
     fit_flat(d);
     d[2] = d[2] || d[3] == 2; /* y is dy */
@@ -118,7 +125,7 @@ static const struct {
     [TD_OP_rows_copy_f32] = {{S(4), S(17), SIZE, C(6), C(2)}, NULL},
     [TD_OP_embedding_f32] = {{SIZE, SIZE, SIZE, SIZE}, NULL},
     [TD_OP_embedding_sort_i32] = {{SIZE, SIZE}, NULL},
-    [TD_OP_embedding_grad_f32] = {{SIZE, SIZE, SIZE, C(5), C(2)}, fit_embedding_grad},
+    [TD_OP_embedding_grad_f32] = {{SIZE, SIZE, SIZE, C(5), C(2), C(1), C(2)}, fit_embedding_grad},
     [TD_OP_embedding_bag_f32] = {{SIZE, SIZE, SIZE, SIZE, C(2), C(2), C(6)}, NULL},
     [TD_OP_embedding_bag_grad_f32] = {{SIZE, SIZE, SIZE, SIZE, C(2), C(6)}, NULL},
     [TD_OP_layernorm_f32] = {{SIZE, SIZE, C(6), C(2), C(2)}, NULL},
@@ -137,7 +144,7 @@ static const struct {
     [TD_OP_pool_grad_f32] = {{S(4), S(17), SIZE, C(2), C(6)}, NULL},
     [TD_OP_l2norm_f32] = {{SIZE, SIZE}, NULL},
     [TD_OP_l2norm_grad_f32] = {{SIZE, SIZE}, NULL},
-    [TD_OP_contrastive_lse_f32] = {{SIZE, SIZE, SIZE, C(17)}, fit_own_rows},
+    [TD_OP_contrastive_lse_f32] = {{SIZE, SIZE, SIZE}, NULL},
     [TD_OP_contrastive_grad_f32] = {{SIZE, SIZE, SIZE, C(17)}, fit_own_rows},
     [TD_OP_contrastive_pairs_lse_f32] = {{S(3), SIZE, SIZE, C(2)}, NULL},
     [TD_OP_contrastive_pairs_grad_f32] = {{S(3), SIZE, SIZE, C(2)}, NULL},
@@ -147,8 +154,8 @@ static const struct {
     [TD_OP_cross_entropy_f32] = {{SIZE, SIZE, C(6)}, NULL},
     [TD_OP_vmath_f32] = {{SIZE, C(TD_VMATH_COUNT), C(2), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
     [TD_OP_sumsq_f32] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
-    [TD_OP_adamw_f32] = {{SIZE, C(6), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
-    [TD_OP_lion_f32] = {{SIZE, C(6), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
+    [TD_OP_adamw_f32] = {{SIZE, C(6), C(1), C(80), C(1), C(1), C(1), C(3)}, fit_optimizer},
+    [TD_OP_lion_f32] = {{SIZE, C(6), C(1), C(80), C(1), C(1), C(1), C(3)}, fit_optimizer},
     [TD_OP_ema_f32] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(3)}, fit_flat},
     [TD_OP_f32_to_bf16] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(4)}, fit_flat},
     [TD_OP_bf16_to_f32] = {{SIZE, C(1), C(1), C(1), C(1), C(1), C(1), C(4)}, fit_flat},

@@ -65,6 +65,26 @@ static inline int64_t twin_block(const int64_t *starts, int64_t rows, int64_t bl
 /* 16 lanes joined: i with i + 8, then 4, 2, 1. */
 float twin_lanes(const float lanes[16]);
 
+/* The gradient of element i of a flat buffer whose gradients are so compact: 0 where its row is
+ * absent. */
+static inline float twin_gradient(const float *g, td_compact_rows rows, int64_t i) {
+    if (rows.start == NULL) {
+        return g[i];
+    }
+    const int32_t *start = rows.start + i / rows.width;
+    return start[0] < start[1] ? g[start[0] * rows.width + i % rows.width] : 0;
+}
+
+/* Whether i lies in one of n ranges [first, last). */
+static inline bool twin_in_ranges(const int64_t (*ranges)[2], int64_t n, int64_t i) {
+    for (int64_t r = 0; r < n; r++) {
+        if (i >= ranges[r][0] && i < ranges[r][1]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The number of the row under test, for messages. */
 const char *twin_row(void);
 

@@ -57,11 +57,18 @@ static void near_sums(const char *what, int64_t i, double got, sums s, double te
     twin_near(what, i, got, s.value, s.lost + oracle_gamma(terms) * (s.size + s.lost) + 1e-42);
 }
 
+/* The log-sum-exp that a row's maximum and sum stand for. */
+static double kept_lse(const float *state) {
+    return (double)state[0] + log((double)state[1]);
+}
+
+/* The maximum is one of the scores as they were rounded, and so are those that the sum takes from
+ * it: no rounding at the size of the scores comes on top of theirs. */
 void oracle_contrastive_lse(const void *before, const void *after) {
     const td_contrastive_lse_f32_args *a = before;
     const td_contrastive_lse_f32_args *done = after;
     for (int64_t i = 0; i < a->rows; i++) {
-        double top = -INFINITY, lost = 0, largest = 0, sum = 0;
+        double top = -INFINITY, lost = 0, sum = 0;
         for (int pass = 0; pass < 2; pass++) {
             for (int64_t j = 0; j < a->batch; j++) {
                 score s = score_of(a->x + i * a->dim, a->y + j * a->dim, a->dim, (double)*a->scale);
@@ -71,14 +78,12 @@ void oracle_contrastive_lse(const void *before, const void *after) {
                 }
                 top = fmax(top, s.value);
                 lost = fmax(lost, s.lost);
-                largest = fmax(largest, fabs(s.value));
-                if (j == a->offset + i) {
-                    twin_near("diag", i, (double)done->diag[i], s.value, s.lost + 1e-42);
-                }
             }
         }
-        double bound = lost + ((double)a->batch / 16 + 14) * TWIN_U + 6 * TWIN_U * largest;
-        twin_near("lse", i, (double)done->lse[i], top + log(sum), bound);
+        const float *state = done->state + 2 * i;
+        twin_near("maximum", i, (double)state[0], top, lost + 1e-42);
+        twin_near("lse", i, kept_lse(state), top + log(sum),
+                  lost + ((double)a->batch / 16 + 14) * TWIN_U);
     }
 }
 
@@ -89,20 +94,19 @@ void oracle_contrastive_grad(const void *before, const void *after) {
     sums *dx = td_alloc((size_t)a->dim * sizeof *dx);
     for (int64_t i = 0; i < a->rows; i++) {
         sums slope = {0, 0, 0};
-        double row = (double)a->row_lse[i];
+        double row = kept_lse(a->row_state + 2 * i);
         memset(dx, 0, (size_t)a->dim * sizeof *dx);
         for (int64_t j = 0; j < a->batch; j++) {
             bool own = j == a->offset + i;
             score s = score_of(a->x + i * a->dim, a->y + j * a->dim, a->dim, scale);
-            term g = softmax_term(s, row, (double)a->col_lse[j], own, batch);
+            term g = softmax_term(s, row, kept_lse(a->col_state + 2 * j), own, batch);
             add_term(&slope, g, s.value, s.lost);
             for (int64_t c = 0; c < a->dim; c++) {
                 add_term(&dx[c], g, scale * (double)a->y[j * a->dim + c], 0);
             }
             if (own) {
-                double size = fabs(row) + fabs(s.value);
                 twin_near("row_loss", i, (double)done->row_loss[i], (row - s.value) / (2 * batch),
-                          (s.lost + 3 * TWIN_U * size) / (2 * batch));
+                          (s.lost + 4 * TWIN_U * fabs(row - s.value)) / (2 * batch) + 1e-42);
             }
         }
         near_sums("row_dscale", i, (double)done->row_dscale[i], slope, batch + 8);

@@ -5,15 +5,6 @@
 
 #include "kernel_oracles.h"
 
-static bool decayed(const td_lion_f32_args *args, int64_t i) {
-    for (int64_t r = 0; r < args->n_ranges; r++) {
-        if (i >= args->ranges[r][0] && i < args->ranges[r][1]) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static float sign_of(float c) {
     return c > 0 ? 1.0f : c < 0 ? -1.0f : c;
 }
@@ -24,12 +15,13 @@ void oracle_lion(const void *before, const void *after) {
     const td_lion_f32_args *args = before, *done = after;
     const td_lion_step s = *args->step;
     for (int64_t i = 0; i < args->n; i++) {
-        float decay = decayed(args, i) ? s.decay : 1.0f;
-        float g = s.grad_scale * args->g[i];
+        float decay = twin_in_ranges(args->ranges, args->n_ranges, i) ? s.decay : 1.0f;
+        const float own = twin_gradient(args->g, args->g_rows, i);
+        float g = s.grad_scale * own;
         float c = fmaf(s.beta1, args->m[i], s.one_minus_beta1 * g);
         twin_same("p", i, done->p[i], fmaf(-s.lr, sign_of(c), args->p[i] * decay));
         twin_same("m", i, done->m[i], fmaf(s.beta2, args->m[i], s.one_minus_beta2 * g));
-        double wide_g = (double)s.grad_scale * (double)args->g[i], m = (double)args->m[i];
+        double wide_g = (double)s.grad_scale * (double)own, m = (double)args->m[i];
         double wide_c = (double)s.beta1 * m + (double)s.one_minus_beta1 * wide_g;
         double rounding = 3 * TWIN_U * (fabs(m) + fabs(wide_g));
         if (fabs(wide_c) > rounding) {

@@ -126,12 +126,12 @@ static const td_kernel *row_of(td_op_id op, td_isa isa) {
 
 /* One direction of the softmax loss, in `ranks` slices of own rows. */
 static void softmax_direction(td_isa isa, const batch *b, const float *x, const float *y,
-                              int64_t ranks, float *lse, float *diag, const float *other_lse,
-                              float *dx, float *row_loss, float *row_dscale) {
+                              int64_t ranks, float *state, const float *other_state, float *dx,
+                              float *row_loss, float *row_dscale) {
     for (int64_t r = 0; r < ranks; r++) {
         int64_t first = b->n * r / ranks, rows = b->n * (r + 1) / ranks - first;
-        td_contrastive_lse_f32_args one = {
-            rows, b->n, b->dim, first, x + first * b->dim, y, &b->scale, lse + first, diag + first};
+        td_contrastive_lse_f32_args one = {rows, b->n,      b->dim,           x + first * b->dim,
+                                           y,    &b->scale, state + 2 * first};
         td_contrastive_grad_f32_args two = {rows,
                                             b->n,
                                             b->dim,
@@ -139,13 +139,13 @@ static void softmax_direction(td_isa isa, const batch *b, const float *x, const 
                                             x + first * b->dim,
                                             y,
                                             &b->scale,
-                                            lse + first,
-                                            other_lse,
+                                            state + 2 * first,
+                                            other_state,
                                             dx + first * b->dim,
                                             row_loss + first,
                                             row_dscale + first};
         void *scratch = twin_scratch(td_contrastive_grad_f32_scratch(&two));
-        if (other_lse == NULL) {
+        if (other_state == NULL) {
             row_of(TD_OP_contrastive_lse_f32, isa)
                 ->run(&one, 0, td_contrastive_lse_f32_tiles(&one), scratch);
         } else {
@@ -157,13 +157,13 @@ static void softmax_direction(td_isa isa, const batch *b, const float *x, const 
 
 static result softmax_run(td_isa isa, const batch *b, int64_t ranks) {
     result got = {.dx = twin_new(b->n * b->dim, 5, 1), .dy = twin_new(b->n * b->dim, 6, 1)};
-    float *rows = twin_new(7 * b->n, 7, 1), *lse_x = rows, *lse_y = rows + b->n;
-    float *diag = rows + 2 * b->n, *loss_x = rows + 3 * b->n, *loss_y = rows + 4 * b->n;
-    float *scale_x = rows + 5 * b->n, *scale_y = rows + 6 * b->n;
-    softmax_direction(isa, b, b->x, b->y, ranks, lse_x, diag, NULL, got.dx, loss_x, scale_x);
-    softmax_direction(isa, b, b->y, b->x, ranks, lse_y, diag, NULL, got.dy, loss_y, scale_y);
-    softmax_direction(isa, b, b->x, b->y, ranks, lse_x, diag, lse_y, got.dx, loss_x, scale_x);
-    softmax_direction(isa, b, b->y, b->x, ranks, lse_y, diag, lse_x, got.dy, loss_y, scale_y);
+    float *rows = twin_new(8 * b->n, 7, 1), *state_x = rows, *state_y = rows + 2 * b->n;
+    float *loss_x = rows + 4 * b->n, *loss_y = rows + 5 * b->n;
+    float *scale_x = rows + 6 * b->n, *scale_y = rows + 7 * b->n;
+    softmax_direction(isa, b, b->x, b->y, ranks, state_x, NULL, got.dx, loss_x, scale_x);
+    softmax_direction(isa, b, b->y, b->x, ranks, state_y, NULL, got.dy, loss_y, scale_y);
+    softmax_direction(isa, b, b->x, b->y, ranks, state_x, state_y, got.dx, loss_x, scale_x);
+    softmax_direction(isa, b, b->y, b->x, ranks, state_y, state_x, got.dy, loss_y, scale_y);
     for (int64_t i = 0; i < b->n; i++) {
         got.loss += (double)loss_x[i] + (double)loss_y[i];
         got.dscale += (double)scale_x[i];

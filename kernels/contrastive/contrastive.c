@@ -97,6 +97,9 @@ void TD_FN(contrastive_grad_f32)(const td_contrastive_grad_f32_args *args, int64
     float *strip = scratch, *transposed = strip + TD_LOSS_ROWS * ld;
     float scale = *args->scale, inverse = 1.0f / (float)(2 * args->batch);
     td_v16 factor = td_v16_set1(scale);
+    if (first >= last) {
+        return;
+    }
     const columns other =
         prepare_columns(transposed + TD_LOSS_COLS * dim, args->col_state, args->batch);
     for (int64_t tile = first; tile < last; tile++) {

@@ -32,6 +32,26 @@ Test(dispatch, each_level_takes_the_first_row_that_fits) {
     }
 }
 
+/* A worker that gets none of an operation's tiles calls its row all the same, and may have no
+ * scratch. */
+Test(dispatch, a_call_without_tiles_needs_no_scratch) {
+    int count, called = 0;
+    const td_kernel *rows = td_kernels(&count);
+    for (int op = 0; op < TD_OP_COUNT; op++) {
+        td_kernel_example *example;
+        cr_assert_eq(td_kernel_example_create((td_op_id)op, TD_EXAMPLE_EDGE, 1, 1, &example), TD_OK,
+                     "%s", td_error());
+        for (int i = 0; i < count; i++) {
+            if (rows[i].op == (td_op_id)op && rows[i].isa <= td_isa_native()) {
+                rows[i].run(td_kernel_example_args(example), 0, 0, NULL);
+                called++;
+            }
+        }
+        td_kernel_example_destroy(example);
+    }
+    cr_expect_geq(called, (int)TD_OP_COUNT);
+}
+
 /* Rates decide among the rows that the selection allowed, and among no others. */
 Test(dispatch, a_table_of_rates_chooses_the_row) {
     for (int isa = TD_ISA_PORTABLE; isa <= (int)td_isa_native(); isa++) {

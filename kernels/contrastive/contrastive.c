@@ -3,9 +3,9 @@
  * scores with the same chain, so each direction sees exactly the other's numbers.
  */
 #include "base/math.h"
+#include "kernels/contrastive/probabilities.h"
 #include "kernels/contrastive/score_product.h"
 #include "kernels/kernel.h"
-#include "kernels/vmath.h"
 
 /* strip (rows, ld) = scale * x y^T, transposing y in chunks of TD_LOSS_COLS rows. */
 static void scores(const float *x, const float *y, int64_t rows, int64_t batch, int64_t dim,
@@ -24,20 +24,16 @@ static void scores(const float *x, const float *y, int64_t rows, int64_t batch, 
     }
 }
 
-TD_SIMD td_v16 seen_or(td_v16 v, int64_t left, float otherwise) {
-    return left >= TD_LANES ? v : td_v16_select(td_m16_first(left), v, td_v16_set1(otherwise));
-}
-
 /* state: (2) the row's maximum, and its sum of exp(score - maximum). */
 TD_SIMD void row_state(const float *row, int64_t n, float *state) {
     td_v16 max = td_v16_set1(-INFINITY), sum = td_v16_zero();
     for (int64_t c = 0; c < n; c += TD_LANES) {
-        max = td_v16_max(max, seen_or(td_v16_load(row + c), n - c, -INFINITY));
+        max = td_v16_max(max, td_seen_or(td_v16_load(row + c), n - c, -INFINITY));
     }
     state[0] = td_v16_reduce_max(max);
     for (int64_t c = 0; c < n; c += TD_LANES) {
         td_v16 e = td_v16_exp(td_v16_sub(td_v16_load(row + c), td_v16_set1(state[0])));
-        sum = td_v16_add(sum, seen_or(e, n - c, 0));
+        sum = td_v16_add(sum, td_seen_or(e, n - c, 0));
     }
     state[1] = td_v16_sum(sum);
 }
@@ -57,10 +53,6 @@ void TD_FN(contrastive_lse_f32)(const td_contrastive_lse_f32_args *args, int64_t
     }
 }
 
-static float weight_of(const float *state, int64_t batch) {
-    return (float)(1 / ((double)state[1] * 2 * (double)batch));
-}
-
 /* Maximum and 1 / (2 batch sum) of every column, each up to a whole vector. */
 typedef struct columns {
     const float *top, *weight;
@@ -70,7 +62,7 @@ static columns prepare_columns(float *memory, const float *state, int64_t batch)
     const int64_t ld = td_loss_pad(batch);
     for (int64_t c = 0; c < ld; c++) {
         memory[c] = c < batch ? state[2 * c] : 0;
-        memory[ld + c] = c < batch ? weight_of(state + 2 * c, batch) : 0;
+        memory[ld + c] = c < batch ? td_loss_weight((double)state[2 * c + 1], batch) : 0;
     }
     return (columns){memory, memory + ld};
 }
@@ -81,11 +73,9 @@ TD_SIMD float row_gradient(float *row, const columns *other, float top, float we
     td_v16 sum = td_v16_zero(), shift = td_v16_set1(top), by = td_v16_set1(weight);
     for (int64_t c = 0; c < n; c += TD_LANES) {
         td_v16 s = td_v16_load(row + c);
-        td_v16 along = td_v16_mul(td_v16_exp(td_v16_sub(s, shift)), by);
-        td_v16 e = td_v16_exp(td_v16_sub(s, td_v16_load(other->top + c)));
-        td_v16 g = td_v16_fma(e, td_v16_load(other->weight + c), along);
-        g = seen_or(g, n - c, 0);
-        sum = td_v16_add(sum, seen_or(td_v16_mul(g, s), n - c, 0));
+        td_v16 g = td_loss_gradient(s, shift, by, other->top + c, other->weight + c);
+        g = td_seen_or(g, n - c, 0);
+        sum = td_v16_add(sum, td_seen_or(td_v16_mul(g, s), n - c, 0));
         td_v16_store(row + c, g);
     }
     return td_v16_sum(sum);
@@ -109,8 +99,8 @@ void TD_FN(contrastive_grad_f32)(const td_contrastive_grad_f32_args *args, int64
         for (int64_t r = 0; r < rows; r++) {
             float *row = strip + r * ld, *label = row + args->offset + i + r, own_score = *label;
             const float *state = args->row_state + 2 * (i + r);
-            float sum =
-                row_gradient(row, &other, state[0], weight_of(state, args->batch), args->batch);
+            float sum = row_gradient(row, &other, state[0],
+                                     td_loss_weight((double)state[1], args->batch), args->batch);
             double own_lse = (double)(state[0] - own_score) + td_log((double)state[1]);
             args->row_loss[i + r] = (float)own_lse * inverse;
             /* The label's -2 / (2 batch) joins last: exact where the batch is a power of two. */

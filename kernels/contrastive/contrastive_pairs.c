@@ -6,12 +6,8 @@
  */
 #include "base/math.h"
 #include "kernels/contrastive/pair_tile.h"
+#include "kernels/contrastive/probabilities.h"
 #include "kernels/kernel.h"
-#include "kernels/vmath.h"
-
-TD_SIMD td_v16 seen_or(td_v16 v, int64_t left, float otherwise) {
-    return left >= TD_LANES ? v : td_v16_select(td_m16_first(left), v, td_v16_set1(otherwise));
-}
 
 /* state: (2) maximum and sum of exp(score - maximum) so far. */
 static void join(double *state, float top, float sum) {
@@ -31,13 +27,13 @@ static void join_rows(const td_pair_tile *at, double *state) {
         const float *row = at->scores + r * TD_LOSS_COLS;
         td_v16 max = td_v16_set1(-INFINITY), sum = td_v16_zero();
         for (int64_t c = 0; c < at->cols; c += TD_LANES) {
-            max = td_v16_max(max, seen_or(td_v16_load(row + c), at->cols - c, -INFINITY));
+            max = td_v16_max(max, td_seen_or(td_v16_load(row + c), at->cols - c, -INFINITY));
         }
         float top = larger(td_v16_reduce_max(max), state[2 * r]);
         td_v16 shift = td_v16_set1(top);
         for (int64_t c = 0; c < at->cols; c += TD_LANES) {
             td_v16 e = td_v16_exp(td_v16_sub(td_v16_load(row + c), shift));
-            sum = td_v16_add(sum, seen_or(e, at->cols - c, 0));
+            sum = td_v16_add(sum, td_seen_or(e, at->cols - c, 0));
         }
         join(state + 2 * r, top, td_v16_sum(sum));
     }
@@ -132,14 +128,10 @@ typedef struct columns {
     float top[TD_LOSS_COLS], weight[TD_LOSS_COLS];
 } columns;
 
-static float weight_of(const double *state, int64_t batch) {
-    return (float)(1 / (state[1] * 2 * (double)batch));
-}
-
 static void prepare_columns(columns *to, const double *state, int64_t cols, int64_t batch) {
     for (int64_t c = 0; c < TD_LOSS_COLS; c++) {
         to->top[c] = c < cols ? (float)state[2 * c] : 0;
-        to->weight[c] = c < cols ? weight_of(state + 2 * c, batch) : 0;
+        to->weight[c] = c < cols ? td_loss_weight(state[2 * c + 1], batch) : 0;
     }
 }
 
@@ -153,11 +145,9 @@ TD_SIMD float gradient_row(float *row, int64_t cols, int64_t own, float top, flo
         td_m16 positive = td_i16_eq(td_i16_add(td_i16_iota(), td_i16_set1((int32_t)c)),
                                     td_i16_set1((int32_t)own));
         td_v16 s = td_v16_load(row + c);
-        td_v16 along = td_v16_mul(td_v16_exp(td_v16_sub(s, shift)), by);
-        td_v16 e = td_v16_exp(td_v16_sub(s, td_v16_load(other->top + c)));
-        td_v16 g = td_v16_fma(e, td_v16_load(other->weight + c), along);
-        g = seen_or(g, cols - c, 0);
-        sum = td_v16_add(sum, seen_or(td_v16_mul(g, s), cols - c, 0));
+        td_v16 g = td_loss_gradient(s, shift, by, other->top + c, other->weight + c);
+        g = td_seen_or(g, cols - c, 0);
+        sum = td_v16_add(sum, td_seen_or(td_v16_mul(g, s), cols - c, 0));
         g = td_v16_select(positive, td_v16_sub(g, td_v16_set1(label)), g);
         td_v16_store(row + c, td_v16_mul(g, factor));
     }
@@ -183,9 +173,9 @@ static void gradient_tile(const td_contrastive_pairs_grad_f32_args *args, const 
                 (mine[0] - score + td_log(mine[1]) + (theirs[0] - score) + td_log(theirs[1]));
             slot[1] -= inverse * score;
         }
-        slot[1] +=
-            (double)gradient_row(row, at->cols, own, (float)mine[0], weight_of(mine, args->batch),
-                                 &other, *args->scale, (float)inverse);
+        slot[1] += (double)gradient_row(row, at->cols, own, (float)mine[0],
+                                        td_loss_weight(mine[1], args->batch), &other, *args->scale,
+                                        (float)inverse);
     }
 }
 

@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/peak.h"
-#include "bench/stats.h"
 #include "bench/ways.h"
 #include "kernels/attention/attention_plan.h"
 #include "kernels/provider.h"
@@ -276,19 +275,6 @@ td_status td_attention_peer_verify(td_bench *bench, td_attention_peer *peer) {
 
 void td_attention_peer_finish(td_bench *bench, const td_attention_peer *peer) {
     td_outcome *out = bench->outcome;
-    double least = INFINITY;
-    int fastest = -1;
-    for (int i = 0; i < peer->n_libraries; i++) {
-        const td_companion *library = &out->companions[i];
-        double median =
-            library->n > 0 ? td_stats_median_of(library->samples_ns, library->n) : INFINITY;
-        if (median < least) {
-            least = median;
-            fastest = i;
-        }
-    }
     td_way_compare(out, peer->roof, false, "share_beside");
-    if (fastest >= 0) {
-        td_way_compare(out, fastest, false, "times_best");
-    }
+    td_libraries_compare(out, 0, peer->n_libraries);
 }

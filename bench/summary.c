@@ -22,34 +22,40 @@ static td_summary *summary_of(td_summaries *sums, const td_layout *layout) {
         return NULL;
     }
     td_summary *fresh = &sums->at[sums->count++];
-    *fresh = (td_summary){.least_times = INFINITY, .least_share = INFINITY};
+    *fresh = (td_summary){.times.least = INFINITY, .share.least = INFINITY};
     snprintf(fresh->layout, sizeof fresh->layout, "%s", text);
     return fresh;
+}
+
+static void add_figure(td_figures *all, double median, double low) {
+    double distance = log(median) - log(low);
+    all->n++;
+    all->logs += log(median);
+    all->squares += distance * distance;
+    all->least = fmin(all->least, median);
 }
 
 void td_summaries_add(td_summaries *sums, const td_layout *layout, const td_outcome *outcome) {
     td_summary *sum = summary_of(sums, layout);
     double times = td_outcome_number_of(outcome, "times_best");
+    double times_low = td_outcome_number_of(outcome, "times_best_low");
     double share = td_outcome_number_of(outcome, "share_beside");
     if (sum != NULL && times > 0) {
-        sum->compared++;
+        add_figure(&sum->times, times, times_low);
         sum->slower += times < SLOWER;
-        sum->log_times += log(times);
-        sum->least_times = fmin(sum->least_times, times);
+        sum->perhaps_slower += times_low < SLOWER;
     }
     if (sum != NULL && share > 0) {
-        sum->shapes++;
-        sum->log_share += log(share);
-        sum->least_share = fmin(sum->least_share, share);
+        add_figure(&sum->share, share, td_outcome_number_of(outcome, "share_beside_low"));
     }
 }
 
-static double mean_times(const td_summary *sum) {
-    return exp(sum->log_times / (double)sum->compared);
+static double mean(const td_figures *all) {
+    return exp(all->logs / (double)all->n);
 }
 
-static double mean_share(const td_summary *sum) {
-    return exp(sum->log_share / (double)sum->shapes);
+static double mean_low(const td_figures *all) {
+    return exp((all->logs - sqrt(all->squares)) / (double)all->n);
 }
 
 static td_status write_one(const td_summary *sum, td_record_writer *writer) {
@@ -60,19 +66,22 @@ static td_status write_one(const td_summary *sum, td_record_writer *writer) {
              td_kernel_selected(TD_OP_gemm_f32)->name);
     snprintf(command, sizeof command, "tandem bench 'kernel/gemm_f32/*' --suite full --layouts %s",
              sum->layout);
-    json_t *extra = json_pack("{s:I, s:f, s:I}", "shapes", (json_int_t)sum->compared, "least",
-                              sum->least_times, "below_0_92", (json_int_t)sum->slower);
-    if (sum->shapes > 0) {
-        json_object_set_new(extra, "shapes_of_roof", json_integer(sum->shapes));
-        json_object_set_new(extra, "of_roof", json_real(mean_share(sum)));
-        json_object_set_new(extra, "of_roof_least", json_real(sum->least_share));
+    json_t *extra =
+        json_pack("{s:I, s:f, s:f, s:I, s:I}", "shapes", (json_int_t)sum->times.n, "low",
+                  mean_low(&sum->times), "least", sum->times.least, "below_0_92",
+                  (json_int_t)sum->slower, "low_below_0_92", (json_int_t)sum->perhaps_slower);
+    if (sum->share.n > 0) {
+        json_object_set_new(extra, "shapes_of_roof", json_integer(sum->share.n));
+        json_object_set_new(extra, "of_roof", json_real(mean(&sum->share)));
+        json_object_set_new(extra, "of_roof_low", json_real(mean_low(&sum->share)));
+        json_object_set_new(extra, "of_roof_least", json_real(sum->share.least));
     }
     td_record record = {.case_id = id,
                         .layout = sum->layout,
                         .isa = td_isa_name(isa),
                         .provider = "tandem",
                         .status = "ok",
-                        .value = mean_times(sum),
+                        .value = mean(&sum->times),
                         .unit = "times",
                         .check_ok = true,
                         .check_method = "geometric mean of the records above",
@@ -86,7 +95,7 @@ static td_status write_one(const td_summary *sum, td_record_writer *writer) {
 
 td_status td_summaries_write(const td_summaries *sums, td_record_writer *writer) {
     for (int i = 0; i < sums->count; i++) {
-        if (sums->at[i].compared > 0) {
+        if (sums->at[i].times.n > 0) {
             TD_TRY(write_one(&sums->at[i], writer));
         }
     }
@@ -97,14 +106,17 @@ void td_summaries_print(const td_summaries *sums) {
     for (int i = 0; i < sums->count; i++) {
         const td_summary *sum = &sums->at[i];
         printf("\nlinear layers %s: ", sum->layout);
-        if (sum->compared > 0) {
-            printf("%" PRId64 " shapes, geometric mean %.3f times the best library of each, least "
-                   "%.3f, %" PRId64 " below %.2f; ",
-                   sum->compared, mean_times(sum), sum->least_times, sum->slower, SLOWER);
+        if (sum->times.n > 0) {
+            printf("%" PRId64 " shapes, geometric mean %.3f (at least %.3f) times the best library "
+                   "of each, least %.3f, %" PRId64 " below %.2f, the lower bound of %" PRId64 "; ",
+                   sum->times.n, mean(&sum->times), mean_low(&sum->times), sum->times.least,
+                   sum->slower, SLOWER, sum->perhaps_slower);
         }
-        if (sum->shapes > 0) {
-            printf("%" PRId64 " shapes, geometric mean %.1f %% of the peak beside, least %.1f %%",
-                   sum->shapes, 100 * mean_share(sum), 100 * sum->least_share);
+        if (sum->share.n > 0) {
+            printf("%" PRId64 " shapes, geometric mean %.1f %% (at least %.1f) of the peak beside, "
+                   "least %.1f %%",
+                   sum->share.n, 100 * mean(&sum->share), 100 * mean_low(&sum->share),
+                   100 * sum->share.least);
         }
     }
     printf(sums->count > 0 ? "\n" : "");

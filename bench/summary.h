@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the shapes of the linear layers came to on each layout: against the fastest library for
- * each, and against the peak.
+ * each, and against the peak. A geometric mean has a lower bound of its own: the distances of the
+ * medians from theirs, as logarithms, are added as independent ones are, in squares.
  */
 #ifndef TD_BENCH_SUMMARY_H
 #define TD_BENCH_SUMMARY_H
@@ -9,10 +10,17 @@
 #include "reports/record.h"
 #include "threads/layout.h"
 
+typedef struct td_figures {
+    int64_t n;
+    double logs,
+        squares; /* sums: of logarithms, and of squares of their distances from the bounds */
+    double least;
+} td_figures;
+
 typedef struct td_summary {
     char layout[TD_LAYOUT_TEXT];
-    int64_t shapes, compared, slower;                      /* slower: below 0.92 of the library */
-    double log_times, least_times, log_share, least_share; /* sums of logarithms */
+    td_figures times, share;
+    int64_t slower, perhaps_slower; /* below 0.92 of the library: the median; its lower bound */
 } td_summary;
 
 enum { TD_MAX_SUMMARIES = 16 };

@@ -115,6 +115,17 @@ double td_roof_time(td_team *team, td_peak_kind kind, td_isa isa, int workers, d
     return (double)(t.end_ns - t.start_ns) * flops / done;
 }
 
+void td_outcome_median(td_outcome *out, const char *name, double *samples, int64_t n) {
+    char bound[24];
+    int64_t i;
+    td_outcome_number(out, name, td_stats_median(samples, n));
+    td_stats_median_interval(n, &i);
+    snprintf(bound, sizeof bound, "%.18s_low", name);
+    td_outcome_number(out, bound, samples[i]);
+    snprintf(bound, sizeof bound, "%.18s_high", name);
+    td_outcome_number(out, bound, samples[n - 1 - i]);
+}
+
 void td_roof_compare(td_outcome *out, int companion) {
     const td_companion *roof = &out->companions[companion];
     const double *ns = roof->samples_ns;
@@ -138,7 +149,7 @@ void td_roof_compare(td_outcome *out, int companion) {
             ratios[kept] = ns[kept] / out->samples_ns[kept];
         }
     }
-    td_outcome_number(out, "share_beside", td_stats_median(ratios, kept));
+    td_outcome_median(out, "share_beside", ratios, kept);
 }
 
 int td_way_beside(td_bench *bench, const td_way *way) {
@@ -150,22 +161,42 @@ int td_way_beside(td_bench *bench, const td_way *way) {
     return index;
 }
 
-void td_way_compare(td_outcome *out, int companion, bool over, const char *name) {
+/* How many times faster than a companion we are, sample by sample. Returns their number. */
+static int64_t times_faster(const td_outcome *out, int companion, double *ratios) {
     const td_companion *beside = &out->companions[companion];
+    for (int64_t i = 0; i < beside->n; i++) {
+        ratios[i] = beside->samples_ns[i] / out->samples_ns[i];
+    }
+    return beside->n;
+}
+
+void td_way_compare(td_outcome *out, int companion, bool over, const char *name) {
     double ratios[TD_COMPANION_SAMPLES];
-    char bound[24];
-    int64_t n = beside->n, i;
-    if (n == 0) {
-        return;
+    int64_t n = times_faster(out, companion, ratios);
+    for (int64_t i = 0; i < n && over; i++) {
+        ratios[i] = 1 / ratios[i] - 1;
     }
-    for (i = 0; i < n; i++) {
-        ratios[i] = over ? out->samples_ns[i] / beside->samples_ns[i] - 1
-                         : beside->samples_ns[i] / out->samples_ns[i];
+    if (n > 0) {
+        td_outcome_median(out, name, ratios, n);
     }
-    td_outcome_number(out, name, td_stats_median(ratios, n));
-    td_stats_median_interval(n, &i);
-    snprintf(bound, sizeof bound, "%.18s_low", name);
-    td_outcome_number(out, bound, ratios[i]);
-    snprintf(bound, sizeof bound, "%.18s_high", name);
-    td_outcome_number(out, bound, ratios[n - 1 - i]);
+}
+
+void td_libraries_compare(td_outcome *out, int first, int end) {
+    double ratios[TD_COMPANION_SAMPLES], least = INFINITY;
+    int best = -1;
+    for (int i = first; i < end; i++) {
+        char name[TD_CASE_PROVIDER + 8];
+        int64_t n = times_faster(out, i, ratios);
+        if (n == 0) {
+            continue;
+        }
+        double times = td_stats_median(ratios, n);
+        snprintf(name, sizeof name, "times_%.16s", out->companions[i].name);
+        td_outcome_number(out, name, times);
+        best = times < least ? i : best;
+        least = fmin(least, times);
+    }
+    if (best >= 0) {
+        td_way_compare(out, best, false, "times_best");
+    }
 }

@@ -38,17 +38,26 @@ double td_way_time(td_team *team, const td_way *way, int64_t repeat);
 /* Nanoseconds of so many operations at a peak of arithmetic, all workers of the team at it. */
 double td_roof_time(td_team *team, td_peak_kind kind, td_isa isa, int workers, double flops);
 
-/* share_beside of the record: the median share of the FMA peak, a companion, over the samples
- * beside which nothing disturbed it: before and behind within 5 % of its fastest; over all samples
- * where those are fewer than five. share_kept: of all samples, these. */
+/* Numbers of the record: the median of n >= 1 samples, which it sorts, and `name`_low and _high,
+ * which hold it with a confidence of 95 %. */
+void td_outcome_median(td_outcome *out, const char *name, double *samples, int64_t n);
+
+/* share_beside of the record, with its bounds: the median share of the FMA peak, a
+ * companion, over the samples beside which nothing disturbed it: before and behind within 5 % of
+ * its fastest; over all samples where those are fewer than five. share_kept: of all samples,
+ * these. */
 void td_roof_compare(td_outcome *out, int companion);
 
 /* A companion that is another way: the name of its numbers. */
 int td_way_beside(td_bench *bench, const td_way *way);
 
-/* Numbers of the record from a companion's samples and ours beside them: `name`, and _low and
- * _high, which hold the median with a confidence of 95 %. over: ours / its - 1, the share that we
- * cost more; else its / ours, how many times faster we are. Without samples: none. */
+/* The median, with its bounds, from a companion's samples and ours beside them. over: ours / its
+ * - 1, the share that we cost more; else its / ours, how many times faster we are. Without samples:
+ * none. */
 void td_way_compare(td_outcome *out, int companion, bool over, const char *name);
+
+/* times_<library> of each companion in [first, end) that was timed: its time over ours, median over
+ * the samples; and times_best, with its bounds, of the one that this leaves the fastest. */
+void td_libraries_compare(td_outcome *out, int first, int end);
 
 #endif

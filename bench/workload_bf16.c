@@ -246,11 +246,7 @@ static void finish_bf16(td_bench *bench) {
     td_outcome *out = bench->outcome;
     td_roof_compare(out, ROOF);
     td_way_compare(out, F32, false, "times_f32");
-    for (int i = N_BESIDE; i < out->n_companions; i++) {
-        char name[TD_CASE_PROVIDER + 8];
-        snprintf(name, sizeof name, "times_%.16s", out->companions[i].name);
-        td_way_compare(out, i, false, name);
-    }
+    td_libraries_compare(out, N_BESIDE, out->n_companions);
 }
 
 const td_workload td_workload_bf16 = {

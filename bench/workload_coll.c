@@ -641,10 +641,32 @@ static td_status beside_coll(td_bench *bench, int companion, int64_t calls, doub
     return TD_OK;
 }
 
-/* How many times our median the libraries' is: above 1 we are faster; the best of them last. */
+/* How many times our median the libraries' is: above 1 we are faster; the best of them last, with
+ * bounds, which are those of both medians at their worst and at their best for us. */
+static void compare_libraries(td_outcome *out) {
+    td_stats own, of, best = {.p50 = INFINITY};
+    if (td_stats_compute(out->samples_ns, out->n_samples, &own) != TD_OK) {
+        return;
+    }
+    for (int i = 0; i < out->n_companions; i++) {
+        const td_companion *peer = &out->companions[i];
+        char name[TD_CASE_PROVIDER + 8];
+        if (peer->n > 0 && peer->state == TD_OUTCOME_OK &&
+            td_stats_compute(peer->samples_ns, peer->n, &of) == TD_OK) {
+            snprintf(name, sizeof name, "times_%.17s", peer->name);
+            td_outcome_number(out, name, of.p50 / own.p50);
+            best = of.p50 < best.p50 ? of : best;
+        }
+    }
+    if (isfinite(best.p50)) {
+        td_outcome_number(out, "times_best", best.p50 / own.p50);
+        td_outcome_number(out, "times_best_low", best.low / own.high);
+        td_outcome_number(out, "times_best_high", best.high / own.low);
+    }
+}
+
 static void finish_coll(td_bench *bench) {
     td_outcome *out = bench->outcome;
-    double best = INFINITY;
     if (bench->rank->rank != 0 || out->n_samples == 0) {
         return;
     }
@@ -653,20 +675,7 @@ static void finish_coll(td_bench *bench) {
         td_outcome_number(out, "hosts", td_mpi_hosts());
         td_outcome_number(out, "clock_error_ns", s->clock.error_ns);
     }
-    double own = td_stats_median_of(out->samples_ns, out->n_samples);
-    for (int i = 0; i < out->n_companions; i++) {
-        const td_companion *peer = &out->companions[i];
-        char name[TD_CASE_PROVIDER + 8];
-        if (peer->n > 0 && peer->state == TD_OUTCOME_OK) {
-            double times = td_stats_median_of(peer->samples_ns, peer->n) / own;
-            snprintf(name, sizeof name, "times_%.17s", peer->name);
-            td_outcome_number(out, name, times);
-            best = fmin(best, times);
-        }
-    }
-    if (isfinite(best)) {
-        td_outcome_number(out, "times_best", best);
-    }
+    compare_libraries(out);
 }
 
 static void note_pages(const td_bench *bench) {

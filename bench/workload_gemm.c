@@ -12,7 +12,6 @@
 #include "base/memory.h"
 #include "bench/case.h"
 #include "bench/gemm_shapes.h"
-#include "bench/stats.h"
 #include "bench/ways.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_example.h"
@@ -360,38 +359,13 @@ static void cost_gemm(const td_bench *bench, td_cost *out) {
                      .isa = (int)s->row->isa};
 }
 
-/* Median over the alternations of a companion's time over ours: above 1 we are the faster. */
-static double times_of(const td_outcome *out, const td_companion *companion) {
-    double ratios[TD_COMPANION_SAMPLES];
-    for (int64_t i = 0; i < companion->n; i++) {
-        ratios[i] = companion->samples_ns[i] / out->samples_ns[i];
-    }
-    return td_stats_median(ratios, companion->n);
-}
-
 static void finish_gemm(td_bench *bench) {
     const gemm_state *s = bench->state;
     td_outcome *out = bench->outcome;
-    double best = INFINITY;
-    for (int i = 0; i < out->n_companions; i++) {
-        const td_companion *companion = &out->companions[i];
-        char name[TD_CASE_PROVIDER + 8];
-        if (companion->n == 0) {
-            continue;
-        }
-        if (i == s->roof) {
-            td_roof_compare(out, i);
-        } else if (i == s->free) {
-            td_outcome_number(out, "order_cost", 1 / times_of(out, companion) - 1);
-        } else {
-            double times = times_of(out, companion);
-            snprintf(name, sizeof name, "times_%.16s", companion->name);
-            td_outcome_number(out, name, times);
-            best = fmin(best, times);
-        }
-    }
-    if (isfinite(best)) {
-        td_outcome_number(out, "times_best", best);
+    td_libraries_compare(out, 0, s->n_libraries);
+    td_roof_compare(out, s->roof);
+    if (s->free >= 0) {
+        td_way_compare(out, s->free, true, "order_cost");
     }
 }
 

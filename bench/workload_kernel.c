@@ -12,7 +12,6 @@
 #include "bench/attention_peer.h"
 #include "bench/case.h"
 #include "bench/ceiling.h"
-#include "bench/stats.h"
 #include "bench/ways.h"
 #include "kernels/kernel_example.h"
 #include "kernels/provider.h"
@@ -269,7 +268,7 @@ static void finish_kernel(td_bench *bench) {
     const kernel_state *s = bench->state;
     td_outcome *out = bench->outcome;
     const td_companion *roof = &out->companions[0];
-    double ratios[TD_COMPANION_SAMPLES], fastest = INFINITY;
+    double fastest = INFINITY;
     if (s->peer != NULL) {
         td_attention_peer_finish(bench, s->peer);
     }
@@ -277,10 +276,9 @@ static void finish_kernel(td_bench *bench) {
         return;
     }
     for (int64_t i = 0; i < roof->n; i++) {
-        ratios[i] = roof->samples_ns[i] / out->samples_ns[i];
         fastest = fmin(fastest, roof->samples_ns[i]);
     }
-    td_outcome_number(out, "share_beside", td_stats_median(ratios, roof->n));
+    td_way_compare(out, 0, false, "share_beside");
     out->cost.mix_gbps = td_ops[s->row->op].bytes(s->args) / fastest;
 }
 

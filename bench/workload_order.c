@@ -10,7 +10,6 @@
 
 #include "base/memory.h"
 #include "bench/gemm_shapes.h"
-#include "bench/stats.h"
 #include "bench/ways.h"
 
 enum { MOST_PRODUCTS = 24 };
@@ -162,13 +161,12 @@ static void cost_order(const td_bench *bench, td_cost *out) {
 }
 
 /* Of all products' time; a step, which does more than multiply, pays a smaller share. order_cost:
- * the median alternation, and what holds it with 95 % confidence; fastest: of each product's
- * fastest run in either order. */
+ * the median alternation, with its bounds; fastest: of each product's fastest run in either order.
+ */
 static void finish_order(td_bench *bench) {
     order_state *s = bench->state;
     td_outcome *out = bench->outcome;
     double sum[2] = {0, 0};
-    int64_t low;
     if (s->n_costs == 0) {
         return;
     }
@@ -176,10 +174,7 @@ static void finish_order(td_bench *bench) {
         sum[0] += s->fastest[0][i];
         sum[1] += s->fastest[1][i];
     }
-    td_outcome_number(out, "order_cost", td_stats_median(s->costs, s->n_costs));
-    td_stats_median_interval(s->n_costs, &low);
-    td_outcome_number(out, "order_cost_low", s->costs[low]);
-    td_outcome_number(out, "order_cost_high", s->costs[s->n_costs - 1 - low]);
+    td_outcome_median(out, "order_cost", s->costs, s->n_costs);
     td_outcome_number(out, "order_cost_fastest", sum[0] / sum[1] - 1);
 }
 

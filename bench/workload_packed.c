@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/gemm_shapes.h"
-#include "bench/stats.h"
 #include "bench/ways.h"
 #include "kernels/gemm/gemm_plan.h"
 #include "kernels/provider.h"
@@ -250,24 +249,13 @@ static void cost_packed(const td_bench *bench, td_cost *out) {
                      .isa = (int)td_kernel_selected(TD_OP_gemm_f32)->isa};
 }
 
-/* times_best: the best library, from weights as they are stored. packing: of a product's time. */
+/* Libraries multiply weights as they are stored. packing: of a product's time. */
 static void finish_packed(td_bench *bench) {
     td_outcome *out = bench->outcome;
-    double best = INFINITY;
     td_way_compare(out, STORED, false, "times_stored");
     td_way_compare(out, PACKING, false, "packing");
     td_roof_compare(out, ROOF);
-    for (int i = N_BESIDE; i < out->n_companions; i++) {
-        const td_companion *library = &out->companions[i];
-        double ratios[TD_COMPANION_SAMPLES];
-        for (int64_t j = 0; j < library->n; j++) {
-            ratios[j] = library->samples_ns[j] / out->samples_ns[j];
-        }
-        best = library->n > 0 ? fmin(best, td_stats_median(ratios, library->n)) : best;
-    }
-    if (isfinite(best)) {
-        td_outcome_number(out, "times_best", best);
-    }
+    td_libraries_compare(out, N_BESIDE, out->n_companions);
 }
 
 const td_workload td_workload_packed = {

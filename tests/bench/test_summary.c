@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,16 +10,14 @@
 #include "bench/summary.h"
 #include "kernels/kernel.h"
 
-static td_outcome *outcome(double times, double share) {
-    td_outcome *o = td_alloc_zero(sizeof *o);
-    td_outcome_number(o, "times_best", times);
-    td_outcome_number(o, "share_beside", share);
-    return o;
-}
-
 static void add(td_summaries *sums, const char *text, double times, double share) {
-    td_outcome *o = outcome(times, share);
+    td_outcome *o = td_alloc_zero(sizeof *o);
     td_layout layout;
+    cr_assert_not_null(o);
+    td_outcome_number(o, "times_best", times);
+    td_outcome_number(o, "times_best_low", 0.96 * times);
+    td_outcome_number(o, "share_beside", share);
+    td_outcome_number(o, "share_beside_low", 0.9 * share);
     cr_assert_eq(td_layout_parse(text, &layout), TD_OK);
     td_summaries_add(sums, &layout, o);
     td_free(o);
@@ -33,12 +32,16 @@ Test(summary, layouts_have_their_own_geometric_means) {
     cr_assert_eq(sums.count, 2);
     const td_summary *one = &sums.at[0], *two = &sums.at[1];
     cr_assert_str_eq(one->layout, "p1xt1");
-    cr_assert(one->compared == 2 && one->slower == 1 && one->shapes == 2);
-    cr_assert_float_eq(one->log_times, 0, 1e-15, "2 and a half");
-    cr_assert_eq(one->least_times, 0.5);
-    cr_assert_eq(one->least_share, 0.2);
+    cr_assert(one->times.n == 2 && one->slower == 1 && one->share.n == 2);
+    cr_assert_float_eq(one->times.logs, 0, 1e-15, "2 and a half");
+    cr_assert_float_eq(one->times.squares, 2 * log(0.96) * log(0.96), 1e-15);
+    cr_assert_float_eq(one->share.squares, 2 * log(0.9) * log(0.9), 1e-15);
+    cr_assert_eq(one->times.least, 0.5);
+    cr_assert_eq(one->share.least, 0.2);
+    cr_assert_eq(one->perhaps_slower, 1);
     cr_assert_str_eq(two->layout, "p1xt2");
-    cr_assert(two->compared == 1 && two->slower == 0 && two->shapes == 1, "0.93 is not slower");
+    cr_assert(two->times.n == 1 && two->share.n == 1);
+    cr_assert(two->slower == 0 && two->perhaps_slower == 1, "0.93 is not slower, its bound is");
 }
 
 Test(summary, a_record_of_each_layout_that_was_compared) {
@@ -66,7 +69,10 @@ Test(summary, a_record_of_each_layout_that_was_compared) {
     cr_assert_not_null(json);
     cr_assert_str_eq(json_string_value(json_object_get(json, "layout")), "p1xt1");
     cr_assert_float_eq(json_number_value(json_object_get(json, "value")), 1, 1e-9);
+    cr_assert_float_eq(json_number_value(json_object_get(json, "low")), pow(0.96, sqrt(2) / 2),
+                       1e-9);
     cr_assert_eq(json_integer_value(json_object_get(json, "below_0_92")), 1);
+    cr_assert_eq(json_integer_value(json_object_get(json, "low_below_0_92")), 1);
     cr_assert_null(json_object_get(json, "of_roof"));
     cr_assert_eq(record[strlen(record) + 1], '\0', "p1xt2 had nothing to compare");
     json_decref(json);

@@ -81,9 +81,11 @@ static double value_of(const unsigned char *have, td_dtype dtype) {
 /* The block an element lies in, for vectors of one block a rank. */
 static int block_of(const td_reference *r, int64_t i) {
     int64_t end = 0;
+    if (r->call->counts == NULL) { /* the first b with i < count (b + 1) / ranks, rounded down */
+        return (int)(((i + 1) * r->ranks - 1) / r->call->count);
+    }
     for (int b = 0; b < r->ranks; b++) {
-        end = r->call->counts != NULL ? end + r->call->counts[b]
-                                      : r->call->count * (b + 1) / r->ranks;
+        end += r->call->counts[b];
         if (i < end) {
             return b;
         }

@@ -7,8 +7,8 @@
 #include "kernels/tree.h"
 
 /* Four rows a sweep: the partial sums are loaded and stored once for four rows of input. Rows ahead
- * are asked for meanwhile, because a run of a row ends before a prefetcher has seen it. */
-enum { ROWS = 4, AHEAD = 32 };
+ * are asked for meanwhile, into L2, because four runs at once are more than a prefetcher follows. */
+enum { ROWS = 4, AHEAD = 8 };
 
 /* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. rounded: x is
  * bf16. */
@@ -18,7 +18,8 @@ TD_SIMD void add_rows(int n, const bf16_source *x, int64_t at, int64_t width, fl
     for (; c + TD_LANES <= width; c += TD_LANES) {
         td_v16 sum = td_v16_load(partial + c);
         for (int r = 0; r < n; r++) {
-            bf16_ask_for(x, at + (r + AHEAD) * x->ld + c, rounded);
+            int64_t ahead = at + (r + AHEAD) * x->ld + c;
+            __builtin_prefetch(rounded ? (const void *)(x->bf16 + ahead) : x->f32 + ahead, 0, 2);
             sum = td_v16_add(sum, bf16_read(x, at + r * x->ld + c, TD_LANES, rounded));
         }
         td_v16_store(partial + c, sum);

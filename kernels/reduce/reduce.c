@@ -7,7 +7,7 @@
 #include "kernels/tree.h"
 
 /* Four rows a sweep: the partial sums are loaded and stored once for four rows of input. Rows ahead
- * are asked for meanwhile, into L2, because four runs at once are more than a prefetcher follows. */
+ * are asked for meanwhile, into L2: four runs at once are more than a prefetcher follows. */
 enum { ROWS = 4, AHEAD = 8 };
 
 /* Adds n consecutive rows, in order, to the partial sums of one chunk of columns. rounded: x is

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 
+from script import start
+
 import torch
 
 FORMS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "for_loop": {"foreach": False}}
@@ -111,4 +113,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -28,6 +28,8 @@ import subprocess
 import sys
 import time
 
+from script import fail, progress, start, write_records
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = {"vit-s-32-alt": "ViT-S-32-alt", "vit-s-16-alt": "ViT-S-16-alt", "vit-b-32": "ViT-B-32",
           "vit-b-16": "ViT-B-16"}
@@ -43,15 +45,6 @@ ALLOCATORS = ["/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", "/usr/lib/x86_64-lin
 
 class Unmeasured(Exception):
     """Why a case was not measured."""
-
-
-def fail(message, status=3):
-    print(f"compare_step: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def progress(text):
-    print(f"compare_step: {text}", file=sys.stderr, flush=True)
 
 
 def default_cases():
@@ -251,10 +244,10 @@ def main():
         if header is None:
             header = [r for r in lines if "machine" in r or r.get("case", "").startswith("ceiling/")]
         written += rows
-        (out / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in header + written))
+        write_records(out, header + written)
         show(rows)
     sys.exit(3 if unmeasured > 0 else 0)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

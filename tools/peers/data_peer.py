@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+from script import fail, start, write_records
+
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 try:
@@ -29,8 +31,7 @@ try:
     import numpy as np
     import tensorflow as tf
 except ImportError as error:
-    print(f"data_peer: {error}; `make peers-data` builds an environment that has it", file=sys.stderr)
-    sys.exit(3)
+    fail(f"{error}; `make peers-data` builds an environment that has it")
 
 BATCH, BATCHES = 1024, 8
 FIXED = {"f_one": 1, "f_two": 1, "f_eight": 8, "f_sixteen": 16, "i_one": 1, "i_two": 1, "i_four": 4}
@@ -287,7 +288,7 @@ def main():
                 header = header or first
                 written.setdefault(case, [own]).append(theirs)
                 if args.out:
-                    save(pathlib.Path(args.out), header + sum(written.values(), []))
+                    write_records(pathlib.Path(args.out), header + sum(written.values(), []))
 
 
 def compare(peer, version, case, measure, args):
@@ -307,10 +308,5 @@ def compare(peer, version, case, measure, args):
             peer_record(ours[0], peer, version, sum(peers, []), command))
 
 
-def save(out, rows):
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    start(main)

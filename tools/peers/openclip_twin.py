@@ -19,12 +19,9 @@ import math
 import pathlib
 import sys
 
+from script import fail, start
+
 VERSION = "2"
-
-
-def fail(message, status=2):
-    print(f"openclip_twin: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 try:
@@ -65,11 +62,11 @@ def read_config(name):
         try:
             config = json.loads(pathlib.Path(name).read_text())
         except (OSError, ValueError) as error:
-            fail(f"{name}: {error}")
+            fail(f"{name}: {error}", 2)
         return config.get("model_cfg", config)
     config = open_clip.get_model_config(name)
     if config is None:
-        fail(f"open_clip has no model {name}; expected one of its model_configs, or a file that ends in .json")
+        fail(f"open_clip has no model {name}; expected one of its model_configs, or a file that ends in .json", 2)
     return config
 
 
@@ -205,7 +202,7 @@ def renew(folder, parser):
     try:
         made = json.loads((folder / "twin.json").read_text())
     except (OSError, ValueError) as error:
-        fail(f"{folder}: {error}")
+        fail(f"{folder}: {error}", 2)
     args = parser.parse_args(["--model", str(folder / "config.json"), "--out", str(folder)])
     vars(args).update(made["arguments"])
     files = ("weights.safetensors", "batch.safetensors", "expected.safetensors")
@@ -252,11 +249,11 @@ def main():
     elif args.model and args.out:
         args.batches = args.batches or args.steps
         if min(args.batch, args.steps, args.batches) < 1:
-            fail(f"--batch {args.batch} --steps {args.steps} --batches {args.batches}; all must be at least 1")
+            fail(f"--batch {args.batch} --steps {args.steps} --batches {args.batches}; all must be at least 1", 2)
         write_folder(args)
     else:
         parser.error("expected --model and --out, or --renew")
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -16,6 +16,8 @@ import subprocess
 import tempfile
 import time
 
+from script import start
+
 import PIL
 from PIL import Image
 
@@ -70,4 +72,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

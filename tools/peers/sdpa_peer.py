@@ -26,6 +26,8 @@ import subprocess
 import sys
 import time
 
+from script import fail, start, write_records
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHAPES = {  # of kernel_example_shapes.inc: sequences, heads, size of a head, tokens, causal
     "s32-h12-d64-q50-k50": (32, 12, 64, 50, False),
@@ -35,11 +37,6 @@ SHAPES = {  # of kernel_example_shapes.inc: sequences, heads, size of a head, to
     "s8-h16-d64-q257-k257": (8, 16, 64, 257, False),
 }
 OPERATIONS = ("attention_f32", "attention_grad_f32")
-
-
-def fail(message, status=3):
-    print(f"sdpa_peer: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 def torch_times(shape, threads, seconds):
@@ -185,8 +182,8 @@ def main():
         first, rows = compare(shape, args)
         header = header or first
         written += rows
-        (out / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in header + written))
+        write_records(out, header + written)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -21,6 +21,8 @@ import sys
 import time
 import warnings
 
+from script import fail, start
+
 try:
     import io
 
@@ -28,8 +30,7 @@ try:
     import torch
     from PIL import Image
 except ImportError as error:
-    print(f"torch_step: {error}; `make peers` builds an environment that has it", file=sys.stderr)
-    sys.exit(3)
+    fail(f"{error}; `make peers` builds an environment that has it")
 
 
 def fields(data):
@@ -175,4 +176,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

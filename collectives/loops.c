@@ -70,23 +70,61 @@ TD_BINARY(int64_t, multiply_i64, (int64_t)((uint64_t)x *(uint64_t)y))
 TD_BINARY(int64_t, min_i64, x < y ? x : y)
 TD_BINARY(int64_t, max_i64, x > y ? x : y)
 
-/* A line at a time, through variables: results may lie where operands lie, and vectors are used all
- * the same. */
+/* What a register holds. Where a step was more, the compiler put it together in memory, from stores
+ * narrower than the loads that followed: with AVX2 an allreduce of 64 KiB on two processes (Zen 4)
+ * took 6.2 us near and 6.8 far, and 3.0 far so. */
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32 };
+#else
+enum { VECTOR_BYTES = 16 };
+#endif
+
+/* Vectors that a second-level cache holds are walked along from two places at once, half of them
+ * and half a page apart: prefetchers follow each within its page, so that one goes on while the
+ * other begins a new one, and lines of the two fall on different sets of a first-level cache. An
+ * allreduce of 256 KiB on two processes (Zen 4, far) takes 7.9 us so in place of 8.7, apart 11.2 in
+ * place of 13.1; of 1 MiB apart, near, 26 in place of 23. Elements to the second place; 0: from
+ * one. */
+enum { LINE_BYTES = 64, PAGE_BYTES = 4096, TWO_FROM = 64 << 10, TWO_TO = 256 << 10 };
+static int64_t second_place(int64_t n, int64_t element_bytes) {
+    int64_t bytes = n * element_bytes, pages = (bytes - PAGE_BYTES) / (2 * PAGE_BYTES);
+    return bytes < TWO_FROM || bytes > TWO_TO
+               ? 0
+               : (pages * PAGE_BYTES + PAGE_BYTES / 2) / element_bytes;
+}
+
+/* A register at a time, through variables: results may lie where operands lie, and vectors are used
+ * all the same. */
+#define TD_STEP_TWO(type, op, at)                                                                  \
+    do {                                                                                           \
+        type from_a[STEP], from_b[STEP], result[STEP];                                             \
+        memcpy(from_a, a + (at), sizeof from_a);                                                   \
+        memcpy(from_b, b + (at), sizeof from_b);                                                   \
+        for (int j = 0; j < STEP; j++) {                                                           \
+            result[j] = op(from_a[j], from_b[j]);                                                  \
+        }                                                                                          \
+        memcpy(out + (at), result, sizeof result);                                                 \
+        memcpy(second + (at), result, sizeof result);                                              \
+    } while (0)
+
 #define TD_LOOP_TWO(type, op)                                                                      \
     do {                                                                                           \
-        enum { STEP = 64 / sizeof(type) };                                                         \
+        enum { STEP = VECTOR_BYTES / sizeof(type), LINE = LINE_BYTES / sizeof(type) };             \
         type *out = to, *second = also;                                                            \
         const type *a = from[0], *b = from[1];                                                     \
-        int64_t i = 0;                                                                             \
-        for (; i + STEP <= n; i += STEP) {                                                         \
-            type from_a[STEP], from_b[STEP], result[STEP];                                         \
-            memcpy(from_a, a + i, sizeof from_a);                                                  \
-            memcpy(from_b, b + i, sizeof from_b);                                                  \
-            for (int j = 0; j < STEP; j++) {                                                       \
-                result[j] = op(from_a[j], from_b[j]);                                              \
+        int64_t i = 0, half = second_place(n, sizeof(type));                                       \
+        for (; i < half; i += LINE) {                                                              \
+            for (int k = 0; k < LINE; k += STEP) {                                                 \
+                TD_STEP_TWO(type, op, i + k);                                                      \
             }                                                                                      \
-            memcpy(out + i, result, sizeof result);                                                \
-            memcpy(second + i, result, sizeof result);                                             \
+            for (int k = 0; k < LINE; k += STEP) {                                                 \
+                TD_STEP_TWO(type, op, half + i + k);                                               \
+            }                                                                                      \
+        }                                                                                          \
+        for (i += half; i + STEP <= n; i += STEP) {                                                \
+            TD_STEP_TWO(type, op, i);                                                              \
         }                                                                                          \
         for (; i < n; i++) {                                                                       \
             out[i] = second[i] = op(a[i], b[i]);                                                   \
@@ -95,7 +133,7 @@ TD_BINARY(int64_t, max_i64, x > y ? x : y)
 
 #define TD_LOOP_FOUR(type, op)                                                                     \
     do {                                                                                           \
-        enum { STEP = 64 / sizeof(type) };                                                         \
+        enum { STEP = VECTOR_BYTES / sizeof(type) };                                               \
         type *out = to, *second = also;                                                            \
         const type *a = from[0], *b = from[1], *c = from[2], *d = from[3];                         \
         int64_t i = 0;                                                                             \

@@ -114,6 +114,65 @@ Test(elements, every_instruction_set_has_the_same_bits) {
     }
 }
 
+/* Vectors long enough for two places at once (loops.c), against the same in pieces that are not. */
+enum { LONG_ELEMENTS = 65537, PIECE = 48 };
+static union {
+    unsigned char bytes[LONG_ELEMENTS * 8 + 8];
+    double aligned;
+} long_a, long_b, long_right, long_to, long_also;
+
+static void fill_long(unsigned char *bytes, uint32_t seed) {
+    for (int i = 0; i < LONG_ELEMENTS * 2; i++) {
+        uint32_t bits = (uint32_t)i * 2654435761u + seed;
+        float f32 = (float)(int32_t)bits / 1024; /* as the half of any other type, too, a number */
+        memcpy(bytes + (ptrdiff_t)i * 4, &f32, 4);
+    }
+}
+
+static void long_and_pieces(const td_element_loops *loops, td_dtype dtype, td_reduce reduce,
+                            int64_t n) {
+    int64_t element = td_dtype_bytes(dtype), bytes = n * element;
+    fill_long(long_a.bytes, 1);
+    fill_long(long_b.bytes, 77);
+    for (int64_t i = 0; i < n; i += PIECE) {
+        int64_t some = n - i < PIECE ? n - i : PIECE, at = i * element;
+        td_element_loops__portable.combine(long_right.bytes + at, long_right.bytes + at,
+                                           long_a.bytes + at, long_b.bytes + at, some, dtype,
+                                           reduce);
+    }
+    memset(long_to.bytes, 0x5A, sizeof long_to.bytes);
+    memset(long_also.bytes, 0x5A, sizeof long_also.bytes);
+    loops->combine(long_to.bytes, long_also.bytes, long_a.bytes, long_b.bytes, n, dtype, reduce);
+    const char *type = td_dtype_name(dtype), *name = td_reduce_name(reduce);
+    cr_assert(memcmp(long_to.bytes, long_right.bytes, (size_t)bytes) == 0, "%lld of %s %s",
+              (long long)n, type, name);
+    cr_assert(memcmp(long_also.bytes, long_right.bytes, (size_t)bytes) == 0, "also, %lld of %s %s",
+              (long long)n, type, name);
+    cr_assert_eq(long_to.bytes[bytes], 0x5A, "beyond %lld of %s", (long long)n, type);
+    cr_assert_eq(long_also.bytes[bytes], 0x5A, "beyond %lld of %s, also", (long long)n, type);
+    loops->combine(long_b.bytes, long_a.bytes, long_a.bytes, long_b.bytes, n, dtype, reduce);
+    cr_assert(memcmp(long_a.bytes, long_right.bytes, (size_t)bytes) == 0, "where it was");
+    cr_assert(memcmp(long_b.bytes, long_right.bytes, (size_t)bytes) == 0, "where the other was");
+}
+
+Test(elements, long_vectors_have_the_bits_of_short_ones) {
+    static const td_dtype types[] = {TD_F32, TD_F64, TD_I32, TD_I64};
+    static const int64_t lengths[] = {8191,  8192,  8193,  10240,        16383,
+                                      16384, 17777, 32768, LONG_ELEMENTS};
+    const td_element_loops *loops[] = {&td_element_loops__portable, &td_element_loops__avx2,
+                                       &td_element_loops__avx512};
+    int sets = (int)td_isa_native() + 1;
+    for (int i = 0; i < 3 && i < sets; i++) {
+        for (int t = 0; t < 4; t++) {
+            for (int reduce = 0; reduce < TD_REDUCE_COUNT; reduce++) {
+                for (int k = 0; k < (int)(sizeof lengths / sizeof lengths[0]); k++) {
+                    long_and_pieces(loops[i], types[t], (td_reduce)reduce, lengths[k]);
+                }
+            }
+        }
+    }
+}
+
 enum { FOURS = 40 }; /* elements; of 8 bytes, more than four lines */
 
 static void fill_four(unsigned char from[4][FOURS * 8], td_dtype dtype) {

@@ -247,6 +247,7 @@ static td_status verify_features(td_bench *bench, const char *sha) {
     options.image_features = false;
     TD_TRY(td_train_measure(&options, 1, &needs));
     TD_TRY(td_arena_create((size_t)needs.segment_bytes, &segment));
+    memset(segment.base, 0, segment.bytes); /* as the segment of a rank is at its start */
     td_rank rank = *bench->rank;
     rank.segment = segment.base;
     rank.segment_bytes = segment.bytes;

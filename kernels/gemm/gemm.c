@@ -19,14 +19,14 @@ static void prepare_b(const gemm_block *block, const td_gemm_pass *pass, float *
 }
 
 /* Rows of a tile that meet in one set of an L1 of 64 sets of 8 lines are gone before their 16 k are
- * used, when there are more of them than lines. */
-enum { L1_SETS = 64, L1_WAYS = 8 };
+ * used, when there are more of them than lines B leaves. */
+enum { L1_SETS = 64 };
 
 static bool rows_collide(int64_t lda) {
     const int64_t lines = lda * (int64_t)sizeof(float) / 64;
     const int64_t power = lines & -lines; /* rows are an odd multiple of it apart */
     const int64_t sets = power == 0 || power > L1_SETS ? 1 : L1_SETS / power;
-    return lda % TD_LANES == 0 && GEMM_MR > sets * L1_WAYS;
+    return lda % TD_LANES == 0 && GEMM_MR > sets * GEMM_WAYS;
 }
 
 /* Whether tiles read A from a copy. A stored (k, m) always; rows stored (m, k) that evict one
@@ -62,7 +62,7 @@ static gemm_ahead copy_of(const gemm_block *block, const td_gemm_pass *pass, int
     if (args->a_trans) {
         copy.from = args->a + pass->first * args->lda + row;
         copy.copies = pass->count;
-        copy.width = args->m - row < TD_LANES ? args->m - row : TD_LANES;
+        copy.width = args->m - row < GEMM_COPY_LANES ? args->m - row : GEMM_COPY_LANES;
         copy.to_ld = rows;
         copy.soon_by = GEMM_COPY_AHEAD * args->lda;
     } else {

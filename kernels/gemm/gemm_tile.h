@@ -29,20 +29,28 @@
     X(13, __VA_ARGS__) X(14, __VA_ARGS__)
 /* clang-format on */
 
-/* A chunk without a loop leaves 44 instructions for 28 FMAs where a loop has 55: 14 x 32 reaches
+/* GEMM_CHUNK: steps of k between what a tile does beside multiplying (gemm_ahead). 8 steps of AVX2
+ * are 48 cycles, which that and their 200 instructions fill: 16 are 1 to 3 % faster, 32 no more.
+ * GEMM_WAYS: rows of A that may share a set of L1. AVX2 takes a line of a row in 96 cycles, and
+ * B's panel, 16 KiB, has four lines of each set: rows that meet by six cost it 4 to 6 %.
+ *
+ * A chunk without a loop leaves 44 instructions for 28 FMAs where a loop has 55: 14 x 32 reaches
  * 99.6 instead of 98.7 % of the peak on a core of its own, and gains more beside a busy hardware
  * thread. 16 registers do not bear it: compilers copy accumulators, and 6 x 16 loses 0.6 to 2 %. */
 #if defined(TD_TILES_OF_AVX512)
 #define GEMM_UNROLL _Pragma("GCC unroll 8")
 enum { GEMM_MR = 14, GEMM_NV = 2, GEMM_DEPTH = TD_GEMM_DEPTH_AVX512 };
+enum { GEMM_CHUNK = 8, GEMM_WAYS = 8 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_14
 #elif defined(TD_TILES_OF_AVX2)
 #define GEMM_UNROLL  _Pragma("GCC unroll 1")
 enum { GEMM_MR = 6, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_AVX2 };
+enum { GEMM_CHUNK = 16, GEMM_WAYS = 4 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_6
 #else
 #define GEMM_UNROLL  _Pragma("GCC unroll 1")
 enum { GEMM_MR = 2, GEMM_NV = 1, GEMM_DEPTH = TD_GEMM_DEPTH_PORTABLE };
+enum { GEMM_CHUNK = 8, GEMM_WAYS = 8 };
 #define GEMM_HEIGHTS GEMM_HEIGHTS_2
 #endif
 enum { GEMM_NR = GEMM_NV * TD_LANES };
@@ -83,16 +91,23 @@ typedef struct gemm_ahead {
 
 /* GEMM_FAR: rows of B in place ahead of which a tile asks for its next ones, into L2: in L1 rows a
  * power of two apart would drive out those at hand. */
-enum { GEMM_CHUNK = 8, GEMM_COPY_AHEAD = 8, GEMM_FAR = 16 };
+enum { GEMM_COPY_AHEAD = 8, GEMM_FAR = 16 };
 
-/* A whole vector is written, and what is too much overwritten by the next row. */
+/* What is copied of a row of A stored (k, m): tiles of few rows need half a vector. */
+enum { GEMM_COPY_LANES = GEMM_MR <= (int)TD_HALF ? (int)TD_HALF : (int)TD_LANES };
+
+/* A whole vector, or half of one, is written, and what is too much overwritten by the next row. */
 TD_SIMD void gemm_copy_vector(gemm_ahead *ahead) {
     const float *from = ahead->from + ahead->done;
     const int64_t left = ahead->width - ahead->done;
     __builtin_prefetch(from + ahead->soon_by, 0, 3);
-    __builtin_prefetch(from + ahead->soon_by + TD_LANES - 1, 0, 3);
-    td_v16_store(ahead->to + ahead->done,
-                 left >= TD_LANES ? td_v16_load(from) : td_v16_load_part(from, left, 0.0f));
+    __builtin_prefetch(from + ahead->soon_by + GEMM_COPY_LANES - 1, 0, 3);
+    if (left == GEMM_COPY_LANES && left < TD_LANES) {
+        td_v8_store(ahead->to + ahead->done, td_v8_load(from));
+    } else {
+        td_v16_store(ahead->to + ahead->done,
+                     left >= TD_LANES ? td_v16_load(from) : td_v16_load_part(from, left, 0.0f));
+    }
     ahead->done += TD_LANES;
     if (left <= TD_LANES) {
         ahead->from += ahead->from_ld;

@@ -171,14 +171,19 @@ SHORT_TILES(3, 2)
 static short_tile_fn *const short_tiles[3][GEMM_NV][SHORT_MR] = {
     SHORT_LEVEL_ROW(1), SHORT_LEVEL_ROW(2), SHORT_LEVEL_ROW(3)};
 
-/* Whole tiles of 8 equal blocks. */
+/* Whole tiles of 8 equal blocks; and of 4 blocks of a pair in two steps, which 8 blocks of one bf16
+ * each are (pairs_join.h). */
 #if defined(TD_TILES_OF_AVX512)
+#define SHORT_PAIRS short_tile_2_3_2_2
+SHORT_TILE(2, 3, 2, 2)
 #define SHORT_WHOLE(steps) short_tile_3_3_2_##steps
 SHORT_TILE(3, 3, 2, 1)
 SHORT_TILE(3, 3, 2, 2)
 SHORT_TILE(3, 3, 2, 4)
 SHORT_TILE(3, 3, 2, 8)
 #else
+#define SHORT_PAIRS        short_tile_2_3_1_2
+SHORT_TILE(2, 3, 1, 2)
 #define SHORT_WHOLE(steps) short_tile_3_3_1_##steps
 SHORT_TILE(3, 3, 1, 1)
 SHORT_TILE(3, 3, 1, 2)
@@ -200,7 +205,70 @@ static short_tile_fn *short_tile_of(const short_work *work, int level, int64_t v
             return SHORT_WHOLE(8);
         }
     }
+    if (level == 2 && vectors == GEMM_NV && rows == SHORT_MR && work->equal == 2) {
+        return SHORT_PAIRS;
+    }
     return short_tiles[level - 1][vectors - 1][rows - 1];
+}
+
+/* 4 blocks of one step, as joined pairs of bf16 are (pairs_join.h): a tile of 3 x 32 has 24
+ * products in 101 instructions, which take as long as they do. Here A's part of so many rows stays
+ * in registers for all columns: 16 vectors of it, 4 of B, and a row's tree. */
+#if defined(TD_TILES_OF_AVX512) && defined(__AVX512F__)
+enum { LINE_MR = 4, LINE_STEPS = 4, SHORT_HAS_LINES = (int)GEMM_B_STEP == (int)GEMM_NR };
+#else
+enum { LINE_MR = 1, LINE_STEPS = 4, SHORT_HAS_LINES = 0 };
+#endif
+
+/* mr is a constant at each use. */
+TD_SIMD_INLINE void short_line(const short_work *work, gemm_place to, int64_t cols, const int mr) {
+    td_v16 a[LINE_MR][LINE_STEPS];
+#pragma GCC unroll 4
+    for (int i = 0; i < mr; i++) {
+#pragma GCC unroll 4
+        for (int p = 0; p < LINE_STEPS; p++) {
+            a[i][p] = short_spread(work->a + p * SHORT_LDA + i);
+            SHORT_KEEP(a[i][p]);
+        }
+    }
+    const td_v16 zero = td_v16_zero();
+#pragma GCC unroll 1
+    for (int64_t j = 0; j < cols; j += TD_LANES) {
+        const float *at = work->b + j / GEMM_NR * (GEMM_NR * LINE_STEPS) + j % GEMM_NR;
+        td_v16 b[LINE_STEPS];
+#pragma GCC unroll 4
+        for (int p = 0; p < LINE_STEPS; p++) {
+            b[p] = td_v16_load(at + p * GEMM_B_STEP);
+            SHORT_KEEP(b[p]);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < mr; i++) {
+            td_v16 older =
+                td_v16_add(GEMM_STEP(a[i][0], b[0], zero), GEMM_STEP(a[i][1], b[1], zero));
+            td_v16 newer =
+                td_v16_add(GEMM_STEP(a[i][2], b[2], zero), GEMM_STEP(a[i][3], b[3], zero));
+            td_v16_store(to.p + i * to.ld + j, td_v16_add(older, newer));
+        }
+    }
+}
+
+/* As short_part, of whole vectors. */
+static void short_lines(const gemm_block *block, const short_work *part, int64_t row, int64_t rows,
+                        int64_t col, int64_t cols) {
+    const td_gemm_f32_args *args = block->args;
+    short_work work = *part;
+    work.b = block->b + (col - block->col) * LINE_STEPS;
+    for (int64_t i = 0; i < rows;) {
+        const gemm_place to = {args->c + (row + i) * args->ldc + col, args->ldc};
+        work.a = part->a + i;
+        if (rows - i >= LINE_MR) {
+            short_line(&work, to, cols, LINE_MR);
+            i += LINE_MR;
+        } else {
+            short_line(&work, to, cols, 1);
+            i++;
+        }
+    }
 }
 
 /* Rows [row, row + rows) of C, at most TD_GEMM_TILE_ROWS, times packed columns from `col` of the
@@ -210,6 +278,10 @@ static void short_part(const gemm_block *block, const short_work *part, int64_t 
     const td_gemm_f32_args *args = block->args;
     const gemm_place edge = {block->scratch + block->layout.edge, GEMM_NR};
     const int level = args->k_blocks == 2 ? 1 : args->k_blocks == 4 ? 2 : 3;
+    if (SHORT_HAS_LINES && level == 2 && part->equal == 1 && block->plain) {
+        short_lines(block, part, row, rows, col, cols);
+        return;
+    }
     const int64_t groups = td_gemm_ceil_div(rows, SHORT_MR);
     short_work work = *part;
     for (int64_t g = 0; g < groups; g++) {

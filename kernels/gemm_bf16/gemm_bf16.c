@@ -13,6 +13,7 @@
 #define GEMM_B_STEP GEMM_NR
 #include "kernels/gemm/gemm_loops.h"
 #include "kernels/gemm/gemm_short.h"
+#include "kernels/gemm_bf16/pairs_join.h"
 #include "kernels/gemm_bf16/pairs_pack.h"
 #include "kernels/gemm_bf16/pairs_plan.h"
 #include "kernels/kernel.h"
@@ -160,9 +161,14 @@ static gemm_panel find_panel(const gemm_block *block, const td_gemm_pass *pass,
                         block->args->a_trans};
 }
 
-void TD_FN(gemm_bf16)(const td_gemm_bf16_args *args, int64_t first, int64_t last, void *scratch) {
+void TD_FN(gemm_bf16)(const td_gemm_bf16_args *given, int64_t first, int64_t last, void *scratch) {
+    if (first >= last) {
+        return;
+    }
     const unsigned mxcsr = _mm_getcsr(), flush = 0x8040;
     _mm_setcsr(mxcsr | flush);
+    td_gemm_bf16_args joined = *given, *const args = &joined;
+    joined.k_blocks /= pairs_join(given) ? 2 : 1;
     int64_t *starts = (int64_t *)(((uintptr_t)scratch + 7) & ~(uintptr_t)7);
     td_gemm_f32_args plan = td_pairs_plan(args, PAIR_STEPS, starts);
     if (plan.k_starts != NULL) {
@@ -173,8 +179,8 @@ void TD_FN(gemm_bf16)(const td_gemm_bf16_args *args, int64_t first, int64_t last
         }
         plan.k = starts[args->k_blocks];
     }
-    gemm_block block = block_of(args, &plan, td_gemm_cut_of(&plan, GEMM_DEPTH),
-                                starts + args->k_blocks + 1);
+    gemm_block block =
+        block_of(args, &plan, td_gemm_cut_of(&plan, GEMM_DEPTH), starts + args->k_blocks + 1);
     const bool is_short = td_gemm_is_short(args) && td_gemm_is_short(&plan);
     run_tiles(&block, is_short ? short_strip : run_strip, first, last);
     _mm_setcsr(mxcsr);

@@ -272,14 +272,17 @@ static void sprinkle(float *x, int64_t n) {
     }
 }
 
-/* Products that lie among the denormals, where a row that does not flush them differs. */
-static void shrink(float *x, int64_t n) {
+/* VANISHING: products lie among the denormals, where a row that does not flush them differs.
+ * WANING, GROWING: some do, and some overflow, beside others that do not: a product that is added
+ * before it is rounded gives other bits. */
+typedef enum inputs { PLAIN, STRANGE, VANISHING, WANING, GROWING } inputs;
+
+static void stretch(float *x, int64_t n, inputs kind) {
+    const float by = kind == VANISHING ? 0x1p-63f : kind == WANING ? 0x1p-61f : 0x1.8p64f;
     for (int64_t i = 0; i < n; i++) {
-        x[i] *= 0x1p-63f;
+        x[i] *= by;
     }
 }
-
-typedef enum inputs { PLAIN, STRANGE, VANISHING } inputs;
 
 static void check_shape(td_op_id op, const shape *s, int form, inputs kind) {
     bool a_trans = (form & 1) != 0, b_trans = (form & 2) != 0;
@@ -294,9 +297,9 @@ static void check_shape(td_op_id op, const shape *s, int form, inputs kind) {
     if (kind == STRANGE) {
         sprinkle(p.a, a_floats);
         sprinkle(p.b, b_floats);
-    } else if (kind == VANISHING) {
-        shrink(p.a, a_floats);
-        shrink(p.b, b_floats);
+    } else if (kind != PLAIN) {
+        stretch(p.a, a_floats, kind);
+        stretch(p.b, b_floats, kind);
     }
     p.args = (td_gemm_bf16_args){.m = s->m,
                                  .n = s->n,
@@ -344,7 +347,9 @@ static void check_canonical_order(td_op_id op) {
         {1600, 3, 1801, 2, false}, {5, 20, 1000, 100, false}, {15, 20, 5, 7, false},
         {33, 31, 3100, 1, true},   {40, 530, 64, 1, false},   {97, 33, 128, 4, false},
         {70, 35, 2112, 1, false},  {67, 48, 16, 8, false},    {65, 80, 63, 4, false},
-        {131, 96, 64, 8, false},   {70, 16, 7, 2, false},
+        {131, 96, 64, 8, false},   {70, 16, 7, 2, false},     {67, 48, 8, 8, false},
+        {130, 80, 8, 8, false},    {66, 16, 4, 4, false},     {40, 1040, 8, 8, false},
+        {65, 32, 2, 2, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int form = 0; form < 3; form++) {
@@ -361,8 +366,12 @@ static void check_special_values(td_op_id op) {
         check_shape(op, &blocks, form, STRANGE);
         check_shape(op, &some, form, VANISHING);
     }
-    check_shape(op, &few, 1, STRANGE);
-    check_shape(op, &few, 1, VANISHING);
+    static const shape ones = {67, 48, 8, 8, false}, four = {65, 80, 4, 4, false};
+    for (inputs kind = STRANGE; kind <= GROWING; kind++) {
+        check_shape(op, &few, 1, kind);
+        check_shape(op, &ones, 1, kind);
+        check_shape(op, &four, 1, kind);
+    }
 }
 
 Test(gemm_bf16, rows_equal_the_canonical_order) {

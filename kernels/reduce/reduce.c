@@ -2,7 +2,6 @@
 #include "kernels/convert/bf16.h"
 #include "kernels/kernel.h"
 #include "kernels/simd.h"
-#include "kernels/stream.h"
 #include "kernels/tiles.h"
 #include "kernels/tree.h"
 
@@ -74,7 +73,6 @@ void TD_FN(sumsq_f32)(const td_sumsq_f32_args *args, int64_t first, int64_t last
         int64_t i = tile * TD_TILE_FLAT, end = td_tile_end(args->n, TD_TILE_FLAT, tile + 1);
         td_d16 sum = td_d16_zero();
         for (; i + TD_LANES <= end; i += TD_LANES) {
-            td_ask_ahead(args->x + i, 1);
             td_v16 x = td_v16_load(args->x + i);
             sum = td_d16_add(sum, td_v16_to_d16(td_v16_mul(x, x)));
         }

@@ -109,14 +109,14 @@ TD_SIMD td_v16 td_v16_clamp_abs(td_v16 x, float limit) {
     return td_v16_max(td_v16_set1(-limit), td_v16_min(td_v16_set1(limit), x));
 }
 
-/* exp(-(square + low) / 2) of a square up to 207, low being what its rounding lost: the sequence of
- * td_v16_exp_below in -2 r, for which its coefficients are multiplied by powers of -1 / 2. */
-TD_SIMD td_v16 td_v16_exp_minus_half(td_v16 square, td_v16 low) {
+/* exp(-square / 2) of a square up to 207, with the bits of td_v16_exp_below: its sequence in -2 r,
+ * for which the coefficients are multiplied by powers of -1 / 2. */
+TD_SIMD td_v16 td_v16_exp_minus_half(td_v16 square) {
     const td_v16 magic = td_v16_set1(TD_SCALE_SHIFT);
     td_v16 shifted = td_v16_fma(square, td_v16_set1(-0x1.715476p-1f), magic);
     td_v16 n = td_v16_sub(shifted, magic);
     td_v16 r = td_v16_fma(n, td_v16_set1(0x1.62e4p+0f), square);
-    r = td_v16_fma(n, td_v16_set1(0x1.7f7d1cp-19f), td_v16_add(r, low));
+    r = td_v16_fma(n, td_v16_set1(0x1.7f7d1cp-19f), r);
     td_v16 p = td_v16_set1(0x1.6d4bfcp-16f);
     p = td_v16_fma(p, r, td_v16_set1(-0x1.120c04p-12f));
     p = td_v16_fma(p, r, td_v16_set1(0x1.5554eap-9f));
@@ -139,8 +139,10 @@ TD_SIMD td_normal td_v16_normal(td_v16 x) {
     td_v16 one = td_v16_set1(1.0f);
     td_v16 t = td_v16_min(td_v16_set1(TD_GELU_ERF_LIMIT), td_v16_abs(x));
     td_v16 u = td_v16_div(one, td_v16_fma(td_v16_set1(0.35f), t, one));
-    td_v16 square = td_v16_mul(t, t);
-    td_v16 e = td_v16_exp_minus_half(square, td_v16_fms(t, t, square));
+    td_v16 square = td_v16_mul(t, t), low = td_v16_fms(t, t, square);
+    td_v16 e = td_v16_exp_minus_half(square);
+    /* Not a sum: its small part may be flushed. */
+    e = td_v16_mul(e, td_v16_fma(low, td_v16_set1(-0.5f), one));
     td_v16 g = td_v16_set1(-0x1.ddeb5ep-6f);
     g = td_v16_fma(g, u, td_v16_set1(0x1.2715d4p-3f));
     g = td_v16_fma(g, u, td_v16_set1(-0x1.061538p-2f));

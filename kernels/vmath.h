@@ -13,23 +13,29 @@
 #include "kernels/args.h"
 #include "kernels/simd.h"
 
-/* exp of x <= 89. x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 is split so that n * high is exact. */
-TD_SIMD td_v16 td_v16_exp_below(td_v16 x) {
-    /* max and min return their second operand for NaN: a NaN passes the clamps. */
-    x = td_v16_max(td_v16_set1(-104.0f), x);
+/* exp(scale x) where that is above -104 and at most 89: scale x = n ln 2 + r with |r| <= ln(2) / 2;
+ * ln 2 is split so that n * high is exact. scale is a constant, a power of two of either sign: all
+ * is computed in r / scale, to the same bits. */
+TD_SIMD td_v16 td_v16_exp_scaled(td_v16 x, const float scale) {
+    const float square = scale * scale, cube = square * scale;
     const td_v16 magic = td_v16_set1(TD_SCALE_SHIFT);
-    td_v16 shifted = td_v16_fma(x, td_v16_set1(0x1.715476p+0f), magic);
+    td_v16 shifted = td_v16_fma(x, td_v16_set1(scale * 0x1.715476p+0f), magic);
     td_v16 n = td_v16_sub(shifted, magic);
-    td_v16 r = td_v16_fnma(n, td_v16_set1(0x1.62e4p-1f), x);
-    r = td_v16_fnma(n, td_v16_set1(0x1.7f7d1cp-20f), r);
-    td_v16 p = td_v16_set1(0x1.6d4bfcp-10f);
-    p = td_v16_fma(p, r, td_v16_set1(0x1.120c04p-7f));
-    p = td_v16_fma(p, r, td_v16_set1(0x1.5554eap-5f));
-    p = td_v16_fma(p, r, td_v16_set1(0x1.5554dcp-3f));
-    p = td_v16_fma(p, r, td_v16_set1(0x1p-1f));
-    p = td_v16_fma(p, r, td_v16_set1(1.0f));
+    td_v16 r = td_v16_fnma(n, td_v16_set1(0x1.62e4p-1f / scale), x);
+    r = td_v16_fnma(n, td_v16_set1(0x1.7f7d1cp-20f / scale), r);
+    td_v16 p = td_v16_set1(cube * cube * 0x1.6d4bfcp-10f);
+    p = td_v16_fma(p, r, td_v16_set1(square * cube * 0x1.120c04p-7f));
+    p = td_v16_fma(p, r, td_v16_set1(square * square * 0x1.5554eap-5f));
+    p = td_v16_fma(p, r, td_v16_set1(cube * 0x1.5554dcp-3f));
+    p = td_v16_fma(p, r, td_v16_set1(square * 0x1p-1f));
+    p = td_v16_fma(p, r, td_v16_set1(scale));
     p = td_v16_fma(p, r, td_v16_set1(1.0f));
     return td_v16_scale(p, shifted);
+}
+
+/* exp of x <= 89. max and min return their second operand for NaN: a NaN passes the clamps. */
+TD_SIMD td_v16 td_v16_exp_below(td_v16 x) {
+    return td_v16_exp_scaled(td_v16_max(td_v16_set1(-104.0f), x), 1.0f);
 }
 
 TD_SIMD td_v16 td_v16_exp(td_v16 x) {
@@ -109,24 +115,6 @@ TD_SIMD td_v16 td_v16_clamp_abs(td_v16 x, float limit) {
     return td_v16_max(td_v16_set1(-limit), td_v16_min(td_v16_set1(limit), x));
 }
 
-/* exp(-square / 2) of a square up to 207, with the bits of td_v16_exp_below: its sequence in -2 r,
- * for which the coefficients are multiplied by powers of -1 / 2. */
-TD_SIMD td_v16 td_v16_exp_minus_half(td_v16 square) {
-    const td_v16 magic = td_v16_set1(TD_SCALE_SHIFT);
-    td_v16 shifted = td_v16_fma(square, td_v16_set1(-0x1.715476p-1f), magic);
-    td_v16 n = td_v16_sub(shifted, magic);
-    td_v16 r = td_v16_fma(n, td_v16_set1(0x1.62e4p+0f), square);
-    r = td_v16_fma(n, td_v16_set1(0x1.7f7d1cp-19f), r);
-    td_v16 p = td_v16_set1(0x1.6d4bfcp-16f);
-    p = td_v16_fma(p, r, td_v16_set1(-0x1.120c04p-12f));
-    p = td_v16_fma(p, r, td_v16_set1(0x1.5554eap-9f));
-    p = td_v16_fma(p, r, td_v16_set1(-0x1.5554dcp-6f));
-    p = td_v16_fma(p, r, td_v16_set1(0x1p-3f));
-    p = td_v16_fma(p, r, td_v16_set1(-0x1p-1f));
-    p = td_v16_fma(p, r, td_v16_set1(1.0f));
-    return td_v16_scale(p, shifted);
-}
-
 /* The normal distribution function from one exp: Phi(-t) = tail e with e = exp(-t^2 / 2), tail =
  * u g(u), u = 1 / (1 + 0.35 t), t = |x|: a polynomial fit of Mills' ratio. The square keeps its low
  * part, without which t = 13 loses 84 ULP. Kept apart, as their product is denormal before x Phi.
@@ -140,7 +128,7 @@ TD_SIMD td_normal td_v16_normal(td_v16 x) {
     td_v16 t = td_v16_min(td_v16_set1(TD_GELU_ERF_LIMIT), td_v16_abs(x));
     td_v16 u = td_v16_div(one, td_v16_fma(td_v16_set1(0.35f), t, one));
     td_v16 square = td_v16_mul(t, t), low = td_v16_fms(t, t, square);
-    td_v16 e = td_v16_exp_minus_half(square);
+    td_v16 e = td_v16_exp_scaled(square, -0.5f); /* t <= 14.4: above -104 */
     /* Not a sum: its small part may be flushed. */
     e = td_v16_mul(e, td_v16_fma(low, td_v16_set1(-0.5f), one));
     td_v16 g = td_v16_set1(-0x1.ddeb5ep-6f);

@@ -104,7 +104,7 @@ static const td_option options_table[] = {
     {"aug-flip", TD_OPTION_REAL, AT(aug_flip), 0, 1, NULL, "SHARE",
      "mirror this share of the images, left to right, chosen anew each time"},
     {"prefetch", TD_OPTION_INT, AT(prefetch), 0, 64, NULL, "N",
-     "batches kept ready; 0: 2 to 8, more when batches come late"},
+     "batches kept ready; 0: 1 to 8, more when batches come late"},
     {"loader-workers", TD_OPTION_INT, AT(loader_workers), 1, 256, NULL, "N",
      "threads of each rank that decode; batches do not depend on it"},
     {"data-cache", TD_OPTION_INT, AT(cache), 0, 1e15, NULL, "BYTES",

@@ -14,7 +14,7 @@
 #include "data/pairs_pixels.h"
 #include "threads/create.h"
 
-enum { MESSAGE_BYTES = 1024, DEPTH_FIRST = 2, DEPTH_MOST = 8 };
+enum { MESSAGE_BYTES = 1024, DEPTH_MOST = 8 };
 
 /* One batch, in memory that is free again when it has been released. status and message are what
  * td_loader_next hands on instead of a batch: of the first row that failed, whoever loaded it. */
@@ -339,6 +339,12 @@ static td_status start_hand(td_loader *loader) {
     return TD_OK;
 }
 
+/* A hand alone begins the next batch as soon as one is taken. Of several, those that find no sample
+ * left go on with another batch. */
+static int first_depth(const td_loader *loader) {
+    return loader->n_hands > 1 ? 2 : 1;
+}
+
 td_status td_loader_create(const td_loader_options *options, td_loader **out) {
     TD_TRY(check_options(options));
     if (keeps_pixels(options)) {
@@ -349,9 +355,9 @@ td_status td_loader_create(const td_loader_options *options, td_loader **out) {
         return td_fail(TD_ENOMEM, "no memory for a loader");
     }
     loader->options = *options;
-    loader->depth = options->prefetch > 0 ? options->prefetch : DEPTH_FIRST;
-    loader->n_slots = (options->prefetch > 0 ? options->prefetch : DEPTH_MOST) + 1;
     loader->n_hands = options->workers > 0 ? options->workers : 1;
+    loader->depth = options->prefetch > 0 ? options->prefetch : first_depth(loader);
+    loader->n_slots = (options->prefetch > 0 ? options->prefetch : DEPTH_MOST) + 1;
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->changed, NULL);
     td_plan memory = {0};
@@ -439,5 +445,6 @@ void td_loader_get_stats(td_loader *loader, td_loader_stats *out) {
     *out = loader->stats;
     out->workers = loader->n_hands;
     out->depth = loader->depth;
+    out->ready = (int)(loader->produced - loader->taken);
     pthread_mutex_unlock(&loader->lock);
 }

@@ -61,7 +61,7 @@ typedef struct td_loader_options {
     int64_t batch, first_row, rows, image_size, context;
     uint64_t seed;
     int64_t first_step; /* > 0 when resuming */
-    int prefetch; /* batches kept ready; 0: 2 to 8, one more whenever a batch came late although the
+    int prefetch; /* batches kept ready; 0: 1 to 8, one more whenever a batch came late although the
                    * workers are fast enough on average */
     int workers;  /* threads that load samples, 0: 1; batches do not depend on it */
     int pu;       /* PU of these threads, -1: where the creating thread may run */
@@ -84,10 +84,10 @@ td_status td_loader_next(td_loader *loader, const float **images, const int32_t 
                          int64_t *wait_ns);
 
 /* Of the batches handed out so far. bad_samples: samples whose place another pair took; decode_ns:
- * time of all workers; depth: batches kept ready now. */
+ * time of all workers; depth: batches kept ready now; ready: of them those that are. */
 typedef struct td_loader_stats {
     int64_t batches, samples, bad_samples, wait_ns, decode_ns;
-    int workers, depth;
+    int workers, depth, ready;
 } td_loader_stats;
 void td_loader_get_stats(td_loader *loader, td_loader_stats *out);
 

@@ -111,7 +111,6 @@ void td_stack_plan(const td_build *build, td_tower *tower, float *x, int64_t pat
     if (build->training) {
         tower->dx = TD_PLAN_ARRAY(build->plan, float, m *width);
         tower->dh = TD_PLAN_ARRAY(build->plan, float, m *width);
-        tower->dx2 = TD_PLAN_ARRAY(build->plan, float, m *width);
     }
 }
 
@@ -215,9 +214,10 @@ static void hidden_again(const td_build *build, td_tower *tower, int phase, int6
                   s->mean2, s->rstd2);
 }
 
-/* tower->dx holds the gradient of the block's output, and of its input afterwards. dh carries the
- * gradient of each norm's output and of the attention's. That of the perceptron's hidden layer
- * takes the place of what it is the gradient of; that of qkv lies where the hidden layer was. */
+/* tower->dx holds the gradient of the block's output, then of the sum behind attention, then of the
+ * block's input: a norm adds its own to what goes around it, row by row. dh carries the gradient
+ * of each norm's output and of the attention's. That of the perceptron's hidden layer takes the
+ * place of what it is the gradient of; that of qkv lies where the hidden layer was. */
 static int block_backward(const td_build *build, td_tower *tower, int phase, int64_t i) {
     td_block_state *s = &tower->blocks[i];
     int64_t m = build->rows * tower->tokens, width = tower->shape->width, mlp = tower->shape->mlp;
@@ -236,11 +236,11 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
     td_layer_norm(&at, phase, "ln1.again", m, width, s->x, block_role(tower, LN1_W), s->h1,
                   s->mean1, s->rstd1);
     phase = td_layer_norm_grad(&at, phase, "ln2", m, width, tower->dh, s->x2, s->mean2, s->rstd2,
-                               block_role(tower, LN2_W), tower->dx, tower->dx2);
+                               block_role(tower, LN2_W), tower->dx, tower->dx);
     td_layer_update(&at, phase, "ln2", block_role(tower, LN2_W), 2);
-    td_layer_linear_grad_w(&at, phase, "out", m, width, width, td_f32(s->o), td_f32(tower->dx2),
+    td_layer_linear_grad_w(&at, phase, "out", m, width, width, td_f32(s->o), td_f32(tower->dx),
                            block_role(tower, OUT_W));
-    phase = td_layer_linear_grad_x(&at, phase, "out", m, width, width, td_f32(tower->dx2),
+    phase = td_layer_linear_grad_x(&at, phase, "out", m, width, width, td_f32(tower->dx),
                                    block_role(tower, OUT_W), td_f32(tower->dh), TD_ACT_NONE,
                                    (td_operand){0});
     td_layer_update(&at, phase, "out", block_role(tower, OUT_W), 2);
@@ -261,7 +261,7 @@ static int block_backward(const td_build *build, td_tower *tower, int phase, int
                                    (td_operand){0});
     td_layer_update(&at, phase, "qkv", block_role(tower, QKV_W), 2);
     phase = td_layer_norm_grad(&at, phase, "ln1", m, width, tower->dh, s->x, s->mean1, s->rstd1,
-                               block_role(tower, LN1_W), tower->dx2, tower->dx);
+                               block_role(tower, LN1_W), tower->dx, tower->dx);
     td_layer_update(&at, phase, "ln1", block_role(tower, LN1_W), 2);
     return phase;
 }
@@ -320,8 +320,9 @@ static int pruned_forward(const td_build *build, td_tower *tower, int phase, int
                            &(td_linear_extra){.y = td_f32(tower->pooled), .residual = s->x2});
 }
 
-/* From tower->dpooled to the gradient of pooled rows before attention in dx2, of attention's
- * queries in last.dq, and of all keys and values in wide behind room for the queries'. */
+/* From tower->dpooled to the gradient of pooled rows before attention in the same place, of
+ * attention's queries in last.dq, and of all keys and values in wide behind room for the queries'.
+ */
 static int pruned_second_half(const td_build *build, td_tower *tower, int phase, int64_t i) {
     td_block_state *s = &tower->blocks[i];
     int64_t b = build->rows, width = tower->shape->width, mlp = tower->shape->mlp;
@@ -338,11 +339,11 @@ static int pruned_second_half(const td_build *build, td_tower *tower, int phase,
                                td_f32(tower->dh), TD_ACT_NONE, (td_operand){0});
     td_layer_update(&one, phase, "fc1", block_role(tower, FC1_W), 2);
     phase = td_layer_norm_grad(&one, phase, "ln2", b, width, tower->dh, s->x2, s->mean2, s->rstd2,
-                               block_role(tower, LN2_W), tower->dpooled, tower->dx2);
+                               block_role(tower, LN2_W), tower->dpooled, tower->dpooled);
     td_layer_update(&one, phase, "ln2", block_role(tower, LN2_W), 2);
-    td_layer_linear_grad_w(&one, phase, "out", b, width, width, td_f32(s->o), td_f32(tower->dx2),
-                           block_role(tower, OUT_W));
-    phase = td_layer_linear_grad_x(&one, phase, "out", b, width, width, td_f32(tower->dx2),
+    td_layer_linear_grad_w(&one, phase, "out", b, width, width, td_f32(s->o),
+                           td_f32(tower->dpooled), block_role(tower, OUT_W));
+    phase = td_layer_linear_grad_x(&one, phase, "out", b, width, width, td_f32(tower->dpooled),
                                    block_role(tower, OUT_W), td_f32(tower->dh), TD_ACT_NONE,
                                    (td_operand){0});
     td_layer_update(&one, phase, "out", block_role(tower, OUT_W), 2);
@@ -371,7 +372,7 @@ static int pruned_backward(const td_build *build, td_tower *tower, int phase, in
                                  block_role(tower, QKV_W));
     td_layer_attention_in_grad_w(&all, phase, "kv", m, width, (td_parts){3, 1, 2}, s->h1,
                                  td_at(tower->wide, width), 3 * width, block_role(tower, QKV_W));
-    td_layer_unpool(&one, phase, "unpool.dx", tower, tower->dx2, tower->dx, width);
+    td_layer_unpool(&one, phase, "unpool.dx", tower, tower->dpooled, tower->dx, width);
     phase =
         td_layer_unpool(&one, phase, "unpool.dq", tower, tower->last.dq, tower->wide, 3 * width);
     phase = td_layer_linear_grad_x(&all, phase, "qkv", m, width, 3 * width, td_f32(tower->wide),

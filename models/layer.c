@@ -167,6 +167,12 @@ static void sum_rows(const td_layer *at, int phase, const char *name, int64_t m,
     vary_rows(at, offsetof(td_colsum_f32_args, rows));
 }
 
+/* A sum of no rows. */
+static void sum_nothing(const td_layer *at, int phase, const char *name, int64_t cols, float *out) {
+    td_colsum_f32_args none = {.cols = cols, .blocks = 1, .ldx = cols, .out = out};
+    suffixed_op(at, phase, TD_OP_colsum_f32, &none, "reduce", name, ".db");
+}
+
 int td_layer_linear_grad_w(const td_layer *at, int phase, const char *name, int64_t m, int64_t k,
                            int64_t n, td_operand x, td_operand dy, td_role weight) {
     if (td_tensors_has(at->build->tensors, (td_role)(weight + 1))) {
@@ -180,9 +186,11 @@ int td_layer_attention_in_grad_w(const td_layer *at, int phase, const char *name
                                  int64_t lddy, td_role weight) {
     for (int64_t i = 0; i < parts.count; i++) {
         int64_t part = parts.first + i;
-        if (part != parts.all - 2) {
-            sum_rows(at, phase, name, m, width, td_operand_at(td_f32(dy), i * width), lddy,
-                     td_at(bias_grad_of(at, weight), part * width));
+        float *db = td_at(bias_grad_of(at, weight), part * width);
+        if (part == parts.all - 2) {
+            sum_nothing(at, phase, name, width, db);
+        } else {
+            sum_rows(at, phase, name, m, width, td_operand_at(td_f32(dy), i * width), lddy, db);
         }
     }
     return weight_grad(at, phase, name, m, width, parts.first * width, parts.count * width, x,

@@ -66,10 +66,10 @@ int td_layer_linear_grad_x(const td_layer *at, int phase, const char *name, int6
                            td_operand preact);
 
 /* The same for an attention's input projection, packed [q | k | v] or [k | v], and of those `count`
- * parts from the first that dy (m, lddy) starts with. The bias of the keys
- * adds the same to all scores of a query, which softmax does not see: its gradient is zero.
- * Computed, it would be rounding noise, and AdamW, which divides by the noise's own size, would
- * make a drift of it. It is left at the zero that the buffer starts with. */
+ * parts from the first that dy (m, lddy) starts with. The bias of the keys adds the same to all
+ * scores of a query, which softmax does not see: its gradient is zero, and is set so. Computed, it
+ * would be rounding noise, and AdamW, which divides by the noise's own size, would make a drift of
+ * it. */
 typedef struct td_parts {
     int64_t all, first, count;
 } td_parts;

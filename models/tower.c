@@ -352,14 +352,14 @@ static int patch_backward(const td_build *build, td_tower *tower, int phase, flo
                                         .from = dtokens == NULL ? NULL : dtokens + width,
                                         .from_group = tower->tokens * width,
                                         .from_ld = width,
-                                        .to = tower->dh,
+                                        .to = tower->dx,
                                         .to_group = tower->kept * width,
                                         .to_ld = width};
         after = td_layer_colsum(&at, phase, "class.dw", b, width, tower->tokens * width, dtokens,
                                 TD_ROLE_v_class);
         td_layer_update(&at, after, "class", TD_ROLE_v_class, 1);
         phase = td_layer_op(&at, phase, TD_OP_rows_copy_f32, &gather, "patchify", "patch.gather");
-        dtokens = tower->dh;
+        dtokens = tower->dx;
     }
     phase = td_layer_linear_grad_w(&at, phase, "patch", b * tower->kept, column, width,
                                    td_f32(tower->wide), td_f32(dtokens), TD_ROLE_v_patch_w);
@@ -378,9 +378,9 @@ int td_vision_backward(const td_build *build, td_tower *tower, int phase, const 
     phase = head_backward(build, tower, phase, TD_ROLE_v_post_w, TD_ROLE_v_proj, dz);
     phase = td_stack_backward(build, tower, phase);
     phase = td_layer_norm_grad(&at, phase, "pre", m, width, tower->dx, tower->tokens_in,
-                               tower->mean_pre, tower->rstd_pre, TD_ROLE_v_pre_w, NULL, tower->dx2);
+                               tower->mean_pre, tower->rstd_pre, TD_ROLE_v_pre_w, NULL, tower->dh);
     td_layer_update(&at, phase, "pre", TD_ROLE_v_pre_w, 2);
-    return patch_backward(build, tower, phase, tower->dx2);
+    return patch_backward(build, tower, phase, tower->dh);
 }
 
 /* Which patches a sample keeps: the first of a shuffle that is drawn only as far as it is needed,

@@ -108,7 +108,7 @@ typedef struct td_tower {
     const float *z;            /* normalised */
     float *h, *wide;           /* (rows, width), (rows, max(3 width, mlp)): what no block keeps;
                                   before the first block and after it, wide holds the patches */
-    float *dx, *dh, *dx2;      /* gradients, (rows, width) */
+    float *dx, *dh;            /* gradients, (rows, width) */
     float *dfeature, *dnormed,
         *dpooled; /* gradients on the way from the feature to the pooled rows */
 } td_tower;

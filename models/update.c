@@ -11,29 +11,44 @@ static const td_tensor *tensor_of(const td_update *update, td_role role, int64_t
     return td_tensors_at(update->tensors, role, block);
 }
 
-static bool of_patches(const td_tensor *tensor) {
-    return tensor->role == TD_ROLE_v_patch_w || tensor->role == TD_ROLE_v_patch_b;
-}
+/* Gradients that lie, where they fit, in the place of a perceptron's, whose gradients are used up
+ * before these are computed or computed after these are used up: `host` is the first of the block's
+ * four. */
+static const struct guests {
+    td_role first, last, host;
+} GUESTS[] = {{TD_ROLE_v_map_fc1_w, TD_ROLE_v_map_fc2_b, TD_ROLE_v_fc1_w},
+              {TD_ROLE_v_map_q_w, TD_ROLE_v_map_out_b, TD_ROLE_v_fc1_w},
+              {TD_ROLE_v_qkv_w, TD_ROLE_v_out_b, TD_ROLE_v_fc1_w},
+              {TD_ROLE_v_patch_w, TD_ROLE_v_patch_b, TD_ROLE_v_fc1_w},
+              {TD_ROLE_t_qkv_w, TD_ROLE_t_out_b, TD_ROLE_t_fc1_w}};
+enum { N_GUESTS = sizeof GUESTS / sizeof GUESTS[0], HOSTS = 4 };
 
-/* The patch embedding's gradients are computed when those of the first block's perceptron have been
- * used; whether they fit into that memory. */
-static bool patches_fit(const td_update *update) {
-    int64_t needed = 0, room = 0;
-    for (int role = TD_ROLE_v_patch_w; role <= TD_ROLE_v_patch_b; role++) {
-        needed += td_tensors_has(update->tensors, (td_role)role)
+/* Of one block's tensors of these roles, as far as the model has them. */
+static int64_t floats_of(const td_update *update, int first, int last) {
+    int64_t floats = 0;
+    for (int role = first; role <= last; role++) {
+        floats += td_tensors_has(update->tensors, (td_role)role)
                       ? padded(tensor_of(update, (td_role)role, 0))
                       : 0;
     }
-    for (int role = TD_ROLE_v_fc1_w; role <= TD_ROLE_v_fc2_b; role++) {
-        room += padded(tensor_of(update, (td_role)role, 0));
+    return floats;
+}
+
+static bool is_guest(const td_update *update, const td_tensor *tensor) {
+    for (int i = 0; i < N_GUESTS; i++) {
+        const struct guests *g = &GUESTS[i];
+        if (tensor->role >= g->first && tensor->role <= g->last) {
+            return floats_of(update, g->first, g->last) <=
+                   floats_of(update, g->host, (int)g->host + HOSTS - 1);
+        }
     }
-    return needed <= room;
+    return false;
 }
 
 /* Whether a tensor's gradient has no place of its own. */
 static bool shares_place(const td_update *update, const td_tensor *tensor) {
-    return update->early && (tensor->block > 0 || tensor->role == TD_ROLE_t_embed ||
-                             (of_patches(tensor) && patches_fit(update)));
+    return update->early &&
+           (tensor->block > 0 || tensor->role == TD_ROLE_t_embed || is_guest(update, tensor));
 }
 
 int64_t td_update_grad_floats(const td_update *update, int64_t *image) {
@@ -50,21 +65,36 @@ int64_t td_update_grad_floats(const td_update *update, int64_t *image) {
     return all;
 }
 
+static void place_guests(td_update *update) {
+    const td_tensors *tensors = update->tensors;
+    for (int i = 0; i < N_GUESTS; i++) {
+        int64_t next = update->at[tensors->first[GUESTS[i].host]];
+        for (int role = GUESTS[i].first; role <= (int)GUESTS[i].last; role++) {
+            if (td_tensors_has(tensors, (td_role)role)) {
+                const td_tensor *tensor = tensor_of(update, (td_role)role, 0);
+                if (shares_place(update, tensor)) {
+                    update->at[tensor - tensors->tensors] = next;
+                    next += padded(tensor);
+                }
+            }
+        }
+    }
+}
+
 static void place_gradients(td_update *update) {
     const td_tensors *tensors = update->tensors;
     int64_t next = 0;
     for (int i = 0; i < tensors->count; i++) {
         const td_tensor *tensor = &tensors->tensors[i];
         bool shares = shares_place(update, tensor);
-        update->at[i] = shares ? update->at[tensors->first[tensor->role]] : next;
+        update->at[i] = shares ? 0 : next;
         next += shares || tensor->offset < update->first ? 0 : padded(tensor);
     }
-    next = update->at[tensors->first[TD_ROLE_v_fc1_w]];
+    place_guests(update);
     for (int i = 0; i < tensors->count; i++) {
         const td_tensor *tensor = &tensors->tensors[i];
-        if (of_patches(tensor) && shares_place(update, tensor)) {
-            update->at[i] = next;
-            next += padded(tensor);
+        if (update->early && tensor->block > 0) {
+            update->at[i] = update->at[tensors->first[tensor->role]];
         }
     }
 }

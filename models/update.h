@@ -3,9 +3,9 @@
  *   late    all gradients are kept, in a buffer with the layout of the weights, for who needs them
  *           at once: sums over ranks, the norm that clips, micro-batches that add up
  *   early   a weight is updated in the phase after its gradient, which is then forgotten: the
- *           blocks of a tower share the memory of one block's gradients, which the patch
- *           embedding's takes over, and of the token embedding's only those of tokens that occur
- *           are written, where activations lay
+ *           blocks of a tower share the memory of one block's gradients, those of its attention
+ *           and of the patch embedding lie where its perceptron's did, and of the token
+ *           embedding's only those of tokens that occur are written, where activations lay
  * Both give the same bits: the update of an element depends on nothing but that element.
  */
 #ifndef TD_MODELS_UPDATE_H

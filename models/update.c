@@ -11,9 +11,8 @@ static const td_tensor *tensor_of(const td_update *update, td_role role, int64_t
     return td_tensors_at(update->tensors, role, block);
 }
 
-/* Gradients that lie, where they fit, in the place of a perceptron's, whose gradients are used up
- * before these are computed or computed after these are used up: `host` is the first of the block's
- * four. */
+/* Gradients that lie, where they fit, where those of a block's perceptron do, of whose four `host`
+ * is the first: one kind has been used up when the next is computed. */
 static const struct guests {
     td_role first, last, host;
 } GUESTS[] = {{TD_ROLE_v_map_fc1_w, TD_ROLE_v_map_fc2_b, TD_ROLE_v_fc1_w},

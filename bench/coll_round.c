@@ -2,14 +2,20 @@
 #include "bench/coll_round.h"
 
 #include <immintrin.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
 #include "threads/wait.h"
 
-/* From the last rank's arrival to the start: all have seen the barrier fall by then. */
-static const double LEAD_NS = 2000;
-enum { POLLS = 256, LINE = 64, PAGE = 4096 };
+/* From the last rank's arrival to the start: all have seen the barrier fall by then, or been woken.
+ */
+static const double LEAD_NS = 2000, LEAD_WOKEN_NS = 100000;
+enum { POLLS = 256, YIELDS = 4, LOOK_NS = 100000000, LINE = 64, PAGE = 4096 };
 
 #define TD_COLL_NAME(id, name) #name,
 const char *td_coll_mode_name(td_coll_mode mode) {
@@ -79,8 +85,22 @@ static void prepare(const td_coll_round *round, unsigned char *in, unsigned char
     }
 }
 
-/* All ranks are here. Returns the agreed start; 0: given up. One that has come gives its CPU to
- * those that have not. */
+/* A poll in vain. Ranks that share CPUs sleep when a few turns have not helped: one that yields may
+ * get its CPU back at once, for a millisecond, from a scheduler that owes it time, while the rank
+ * that shall come next waits. Between processes. */
+static void wait_for_passing(const td_coll_round *round, td_coll_board *board, uint32_t phase,
+                             int64_t polls, int *turns) {
+    if (round->shares_cpus && polls > YIELDS) {
+        struct timespec look = {.tv_nsec = LOOK_NS};
+        syscall(SYS_futex, &board->passed, FUTEX_WAIT, phase, &look, NULL, 0);
+    } else if (round->shares_cpus || polls % POLLS == 0) {
+        td_wait_turn(turns);
+    } else {
+        _mm_pause();
+    }
+}
+
+/* All ranks are here. Returns the agreed start; 0: given up. */
 static uint64_t meet_ranks(const td_coll_round *round, td_coll_board *board) {
     if (round->meet_ranks != NULL) {
         return round->meet_ranks(round->arg);
@@ -89,37 +109,38 @@ static uint64_t meet_ranks(const td_coll_round *round, td_coll_board *board) {
     /* acq_rel and release, acquire: what ranks wrote before is visible to all after. */
     uint32_t before = atomic_fetch_add_explicit(&board->arrived, 1, memory_order_acq_rel);
     if (before + 1 == (uint32_t)round->ranks) {
-        uint64_t lead = (uint64_t)(LEAD_NS * round->ticks_per_ns);
+        double lead = (round->shares_cpus ? LEAD_WOKEN_NS : LEAD_NS) * round->ticks_per_ns;
         atomic_store_explicit(&board->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&board->go, __rdtsc() + lead, memory_order_relaxed);
+        atomic_store_explicit(&board->go, __rdtsc() + (uint64_t)lead, memory_order_relaxed);
         atomic_store_explicit(&board->passed, phase + 1, memory_order_release);
+        if (round->shares_cpus) {
+            syscall(SYS_futex, &board->passed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        }
     }
-    int turns = 0, many = round->shares_cpus ? 1 : POLLS;
+    int turns = 0;
     for (int64_t polls = 1; atomic_load_explicit(&board->passed, memory_order_acquire) == phase;
          polls++) {
-        _mm_pause();
-        if (polls % many == 0) {
-            if (round->given_up(round->arg)) {
-                return 0;
-            }
-            td_wait_turn(&turns);
+        if ((round->shares_cpus || polls % POLLS == 0) && round->given_up(round->arg)) {
+            return 0;
         }
+        wait_for_passing(round, board, phase, polls, &turns);
     }
     return atomic_load_explicit(&board->go, memory_order_relaxed);
 }
 
-static bool wait_for_start(const td_coll_round *round, td_coll_board *board, int64_t call) {
+/* The time at which this rank is to call; 0: given up. */
+static uint64_t wait_for_start(const td_coll_round *round, td_coll_board *board, int64_t call) {
     if (round->mode == TD_COLL_STREAMING) {
-        return true;
+        return __rdtsc();
     }
     uint64_t go = meet_ranks(round, board);
     bool late =
         round->mode == TD_COLL_SKEWED && (call + TD_COLL_WARM) % round->ranks == round->rank;
-    uint64_t skew = late ? (uint64_t)(TD_COLL_SKEW_NS * round->ticks_per_ns) : 0;
-    while (go != 0 && __rdtsc() < go + skew) {
+    uint64_t start = go + (late ? (uint64_t)(TD_COLL_SKEW_NS * round->ticks_per_ns) : 0);
+    while (go != 0 && __rdtsc() < start) {
         _mm_pause();
     }
-    return go != 0;
+    return go == 0 ? 0 : start;
 }
 
 /* A rank that returns first goes on to prepare its next call. Where another has done its part of
@@ -144,11 +165,10 @@ bool td_coll_round_run(const td_coll_round *round, td_coll_board *board, int wor
         unsigned char *in = round->in + at, *out = round->out + at;
         prepare(round, in, out, worker);
         meet_workers(round, worker);
-        if (worker == 0) {
-            good = good && wait_for_start(round, board, call);
-        }
+        uint64_t planned = worker == 0 && good ? wait_for_start(round, board, call) : 0;
+        good = good && (worker > 0 || planned != 0);
         meet_workers(round, worker);
-        uint64_t start = __rdtsc();
+        uint64_t start = round->shares_cpus ? planned : __rdtsc();
         round->call(round->arg, worker, in, out);
         uint64_t end = __rdtsc();
         if (worker == 0 && call >= 0) {

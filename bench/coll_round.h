@@ -82,7 +82,9 @@ bool td_coll_round_run(const td_coll_round *round, td_coll_board *board, int wor
 
 /* After the round, in any rank: nanoseconds of each call. isolated and skewed: from the last rank's
  * call to the last rank's return, and nobody prepares the next call before; streaming: the longest
- * that any rank was in the call. */
+ * that any rank was in the call. Ranks that share CPUs call, by this count, at the agreed start:
+ * one that comes later had to wait until another left it the CPU, and what that one did with it in
+ * the call is time of the call. */
 void td_coll_round_times(const td_coll_round *round, const td_coll_board *board, double *ns);
 
 #endif

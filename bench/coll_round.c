@@ -85,19 +85,26 @@ static void prepare(const td_coll_round *round, unsigned char *in, unsigned char
     }
 }
 
-/* A poll in vain. Ranks that share CPUs sleep when a few turns have not helped: one that yields may
- * get its CPU back at once, for a millisecond, from a scheduler that owes it time, while the rank
- * that shall come next waits. Between processes. */
-static void wait_for_passing(const td_coll_round *round, td_coll_board *board, uint32_t phase,
+/* A poll in vain; false: given up. Ranks that share CPUs sleep when a few turns have not helped:
+ * one that yields may get its CPU back at once, for a millisecond, from a scheduler that owes it
+ * time, while the rank that shall come next waits. They do not ask whether to give up before: an
+ * MPI library's ranks make a system call for it, in the time of a rank that waits for the CPU. */
+static bool wait_for_passing(const td_coll_round *round, td_coll_board *board, uint32_t phase,
                              int64_t polls, int *turns) {
-    if (round->shares_cpus && polls > YIELDS) {
+    bool sleeps = round->shares_cpus && polls > YIELDS;
+    if ((sleeps || polls % POLLS == 0) && round->given_up(round->arg)) {
+        return false;
+    }
+    if (sleeps) {
         struct timespec look = {.tv_nsec = LOOK_NS};
+        /* Not FUTEX_PRIVATE_FLAG: ranks are processes. */
         syscall(SYS_futex, &board->passed, FUTEX_WAIT, phase, &look, NULL, 0);
     } else if (round->shares_cpus || polls % POLLS == 0) {
         td_wait_turn(turns);
     } else {
         _mm_pause();
     }
+    return true;
 }
 
 /* All ranks are here. Returns the agreed start; 0: given up. */
@@ -120,10 +127,9 @@ static uint64_t meet_ranks(const td_coll_round *round, td_coll_board *board) {
     int turns = 0;
     for (int64_t polls = 1; atomic_load_explicit(&board->passed, memory_order_acquire) == phase;
          polls++) {
-        if ((round->shares_cpus || polls % POLLS == 0) && round->given_up(round->arg)) {
+        if (!wait_for_passing(round, board, phase, polls, &turns)) {
             return 0;
         }
-        wait_for_passing(round, board, phase, polls, &turns);
     }
     return atomic_load_explicit(&board->go, memory_order_relaxed);
 }
